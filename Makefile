@@ -1,0 +1,43 @@
+# Each target is a line or two that a person could type; the README gives them for people without make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PRESET ?= quick
+DATASET ?= auto
+# Empty takes the newest releases that requirements.txt admits.
+CONSTRAINTS ?= -c constraints.txt
+
+.PHONY: run test lab notebooks train lint zip clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
+
+$(VENV)/ready: requirements.txt constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e . $(CONSTRAINTS)
+	touch $@
+
+run: $(VENV)/ready  ## execute all lessons into build/ (PRESET=smoke|quick|full, DATASET=…)
+	$(BIN)/python -m labutils run --preset $(PRESET) --dataset $(DATASET) --out build
+
+test: $(VENV)/ready  ## every test
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/ready  ## open JupyterLab on the lessons
+	$(BIN)/python -m jupyterlab --notebook-dir=notebooks
+
+notebooks: $(VENV)/ready  ## for authors: execute the text twins into the committed notebooks
+	$(BIN)/python -m labutils build $(LESSONS)
+
+train: $(VENV)/ready  ## the recorded full run, hours; stop it and start it again as you like
+	$(BIN)/python -m labutils train --model classic --dataset mnist --out build/classic --resume
+
+lint:  ## ruff, as in CI
+	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+
+zip:  ## lab.zip, to upload to Colab
+	git archive --format=zip --output=lab.zip HEAD
+
+clean:  ## remove what was built, keep the virtual environment
+	rm -rf build lab.zip

@@ -1,0 +1,82 @@
+"""How a check speaks: it accepts any right answer, and names the likely mistake behind a wrong one."""
+
+import numpy as np
+
+
+class CheckFailed(AssertionError):
+    """An exercise is not right yet; the message is a sentence for the student."""
+
+
+def run(function, *arguments):
+    """Call the student's function; an exception in it becomes a CheckFailed that says where to look."""
+    name = getattr(function, "__name__", "your function")
+    try:
+        return function(*arguments)
+    except NotImplementedError as error:
+        raise CheckFailed(f"{name} is not written yet: replace the line that raises NotImplementedError") from error
+    except Exception as error:
+        raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
+
+
+def as_numbers(answer, shape=None, what="the result"):
+    """The answer as a float64 array; lists, NumPy arrays and tensors of any float type are all welcome.
+
+    Args:
+        answer: what the student's function returned.
+        shape: the shape it must have, or None for any.
+        what: what the messages call it.
+
+    Raises:
+        CheckFailed: nothing returned, not numbers, wrong shape, or NaN and infinities in it.
+    """
+    if answer is None:
+        raise CheckFailed(f"{what} is None: is the `return` missing?")
+    try:
+        array = np.asarray(answer, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise CheckFailed(f"{what} should be numbers, got {type(answer).__name__}") from error
+    if shape is not None and array.shape != tuple(shape):
+        raise CheckFailed(f"{what} has shape {array.shape}, it should be {tuple(shape)}")
+    if not np.all(np.isfinite(array)):
+        raise CheckFailed(f"{what} contains NaN or infinity: is there a division by zero or the root of a negative?")
+    return array
+
+
+def close(a, b, tolerance=1e-3):
+    """Whether two arrays agree up to ``tolerance`` of their size; float32 arithmetic in any order passes."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return a.shape == b.shape and bool(np.max(np.abs(a - b), initial=0) <= tolerance * max(np.max(np.abs(b)), 1e-3))
+
+
+def compare(answer, expected, mistakes, otherwise):
+    """Pass if the answer is the expected one; else raise with the sentence of the mistake that gives this answer.
+
+    Args:
+        answer: the student's result, any array-like.
+        expected: the right result.
+        mistakes: dict from a sentence to the result of that mistake.
+        otherwise: the sentence if none of them fits.
+
+    Raises:
+        CheckFailed: the answer is not the expected one.
+    """
+    # A wrong answer may also have the wrong shape, so the mistakes are looked at first.
+    answer = as_numbers(answer)
+    if close(answer, expected):
+        return
+    for sentence, result in mistakes.items():
+        if close(answer, result):
+            raise CheckFailed(sentence)
+    as_numbers(answer, np.shape(expected))
+    raise CheckFailed(otherwise)
+
+
+def require(condition, sentence):
+    """Raise CheckFailed with ``sentence`` unless ``condition`` holds."""
+    if not condition:
+        raise CheckFailed(sentence)
+
+
+def passed(name):
+    """Say that an exercise is solved."""
+    print(f"All tests in `{name}` passed!")

@@ -1,0 +1,65 @@
+"""Checks of lesson 3: one level of the U-Net, and the sinusoidal embedding."""
+
+import keras
+import numpy as np
+
+from labutils.checks.feedback import CheckFailed, as_numbers, passed, require, run
+
+
+def check_up_block(up_block):
+    """``up_block(x, skip, filters)``: grow ×2, join with the skip connection, 3×3 convolution with ReLU."""
+    x, skip = keras.Input((7, 7, 128)), keras.Input((14, 14, 64))
+    outputs = run(up_block, x, skip, 64)
+    require(outputs is not None, "up_block returned None: is the `return` missing?")
+    try:
+        network = keras.Model([x, skip], outputs)
+    except Exception as error:
+        raise CheckFailed("up_block must return the tensor that comes out of the last layer") from error
+    shape = tuple(network.outputs[0].shape[1:])
+    require(shape[:2] == (14, 14), f"from 7×7 the block should reach 14×14, yours gives {shape[0]}×{shape[1]}: grow by "
+            "2, and keep the size in the convolution with padding='same'")  # fmt: skip
+    require(shape == (14, 14, 64), f"the output should be 14×14×64 (filters = 64), yours is {shape}")
+    rng = np.random.default_rng(0)
+    network.set_weights([0.1 * rng.standard_normal(w.shape) for w in network.get_weights()])
+    a, b = rng.standard_normal((2, 7, 7, 128)), rng.standard_normal((2, 14, 14, 64))
+
+    def output(a, b):
+        return as_numbers(network.predict_on_batch([a.astype("float32"), b.astype("float32")]))
+
+    y = output(a, b)
+    require(np.abs(y - output(a, b + 1)).max() > 1e-4, "the skip connection has no effect: join it to the grown map "
+            "before the convolution")  # fmt: skip
+    require(np.abs(y - output(a + 1, b)).max() > 1e-4, "the small map from below has no effect on the output")
+    require(y.min() >= 0, "the output is negative in places: the convolution needs activation='relu'")
+    count, joined, added = network.count_params(), 9 * (128 + 64) * 64 + 64, 9 * 128 * 64 + 64
+    require(count != added, "skip and map seem to be added; concatenate them along the channel axis")
+    require(count != (128 + 64) * 64 + 64, "the kernel is 1×1; it should be 3×3, so that neighbours mix")
+    require(count == joined, f"the block should have {joined:,} parameters (3×3 kernel, 128 + 64 channels in, 64 out, "
+            f"64 biases), yours has {count:,}")  # fmt: skip
+    passed("up_block")
+
+
+def check_sinusoidal_embedding(sinusoidal_embedding):
+    """``sinusoidal_embedding(t, dim)``: (B, dim) of sines and cosines, frequencies from 1 down to about 1/10,000."""
+    t, dim = np.array([0, 1, 2, 10, 500, 501, 999]), 32
+    e = as_numbers(run(sinusoidal_embedding, t, dim), what="the embedding")
+    require(e.shape == (len(t), dim), f"for {len(t)} steps and dim = {dim} the shape should be {(len(t), dim)}, got "
+            f"{e.shape}: dim/2 frequencies, a sine and a cosine for each")  # fmt: skip
+    require(np.abs(e).max() <= 1 + 1e-5, "sines and cosines lie in [-1, 1], your values do not")
+    require(np.isclose(e[0].sum(), dim / 2, atol=1e-3), "at t = 0 every sine is 0 and every cosine 1: half of the "
+            "values should be cosines")  # fmt: skip
+    require(np.allclose((e**2).sum(axis=1), dim / 2, atol=1e-2), "sin² + cos² = 1 for each frequency, so the squares "
+            "of one row add up to dim/2: use each frequency in one sine and one cosine")  # fmt: skip
+    # What makes the embedding useful: how alike two steps look depends on their distance only.
+    steps = as_numbers(run(sinusoidal_embedding, np.arange(1000), dim))
+    near = steps[[3, 500]] @ steps[[4, 501]].T
+    require(np.isclose(near[0, 0], near[1, 1], atol=1e-2), "steps 3 and 4 should be as alike as steps 500 and 501: the "
+            "angle must be t times a frequency")  # fmt: skip
+    alike = steps @ steps[0] / (dim / 2)  # mean of cos(ω t) over the frequencies
+    rank = np.linalg.matrix_rank(steps, tol=1e-2)
+    require(rank > 4, "all frequencies are alike: they should fall geometrically from 1 to about 1/10,000")
+    require(alike[1] < 0.995, "steps 0 and 1 look the same: the fastest frequency should be 1")
+    require(alike[1] > 0.5, "steps 0 and 1 look very different: no frequency should be above 1")
+    require(alike[500:].mean() > 0.2, "no slow frequency: the slowest should be about 1/10,000, so that distant steps "
+            "stay comparable")  # fmt: skip
+    passed("sinusoidal_embedding")

@@ -1,0 +1,159 @@
+"""``python -m labutils …``: run the lessons, train, draw samples, look at checkpoints and at the machine."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from labutils import presets
+from labutils.files import check_writable, write_atomically
+
+MILESTONES = (1, 5, 20)  # epochs after which a full run keeps a checkpoint of its own, for lesson 4
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but with one clear line on bad input."""
+
+    def error(self, message):
+        """Print one line and leave with exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments=None):
+    """Run one command; returns the exit code: 0 done, 1 something failed on the way, 2 bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except (ValueError, FileNotFoundError) as error:
+        print(f"python -m labutils: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    parser = Parser(prog="python -m labutils", description="Introduction to Stable Diffusion Models: the tools.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def add(name, function, text):
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+
+    run = add("run", _run, "Execute lessons at a preset; write notebooks, HTML copies and an index page.")
+    run.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
+    run.add_argument("--preset", default="quick", help=f"{', '.join(presets.PRESETS)} (default: quick)")
+    run.add_argument("--dataset", default="auto", help="auto, mnist, digits, fashion_mnist, cifar10 or FILE.npz")
+    run.add_argument("--out", default="build", help="folder to write to (default: build)")
+    run.add_argument("--record", action="store_true", help="keep the times as the expected ones")
+
+    train = add("train", _train, "Train a network; the run can be stopped at any time and resumed.")
+    train.add_argument("--model", required=True, help="which network: classic")
+    size = train.add_mutually_exclusive_group()
+    size.add_argument("--preset", default="full", help="size of the run (default: full, 50 epochs)")
+    size.add_argument("--epochs", type=int, help="this many epochs on all training images")
+    train.add_argument("--out", required=True, help="folder for the checkpoint and the state of the run")
+    train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    train.add_argument("--dataset", default="auto", help="as for run")
+    train.add_argument("--seed", type=int, default=0)
+
+    sample = add("sample", _sample, "Draw images from a checkpoint.")
+    sample.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
+    sample.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T)")
+    sample.add_argument("--sampler", default="ddpm", help="ddpm")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--checkpoint", default="classic", help="see the command checkpoints (default: classic)")
+    sample.add_argument("--out", required=True, help="FILE.npz (array 'images') or FILE.png (a grid)")
+
+    add("checkpoints", _checkpoints, "List the checkpoints and where they come from.")
+    add("doctor", _doctor, "Report versions, threads, GPU and data, and what to do about what is missing.")
+
+    build = add("build", _build, "For authors: execute text twins into the committed notebooks.")
+    build.add_argument("lessons", nargs="*", metavar="LESSON")
+    address = add("address", _address, "For authors: write the repository's address into badges and setup cells.")
+    address.add_argument("repository", help="https://github.com/OWNER/NAME, or '' for none")
+    address.add_argument("--tag", default="v1.0.0", help="the release that Colab fetches")
+    return parser
+
+
+def _run(options):
+    from labutils import lessons
+
+    failed = lessons.run(options.lessons, options.preset, options.dataset, options.out, options.record)
+    return 1 if failed else 0
+
+
+def _train(options):
+    preset = presets.get(options.preset)
+    if options.epochs is not None and options.epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, got {options.epochs}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {options.seed}")
+    folder = Path(options.out)
+    state_file = folder / "state.npz"
+    check_writable(state_file)
+    if state_file.exists() and not options.resume:
+        raise ValueError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
+    from labutils import data, recipes
+
+    epochs, images = preset.epochs, preset.train_images
+    if options.epochs is not None:
+        epochs, images = options.epochs, None
+    dataset = data.load(options.dataset)
+    record = recipes.train_checkpoint(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
+    print(f"wrote {record}")
+
+
+def _sample(options):
+    out = Path(options.out)
+    if out.suffix not in (".npz", ".png"):
+        raise ValueError(f"--out must end in .npz or .png, got {options.out}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {options.seed}")
+    check_writable(out)
+    import numpy as np
+
+    from labutils import checkpoints, plots, sampling, schedule
+
+    network, about = checkpoints.load(options.checkpoint)
+    noise_schedule = schedule.linear_schedule(about["T"])
+    images = sampling.sample(network, noise_schedule, options.count, about["input_shape"], seed=options.seed,
+                             steps=options.steps, sampler=options.sampler)  # fmt: skip
+    images = np.clip(images, -1, 1)
+    if out.suffix == ".npz":
+        write_atomically(out, lambda path: np.savez_compressed(path, images=images))
+    else:
+        write_atomically(out, lambda path: path.write_bytes(plots.grid_png(images)))
+    print(f"wrote {out}: {len(images)} images")
+
+
+def _checkpoints(options):
+    from labutils import checkpoints
+
+    for name in checkpoints.names():
+        about = checkpoints.read_record(name)
+        print(f"{name}: network {about['network']}, {about['parameters']:,} parameters, input {about['input_shape']}")
+        print(f"    trained on {about['dataset']} for {about['epochs']} epochs in {about['seconds'] / 3600:.1f} h, "
+              f"seed {about['seed']}; test noise MSE {about['test_mse']['mean']:.4f}")  # fmt: skip
+        print(f"    {', '.join(f'{k} {v}' for k, v in about['versions'].items())}; "
+              f"SHA-256 {about['weights_sha256'][:16]}…")  # fmt: skip
+
+
+def _doctor(options):
+    from labutils import doctor
+
+    return doctor.report()
+
+
+def _build(options):
+    from labutils import book, lessons
+
+    for lesson in lessons.find_lessons(options.lessons):
+        print(f"executing {book.twin_path(lesson).name}")
+        book.build(lesson)
+
+
+def _address(options):
+    from labutils import book
+
+    book.set_address(options.repository, options.tag)

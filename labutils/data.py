@@ -1,0 +1,191 @@
+"""Images in: real, verified, and never a dead end.
+
+``load("mnist")`` gives float32 images in [-1, 1], shape (N, H, W, C). MNIST is looked for on this machine, then
+downloaded; with neither, ``load("auto")`` falls back to real handwritten digits that come inside scikit-learn.
+"""
+
+import hashlib
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+DATA_DIR = Path(__file__).resolve().parent.parent / "data"
+NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")
+# Hashes of the arrays (not of the container, which every mirror packs differently).
+MNIST_SHA256 = {
+    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+}
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set, ready for the network.
+
+    Attributes:
+        name: the data set really loaded (``auto`` is resolved), or the file's name for a file of your own.
+        x_train, x_test: float32, shape (N, H, W, C), in [-1, 1].
+        y_train, y_test: int64 labels, shape (N,).
+        sha256: hash over the bytes of the four arrays as they came, for a checkpoint's provenance.
+        note: a sentence for figure titles; empty unless this is not the data set asked for.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    sha256: str
+    note: str = ""
+
+    @property
+    def image_shape(self):
+        """(H, W, C)."""
+        return self.x_train.shape[1:]
+
+
+def load(name="auto"):
+    """Load a data set by name or path.
+
+    Args:
+        name: ``mnist``, ``digits``, ``fashion_mnist``, ``cifar10``, ``auto`` (MNIST, else the digits, saying so), or
+            the path of an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``: uint8 images (N, H, W) or
+            (N, H, W, C).
+
+    Returns:
+        Images.
+
+    Raises:
+        ValueError: unknown name, a file that is not such an npz, or MNIST arrays with a wrong hash.
+        FileNotFoundError: the path does not exist, or the data set is neither here nor can be downloaded.
+    """
+    if str(name).endswith(".npz"):
+        path = Path(name).expanduser()
+        return _prepare(path.name, _read_npz(path))
+    if name not in NAMES:
+        raise ValueError(f"unknown data set {name!r}, known: {', '.join(NAMES)}, or the path of an .npz file")
+    if name == "digits":
+        return _prepare("digits", _sklearn_digits())
+    if name != "auto":
+        return _prepare(name, _find_or_download(name))
+    try:
+        return _prepare("mnist", _find_or_download("mnist"))
+    except FileNotFoundError:
+        note = "scikit-learn digits, not MNIST"
+        print("No MNIST on this machine and no network: using the 1,797 handwritten digits of scikit-learn instead.")
+        return _prepare("digits", _sklearn_digits(), note)
+
+
+def to_model_range(pixels):
+    """Scale pixel values 0 … 255 to [-1, 1] and add a channel axis if there is none; no pixel is moved or resized.
+
+    Args:
+        pixels: uint8, shape (N, H, W) or (N, H, W, C).
+
+    Returns:
+        float32, shape (N, H, W, C).
+    """
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
+        raise ValueError(f"need uint8 images (N, H, W) or (N, H, W, C), got {pixels.dtype} {pixels.shape}")
+    scaled = pixels.astype(np.float32)
+    scaled /= np.float32(127.5)
+    scaled -= np.float32(1.0)
+    return scaled if scaled.ndim == 4 else scaled[..., np.newaxis]
+
+
+def check_images(images, name="images"):
+    """Return ``images`` as float32, or raise ``ValueError`` unless it is (N, H, W, C) with values in [-1, 1]."""
+    images = np.asarray(images, dtype=np.float32)
+    if images.ndim != 4:
+        raise ValueError(
+            f"{name} must have shape (N, H, W, C); got {images.shape}. Grey images need a channel axis: x[..., None]"
+        )
+    if images.size == 0:
+        raise ValueError(f"{name} is empty: shape {images.shape}")
+    low, high = images.min(), images.max()
+    if not (low >= -1 and high <= 1):  # written so that NaN fails too
+        raise ValueError(f"{name} must lie in [-1, 1], got {low} … {high}; scale pixels with x / 127.5 - 1")
+    return images
+
+
+def mnist_candidates():
+    """The places MNIST is looked for, in order."""
+    from keras.src.utils.file_utils import config  # Keras' own idea of its home folder, $KERAS_HOME included
+
+    folders = [Path(os.environ["LABUTILS_DATA"])] if os.environ.get("LABUTILS_DATA") else []
+    folders += [DATA_DIR, Path(config.keras_home()) / "datasets"]
+    return [folder / "mnist.npz" for folder in folders]
+
+
+def _find_or_download(name):
+    if name == "mnist":
+        for path in mnist_candidates():
+            if path.is_file():
+                return _verify_mnist(_read_npz(path), path)
+    import keras
+
+    try:
+        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+    except Exception as error:  # Keras raises plain Exception when a download fails
+        raise FileNotFoundError(
+            f"{name} is not on this machine and could not be downloaded ({error}). "
+            f"Put {name}.npz into data/ or name its folder in LABUTILS_DATA, or use DATASET = 'digits'."
+        ) from error
+    arrays = dict(zip(ARRAYS, (x_train, y_train, x_test, y_test), strict=True))
+    return _verify_mnist(arrays, "the downloaded file") if name == "mnist" else arrays
+
+
+def _verify_mnist(arrays, where):
+    for key, expected in MNIST_SHA256.items():
+        found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
+        if found != expected:
+            raise ValueError(
+                f"{key} in {where} is not MNIST: SHA-256 {found[:12]}…, expected {expected[:12]}…. "
+                f"Delete that file and load again."
+            )
+    return arrays
+
+
+def _read_npz(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"no such data file: {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in ARRAYS}
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not an npz with plain arrays {', '.join(ARRAYS)}: {error}") from error
+
+
+def _prepare(name, arrays, note=""):
+    digest = hashlib.sha256()
+    for key in ARRAYS:
+        digest.update(np.ascontiguousarray(arrays[key]).tobytes())
+    images = {key: to_model_range(arrays[key]) for key in ("x_train", "x_test")}
+    labels = {key: np.asarray(arrays[key]).reshape(-1).astype(np.int64) for key in ("y_train", "y_test")}
+    for part in ("train", "test"):
+        x, y = images[f"x_{part}"], labels[f"y_{part}"]
+        if len(x) != len(y) or len(x) == 0:
+            raise ValueError(f"{name}: need one label per image, got {len(x)} images and {len(y)} labels ({part})")
+    return Images(name=name, **images, **labels, sha256=digest.hexdigest(), note=note)
+
+
+def _sklearn_digits():
+    """The UCI digits (8×8, values 0 … 16) in MNIST's manner: 20×20 by cubic splines, contrast, 4 pixels of border."""
+    from scipy.ndimage import zoom
+    from sklearn.datasets import load_digits
+
+    small, labels = load_digits(return_X_y=True)
+    small = small.reshape(-1, 8, 8) / 16.0
+    large = zoom(small, (1, 20 / 8, 20 / 8), order=3)
+    # Enlarging blurs the strokes; a steep sigmoid around half grey makes them crisp again, as in MNIST.
+    crisp = 1.0 / (1.0 + np.exp(-12.0 * (large - 0.5)))
+    pixels = np.pad(crisp, ((0, 0), (4, 4), (4, 4)))
+    pixels = np.round(255 * pixels).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(pixels))  # the file is sorted by writer
+    train, test = order[:1500], order[1500:]
+    return dict(zip(ARRAYS, (pixels[train], labels[train], pixels[test], labels[test]), strict=True))

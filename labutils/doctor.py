@@ -1,0 +1,56 @@
+"""What this machine has, and what to do about what is missing: ``python -m labutils doctor``."""
+
+import importlib.metadata
+import os
+import platform
+
+PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib", "scikit-learn", "tqdm", "jupyterlab", "papermill", "nbval",
+            "jupytext", "ipywidgets")  # fmt: skip
+
+
+def report():
+    """Print the report; returns 0 if every lesson can run, else 1."""
+    print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    missing = []
+    for package in PACKAGES:
+        try:
+            print(f"  {package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+            print(f"  {package} MISSING")
+    if missing:
+        print("To do: python -m pip install -r requirements.txt -c constraints.txt")
+    if not {"tensorflow", "keras"} & set(missing):
+        _report_hardware()
+        _report_data()
+    return 1 if missing else 0
+
+
+def _report_hardware():
+    from labutils import backend  # noqa: F401 (keeps TensorFlow quiet)
+    import tensorflow as tf  # isort: skip
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"CPU cores this process may use: {cores}; TensorFlow threads: "
+          f"{tf.config.threading.get_intra_op_parallelism_threads() or 'one per core'}")  # fmt: skip
+    gpus = tf.config.list_physical_devices("GPU")
+    print(f"GPU: {', '.join(gpu.name for gpu in gpus) or 'none; the lab is made for that'}")
+
+
+def _report_data():
+    from labutils import checkpoints, data
+
+    found = [path for path in data.mnist_candidates() if path.is_file()]
+    if found:
+        print(f"MNIST: {found[0]}")
+    else:
+        print("MNIST: not on this machine; Keras will download it, and without a network DATASET = 'auto' uses the "
+              "digits of scikit-learn.\nTo do, for MNIST without a network: put mnist.npz into one of")  # fmt: skip
+        for path in data.mnist_candidates():
+            print(f"  {path.parent}")
+    for name in checkpoints.names():
+        try:
+            checkpoints.load(name)
+            print(f"checkpoint {name}: good")
+        except (ValueError, FileNotFoundError) as error:
+            print(f"checkpoint {name}: {error}")

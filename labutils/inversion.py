@@ -1,0 +1,144 @@
+"""Lesson 1: find x from y = sin x, with a regression network and with a one-dimensional diffusion model."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from labutils.sampling import reverse_process
+from labutils.training import NoisePredictor, draw_noise
+from labutils.unet import sinusoidal_embedding
+
+SPAN = 2 * np.pi  # the many-valued problem: x in [-2π, 2π]
+
+
+def build_mlp(hidden, seed=0):
+    """A fully connected network from one number to one number, ReLU in between, no activation at the end.
+
+    Args:
+        hidden: sizes of the hidden layers; (3,) is the network 1–3–1 with one hidden layer.
+        seed: of the starting weights.
+
+    Returns:
+        keras.Model, (B, 1) → (B, 1).
+
+    Raises:
+        ValueError: if ``hidden`` is empty or has sizes below 1.
+    """
+    if not hidden or any(n < 1 for n in hidden):
+        raise ValueError(f"hidden must list at least one layer size of at least 1, got {hidden}")
+    inputs = x = keras.Input((1,))
+    for i, size in enumerate(hidden):
+        start = keras.initializers.HeUniform(seed=seed + i)  # keeps ReLU networks of any depth in a useful range
+        x = layers.Dense(size, activation="relu", kernel_initializer=start)(x)
+    outputs = layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed=seed + len(hidden)))(x)
+    return keras.Model(inputs, outputs, name="-".join(str(n) for n in (1, *hidden, 1)))
+
+
+def fit_inverse(network, y, x, epochs, learning_rate=0.01, batch_size=32, seed=0, callbacks=()):
+    """Train ``network`` to give x for y: Adam on the mean squared error, the rate falling to 0 along a half cosine.
+
+    Args:
+        network: from :func:`build_mlp`; trained in place.
+        y, x: inputs and targets, shape (N,).
+        epochs, learning_rate, batch_size: of the run.
+        seed: of the shuffling.
+        callbacks: Keras callbacks.
+
+    Returns:
+        list of float, the loss after each epoch.
+    """
+    keras.utils.set_random_seed(seed)
+    steps = epochs * -(-len(x) // batch_size)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+    network.compile(optimizer, loss="mse", jit_compile=False)
+    column = y.reshape(-1, 1).astype("float32"), x.reshape(-1, 1).astype("float32")
+    return network.fit(*column, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=list(callbacks)).history[
+        "loss"
+    ]
+
+
+def inverses(y):
+    """All x in [-2π, 2π] with sin x = y: four for 0 < |y| < 1.
+
+    Args:
+        y: one number in [-1, 1].
+
+    Returns:
+        float64 array, sorted, without duplicates.
+
+    Raises:
+        ValueError: if |y| > 1, where no real x exists.
+    """
+    if not -1 <= y <= 1:
+        raise ValueError(f"sin x = y has a real solution only for y in [-1, 1], got {y}")
+    first = np.arcsin(y)
+    candidates = [branch + 2 * np.pi * k for branch in (first, np.pi - first) for k in (-2, -1, 0, 1)]
+    inside = np.array([x for x in candidates if -SPAN - 1e-9 <= x <= SPAN + 1e-9])
+    return np.unique(inside.round(9))
+
+
+def build_conditional_denoiser(width=128, seed=0):
+    """ε_θ(x_t, t, y) for one-dimensional x: a small network that sees x_t, y, and t as a sinusoidal embedding.
+
+    x_t is given also as sines and cosines of πx, 2πx, 4πx: a network of this size resolves a fine position only so.
+
+    Returns:
+        keras.Model, inputs [x_t (B, 1), t/T (B, 1), y (B, 1)], output ε_θ (B, 1).
+    """
+    keras.utils.set_random_seed(seed)
+    xt, time, y = (keras.Input((1,), name=name) for name in ("xt", "time", "y"))
+    embed_time = layers.Lambda(lambda u: sinusoidal_embedding(1000.0 * u, 32), output_shape=(32,))
+    embed_x = layers.Lambda(lambda u: _waves(np.pi * u * np.array([[1.0, 2.0, 4.0]], "float32")), output_shape=(6,))
+    h = layers.Concatenate()([xt, embed_x(xt), y, embed_time(time)])
+    for _ in range(3):
+        h = layers.Dense(width, activation="silu")(h)
+    return keras.Model([xt, time, y], layers.Dense(1)(h))
+
+
+def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_rate=1e-2, seed=0, callbacks=()):
+    """Train ``network`` to predict the noise in x, given y; the loss is that of lesson 4, in one dimension.
+
+    Args:
+        network: from :func:`build_conditional_denoiser`; trained in place.
+        schedule: labutils.schedule.NoiseSchedule.
+        x: (N,) in [-1, 1]. y: (N,) the condition.
+        steps: training steps. batch_size, learning_rate, seed: of the run. callbacks: Keras callbacks.
+
+    Returns:
+        float, the mean loss of the last tenth of the steps.
+    """
+    x, y = x.reshape(-1, 1).astype("float32"), y.reshape(-1, 1).astype("float32")
+
+    def batches():
+        rng = np.random.default_rng(seed)
+        while True:
+            chosen = rng.integers(0, len(x), batch_size)
+            (x0, t, noise), target = draw_noise(x[chosen], schedule.T, rng)
+            yield (x0, t, noise, y[chosen]), target
+
+    model = NoisePredictor(network, schedule)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+    model.compile(optimizer, loss="mse", jit_compile=False)
+    history = model.fit(batches(), steps_per_epoch=max(steps // 10, 1), epochs=10, verbose=0, shuffle=False,
+                        callbacks=list(callbacks))  # fmt: skip
+    return history.history["loss"][-1]
+
+
+def sample_conditional(network, schedule, y, count, seed=0):
+    """Draw ``count`` values of x for one y by ancestral sampling.
+
+    Returns:
+        float32 array (count,), in the scale of training.
+    """
+    start = np.random.default_rng(seed).standard_normal((count, 1), dtype=np.float32)
+
+    def conditioned(inputs):
+        xt, time = inputs
+        return network([xt, time, ops.full_like(xt, y)])
+
+    *_, (_, x, _) = reverse_process(conditioned, schedule, start, seed=seed, chunk=schedule.T)
+    return x.numpy()[:, 0]
+
+
+def _waves(angles):
+    return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)

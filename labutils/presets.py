@@ -1,0 +1,56 @@
+"""One switch, three sizes. A smaller preset means fewer images and epochs, never other maths: T stays 1000."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Sizes of everything in the lessons that costs time.
+
+    Attributes:
+        name: smoke, quick or full.
+        seeds: repetitions where a lesson reports a spread.
+        fit_epochs: lesson 1, epochs of each small function fit.
+        toy_steps: lesson 1, training steps of the one-dimensional diffusion.
+        train_images, epochs: size and length of the training run of lesson 4 (and ``python -m labutils train``).
+        ablation_images, ablation_epochs: the short runs of lessons 3 and 4 that compare variants.
+        test_images: images a loss is measured on.
+        samples: images drawn in lesson 5.
+        few_samples: images drawn where a lesson compares several settings.
+    """
+
+    name: str
+    seeds: int
+    fit_epochs: int
+    toy_steps: int
+    train_images: int
+    epochs: int
+    ablation_images: int
+    ablation_epochs: int
+    test_images: int
+    samples: int
+    few_samples: int
+
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("smoke", seeds=2, fit_epochs=20, toy_steps=200, train_images=256, epochs=2, ablation_images=256,
+               ablation_epochs=1, test_images=100, samples=4, few_samples=4),
+        Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=10_000, epochs=4, ablation_images=4_000,
+               ablation_epochs=2, test_images=1_000, samples=64, few_samples=16),
+        Preset("full", seeds=10, fit_epochs=500, toy_steps=6000, train_images=60_000, epochs=50,
+               ablation_images=60_000, ablation_epochs=3, test_images=10_000, samples=64, few_samples=64),
+    )
+}  # fmt: skip
+
+
+def get(name):
+    """The preset called ``name``.
+
+    Raises:
+        ValueError: unknown name; lists the known ones.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}, known: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,167 @@
+r"""The noise schedule: how much signal and how much noise there is at each step.
+
+Index convention, used everywhere in this package: ``t`` runs from 0 to ``T - 1``. The DDPM paper counts from 1,
+so its t is our ``t + 1``. ``t = 0`` is the *least* noisy image, not the clean one.
+
+All tables are computed in float64 and cast to float32 once, when they meet an image.
+
+Sources:
+    Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models" (DDPM), https://arxiv.org/abs/2006.11239
+    Nichol, Dhariwal 2021, "Improved DDPM" (the cosine schedule), https://arxiv.org/abs/2102.09672
+"""
+
+from labutils import backend  # noqa: F401, I001 (before keras: it keeps TensorFlow quiet)
+import numpy as np
+from keras import ops
+
+
+class NoiseSchedule:
+    """Everything that follows from the noise variances β_0 … β_{T-1}.
+
+    A new schedule is a function that returns one of these from its ``betas``; see :func:`linear_schedule`.
+
+    Args:
+        betas: shape (T,), strictly increasing values in the open interval (0, 1). The last ones may be equal where a
+            schedule clips them (``allow_plateau``).
+        name: what plots and provenance call it.
+        allow_plateau: accept neighbouring β that are equal.
+
+    Attributes (NumPy, float64, shape (T,)):
+        betas: β_t, variance of the noise added by step t.
+        alphas: α_t = 1 - β_t.
+        alpha_bars: ᾱ_t = α_0 · … · α_t, the share of the signal's variance that is kept (DDPM eq. 4).
+        alpha_bars_previous: ᾱ_{t-1}, with ᾱ_{-1} = 1: before the first step nothing is lost.
+        posterior_variances: β̃_t = β_t (1 - ᾱ_{t-1}) / (1 - ᾱ_t) (DDPM eq. 7); β̃_0 = 0.
+        snr: signal-to-noise ratio ᾱ_t / (1 - ᾱ_t).
+
+    Raises:
+        ValueError: if ``betas`` is empty, not one-dimensional, outside (0, 1) or not increasing.
+    """
+
+    def __init__(self, betas, name="custom", allow_plateau=False):
+        betas = np.array(betas, dtype=np.float64)  # a copy: the caller's array stays the caller's
+        if betas.ndim != 1 or betas.size < 1:
+            raise ValueError(f"betas must have shape (T,) with T >= 1, got shape {betas.shape}")
+        if not np.all((betas > 0) & (betas < 1)):  # written so that NaN fails too
+            raise ValueError(f"betas must lie between 0 and 1 (both excluded), got {betas.min()} … {betas.max()}")
+        steps = np.diff(betas)
+        if np.any(steps < 0) or (not allow_plateau and np.any(steps == 0)):
+            raise ValueError("betas must increase from step to step: later steps add more noise")
+        self.name = name
+        self.T = betas.size
+        self.betas = betas
+        self.alphas = 1.0 - betas
+        self.alpha_bars = np.cumprod(self.alphas)
+        self.alpha_bars_previous = np.concatenate([[1.0], self.alpha_bars[:-1]])
+        self.posterior_variances = betas * (1.0 - self.alpha_bars_previous) / (1.0 - self.alpha_bars)
+        self.snr = self.alpha_bars / (1.0 - self.alpha_bars)
+
+    def __repr__(self):
+        return f"NoiseSchedule({self.name!r}, T={self.T}, betas {self.betas[0]:.3g} … {self.betas[-1]:.3g})"
+
+    def add_noise(self, x0, t, noise):
+        """Jump from the clean image straight to step t (DDPM eq. 4): x_t = √ᾱ_t · x_0 + √(1 - ᾱ_t) · ε.
+
+        Args:
+            x0: clean data, shape (B, …), for images (B, H, W, C) in [-1, 1].
+            t: integer step of each item, shape (B,), or one integer for all; 0 … T - 1.
+            noise: ε, a standard normal sample of the same shape as ``x0``.
+
+        Returns:
+            x_t, a float32 tensor of the shape of ``x0``.
+
+        Raises:
+            ValueError: if the shapes differ, or t is out of range or not an integer.
+        """
+        if tuple(x0.shape) != tuple(noise.shape):
+            raise ValueError(f"noise must have the shape of x0, got {tuple(noise.shape)} and {tuple(x0.shape)}")
+        self.check_t(t, batch=x0.shape[0])
+        x0, noise = ops.cast(x0, "float32"), ops.cast(noise, "float32")
+        signal_scale = at(np.sqrt(self.alpha_bars), t, x0.ndim)  # √ᾱ_t
+        noise_scale = at(np.sqrt(1.0 - self.alpha_bars), t, x0.ndim)  # √(1 - ᾱ_t)
+        return signal_scale * x0 + noise_scale * noise
+
+    def predict_x0(self, xt, t, predicted_noise):
+        """The clean image that a noise estimate implies: x̂_0 = (x_t - √(1 - ᾱ_t) · ε_θ) / √ᾱ_t (DDPM eq. 15).
+
+        Args:
+            xt: noisy data, shape (B, …).
+            t: as in :meth:`add_noise`.
+            predicted_noise: ε_θ(x_t, t), shape of ``xt``.
+
+        Returns:
+            x̂_0, a tensor of the shape of ``xt``; not clipped, so it may leave [-1, 1].
+        """
+        noise_scale = at(np.sqrt(1.0 - self.alpha_bars), t, xt.ndim)
+        return (xt - noise_scale * predicted_noise) / at(np.sqrt(self.alpha_bars), t, xt.ndim)
+
+    def check_t(self, t, batch=None):
+        """Raise ``ValueError`` unless t is an integer in 0 … T - 1, alone or one per item of the batch.
+
+        Inside a compiled graph only shape and dtype are known, so only they are checked there.
+        """
+        t = t if hasattr(t, "dtype") else np.asarray(t)
+        if "int" not in str(t.dtype):
+            raise ValueError(f"t must be an integer index 0 … {self.T - 1}, got dtype {t.dtype}")
+        shape = tuple(t.shape)
+        if len(shape) > 1 or (shape and batch is not None and shape[0] not in (batch, None)):
+            raise ValueError(f"t must be one integer, or one for each of the {batch} items, got shape {shape}")
+        try:
+            values = np.asarray(t)
+        except (NotImplementedError, TypeError, ValueError):  # symbolic: no values yet
+            return
+        if values.size and (values.min() < 0 or values.max() >= self.T):
+            raise ValueError(f"t must lie in 0 … {self.T - 1}, got {values.min()} … {values.max()}")
+
+
+def linear_schedule(T=1000, beta_start=1e-4, beta_end=0.02):
+    """β grows linearly, as in the DDPM paper (section 4): from 1e-4 to 0.02 over T = 1000 steps.
+
+    Args:
+        T: number of diffusion steps, at least 1.
+        beta_start: β_0. beta_end: β_{T-1}, greater than ``beta_start``.
+
+    Returns:
+        NoiseSchedule. With the defaults ᾱ_{T-1} ≈ 4.04e-5: almost nothing of the image is left.
+
+    Raises:
+        ValueError: if T < 1, or β leaves (0, 1) or does not increase.
+    """
+    _check_steps(T)
+    if not 0 < beta_start < beta_end < 1:
+        raise ValueError(f"need 0 < beta_start < beta_end < 1, got beta_start={beta_start}, beta_end={beta_end}")
+    return NoiseSchedule(np.linspace(beta_start, beta_end, T, dtype=np.float64), name="linear")
+
+
+def cosine_schedule(T=1000, s=0.008, max_beta=0.999):
+    """ᾱ falls along a squared cosine (Nichol & Dhariwal 2021, eq. 17), so that fewer steps are spent on pure noise.
+
+    Args:
+        T: number of diffusion steps, at least 1.
+        s: small offset that keeps β_0 from vanishing.
+        max_beta: β is clipped here, as in the paper, so that the last step is not singular.
+
+    Returns:
+        NoiseSchedule.
+
+    Raises:
+        ValueError: if T < 1 or an argument is out of range.
+    """
+    _check_steps(T)
+    if not (s > 0 and 0 < max_beta < 1):
+        raise ValueError(f"need s > 0 and 0 < max_beta < 1, got s={s}, max_beta={max_beta}")
+    u = np.arange(T + 1, dtype=np.float64) / T
+    f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
+    betas = np.minimum(1.0 - f[1:] / f[:-1], max_beta)  # β_t = 1 - ᾱ_t / ᾱ_{t-1}
+    return NoiseSchedule(betas, name="cosine", allow_plateau=True)
+
+
+def at(table, t, ndim):
+    """Look up ``table`` (shape (T,)) at ``t`` and shape the result so that it multiplies a batch of ``ndim`` axes."""
+    values = ops.take(ops.convert_to_tensor(np.asarray(table, dtype="float32")), ops.cast(t, "int32"))
+    return ops.reshape(values, (-1,) + (1,) * (ndim - 1)) if values.ndim else values
+
+
+def _check_steps(T):
+    if isinstance(T, bool) or not isinstance(T, (int, np.integer)) or T < 1:
+        raise ValueError(f"T must be an integer of at least 1, got {T!r}")

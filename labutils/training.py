@@ -1,0 +1,214 @@
+"""From noise to weights: the loss, the training run, and how it survives being killed.
+
+Training is supervised regression. One example is (x_0, t, ε); the network sees x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε and t/T,
+and shall answer ε. The loss is the mean squared error, DDPM eq. 14 ("L_simple").
+
+Order, t and ε of every step are functions of (seed, epoch, step) alone. So a run that was killed and resumed sees
+exactly the batches it would have seen, and ends with the same weights.
+"""
+
+import hashlib
+import itertools
+import json
+import time
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from labutils.data import check_images
+from labutils.files import write_atomically
+
+LEARNING_RATE = 2e-4  # Adam, as in the DDPM paper
+BATCH_SIZE = 64
+
+
+class NoisePredictor(keras.Model):
+    """Wraps a network so that ``fit`` trains it to predict noise.
+
+    Inputs are (x_0 (B, …), t (B,) int, ε (B, …)), for images (B, H, W, C), and whatever else the network is given to
+    know, such as lesson 1's y; the output is ε_θ(x_t, t).
+
+    Args:
+        network: takes [x_t, t/T (B, 1), …] and returns predicted noise of the shape of x_t.
+        schedule: labutils.schedule.NoiseSchedule.
+    """
+
+    def __init__(self, network, schedule):
+        super().__init__()
+        self.network = network
+        self.schedule = schedule
+
+    def call(self, inputs):
+        """Add the given noise to the images and let the network find it."""
+        x0, t, noise, *conditions = inputs
+        xt = self.schedule.add_noise(x0, t, noise)
+        return self.network([xt, network_time(t, self.schedule.T), *conditions])
+
+
+def network_time(t, T):
+    """What the network sees of t: the fraction t/T as a column (B, 1), float32."""
+    return ops.reshape(ops.cast(t, "float32") / T, (-1, 1))
+
+
+def noise_batches(images, T, batch_size, seed, first_epoch=0):
+    """Yield training batches ((x_0, t, ε), ε) for ever, epoch after epoch.
+
+    Args:
+        images: (N, H, W, C).
+        T: t is drawn uniformly from 0 … T - 1.
+        batch_size: the last batch of an epoch may be smaller.
+        seed, first_epoch: every batch is a function of (seed, epoch, step), so a run can start at any epoch.
+    """
+    starts = range(0, len(images), batch_size)
+    for epoch in itertools.count(first_epoch):
+        order = np.random.default_rng([seed, epoch, 0]).permutation(len(images))
+        for step, start in enumerate(starts):
+            rng = np.random.default_rng([seed, epoch, step + 1])
+            yield draw_noise(images[order[start : start + batch_size]], T, rng)
+
+
+def draw_noise(x0, T, rng):
+    """One batch ((x_0, t, ε), ε): t uniform in 0 … T - 1, ε standard normal, both from the NumPy generator ``rng``."""
+    t = rng.integers(0, T, size=len(x0), dtype=np.int32)
+    noise = rng.standard_normal(x0.shape, dtype=np.float32)
+    return (x0, t, noise), noise
+
+
+def train(network, schedule, images, epochs, *, seed=0, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE,
+          validation_images=None, state_file=None, callbacks=(), verbose=0):  # fmt: skip
+    """Train ``network`` in place with the recipe of the lab: Adam, MSE, shuffled, t uniform.
+
+    Args:
+        network: see NoisePredictor. For the same result after a kill, build it with the same seed.
+        schedule: labutils.schedule.NoiseSchedule.
+        images: float32 (N, H, W, C) in [-1, 1].
+        epochs: train until this many epochs are done, those of an earlier, resumed run included.
+        seed: makes the run repeatable.
+        batch_size, learning_rate: of Adam.
+        validation_images: if given, ``val_loss`` is measured on them after each epoch, always with the same t and ε.
+        state_file: if given, the state is saved there after each epoch, and picked up from there if it exists.
+        callbacks: Keras callbacks.
+        verbose: as in ``fit``.
+
+    Returns:
+        dict: ``loss``, ``seconds`` and perhaps ``val_loss``, each a list with one number per epoch from the first on.
+
+    Raises:
+        ValueError: bad arguments, or a state file that belongs to another run.
+    """
+    images = check_images(images)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    optimizer = keras.optimizers.Adam(learning_rate)
+    model = NoisePredictor(network, schedule)
+    # Measured: XLA needs twice the time of TensorFlow's own kernels (oneDNN) for these convolutions on a CPU.
+    model.compile(optimizer, loss="mse", jit_compile=False)
+    optimizer.build(network.trainable_variables)
+
+    run = {
+        "seed": seed,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "images": hashlib.sha256(images).hexdigest(),
+        "schedule": repr(schedule),
+    }
+    state = RunState(state_file, network, optimizer, run)
+    if len(state.history["loss"]) >= epochs:
+        return state.history
+    model.fit(
+        noise_batches(images, schedule.T, batch_size, seed, first_epoch=len(state.history["loss"])),
+        steps_per_epoch=-(-len(images) // batch_size),
+        initial_epoch=len(state.history["loss"]),
+        epochs=epochs,
+        validation_data=None if validation_images is None else validation_batch(validation_images, schedule.T),
+        validation_batch_size=250,
+        shuffle=False,  # the batches come shuffled
+        callbacks=[state, *callbacks],
+        verbose=verbose,
+    )
+    return state.history
+
+
+class RunState(keras.callbacks.Callback):
+    """Saves weights, optimizer and history in one file after each epoch, and brings all three back.
+
+    Keras' ``BackupAndRestore`` does not keep the history and restores the optimizer only in part on a cold start
+    (keras-team/keras#19389, tensorflow/tensorflow#50516); with one renamed file there is no moment at which weights
+    and history can disagree.
+
+    Args:
+        path: the ``.npz`` to write, or None to keep the history only.
+        network, optimizer: what is saved; both built.
+        run: what must be equal for a resumed run to be the same run.
+    """
+
+    def __init__(self, path, network, optimizer, run):
+        super().__init__()
+        self.path = None if path is None else Path(path)
+        self.variables = [*network.variables, *optimizer.variables]
+        self.run = run
+        self.history = {"loss": [], "seconds": []}
+        if self.path is not None and self.path.exists():
+            self._restore()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the epoch's clock."""
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Append to the history and save."""
+        for key, value in {**(logs or {}), "seconds": time.perf_counter() - self.started}.items():
+            self.history.setdefault(key, []).append(float(value))
+        if self.path is not None:
+            arrays = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.variables)}
+            text = json.dumps({"run": self.run, "history": self.history})
+            write_atomically(self.path, lambda path: np.savez(path, about=np.array(text), **arrays))
+
+    def _restore(self):
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                about = json.loads(str(archive["about"]))
+                arrays = [archive[f"v{i}"] for i in range(len(self.variables))]
+            history, run = about["history"], about["run"]
+        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.path} is not the state of a training run; delete it to start anew") from error
+        if run != self.run:
+            differ = [key for key in self.run if run.get(key) != self.run[key]]
+            raise ValueError(f"{self.path} belongs to another run (differs in: {', '.join(differ)}); delete it or "
+                             f"write to another folder")  # fmt: skip
+        if any(a.shape != tuple(v.shape) for a, v in zip(arrays, self.variables, strict=True)):
+            raise ValueError(f"{self.path} was written for another network; write to another folder")
+        for variable, array in zip(self.variables, arrays, strict=True):
+            variable.assign(array)
+        self.history = history
+
+
+def validation_batch(images, T, seed=20_000):
+    """All ``images`` with one fixed draw of t and ε each, as ((x_0, t, ε), ε): the same numbers after every epoch."""
+    return draw_noise(check_images(images, "validation_images"), T, np.random.default_rng(seed))
+
+
+def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
+    """Mean squared error of the predicted noise, the number training minimises (DDPM eq. 14).
+
+    Args:
+        network, schedule: as in :func:`train`.
+        images: (N, H, W, C) in [-1, 1].
+        t: one step for all images, or None for t drawn uniformly from 0 … T - 1.
+        seed: of t and ε, so that networks are compared on the same noise.
+        batch_size: images per call.
+
+    Returns:
+        float. A network that answers 0 scores 1.0, the variance of the noise.
+    """
+    (x0, drawn, noise), _ = validation_batch(images, schedule.T, seed)
+    steps = drawn if t is None else np.full_like(drawn, t)
+    schedule.check_t(steps)
+    predicted = NoisePredictor(network, schedule).predict((x0, steps, noise), batch_size=batch_size, verbose=0)
+    return float(np.mean((predicted - noise) ** 2))
