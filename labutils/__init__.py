@@ -5,4 +5,6 @@ checkpoints → sampling → plots. Beside that line: inversion (lesson 1), chec
 presets, lessons and book (how notebooks are run and written), cli (``python -m labutils``).
 """
 
+from labutils import backend  # noqa: F401 (first: it imports TensorFlow without its start-up messages)
+
 __version__ = "1.0.0"

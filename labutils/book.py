@@ -4,13 +4,14 @@
 repository's address into every badge row and setup cell.
 """
 
+import os
 import re
 from pathlib import Path
 
 import nbformat
 
 from labutils.files import write_atomically
-from labutils.lessons import LESSONS, NOTEBOOK_DIR
+from labutils.lessons import LESSONS, NOTEBOOK_DIR, tidy_outputs
 
 SOURCE_DIR = NOTEBOOK_DIR / "source"
 ADDRESS_FILE = NOTEBOOK_DIR / "address.txt"  # two lines: the repository's address (may be empty), the tag
@@ -30,7 +31,8 @@ if importlib.util.find_spec("labutils") is None:
         raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
                                   "(on Colab: the Files pane on the left), and run this cell again")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")"""
+    sys.path.append("lab")
+import labutils  # before TensorFlow: it keeps the start-up messages away"""
 
 
 def address():
@@ -120,9 +122,12 @@ def build(lesson, timeout=1800):
     """
     from nbclient import NotebookClient
 
+    os.environ["LABUTILS_BATCH"] = "1"  # the kernel inherits it: pictures instead of sliders
     notebook = read_twin(lesson)
+    fill_in(notebook, lesson)
     folder = {"metadata": {"path": str(NOTEBOOK_DIR)}}
     NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=folder, record_timing=False).execute()
+    tidy_outputs(notebook)
     notebook.metadata.language_info = {"name": "python"}  # the version that happened to run is not part of the lesson
     _write_notebook(notebook, NOTEBOOK_DIR / f"{lesson}.ipynb")
 

@@ -5,8 +5,10 @@ downloaded; with neither, ``load("auto")`` falls back to real handwritten digits
 """
 
 import hashlib
+import io
 import os
 import zipfile
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,10 +117,9 @@ def check_images(images, name="images"):
 
 def mnist_candidates():
     """The places MNIST is looked for, in order."""
-    from keras.src.utils.file_utils import config  # Keras' own idea of its home folder, $KERAS_HOME included
-
     folders = [Path(os.environ["LABUTILS_DATA"])] if os.environ.get("LABUTILS_DATA") else []
-    folders += [DATA_DIR, Path(config.keras_home()) / "datasets"]
+    keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    folders += [DATA_DIR, Path(keras_home) / "datasets"]
     return [folder / "mnist.npz" for folder in folders]
 
 
@@ -130,7 +131,8 @@ def _find_or_download(name):
     import keras
 
     try:
-        (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        with redirect_stdout(io.StringIO()):  # Keras' progress bar is written for terminals
+            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
     except Exception as error:  # Keras raises plain Exception when a download fails
         raise FileNotFoundError(
             f"{name} is not on this machine and could not be downloaded ({error}). "

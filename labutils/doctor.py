@@ -27,8 +27,7 @@ def report():
 
 
 def _report_hardware():
-    from labutils import backend  # noqa: F401 (keeps TensorFlow quiet)
-    import tensorflow as tf  # isort: skip
+    import tensorflow as tf
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"CPU cores this process may use: {cores}; TensorFlow threads: "

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 from labutils.sampling import reverse_process
@@ -31,30 +32,39 @@ def build_mlp(hidden, seed=0):
         start = keras.initializers.HeUniform(seed=seed + i)  # keeps ReLU networks of any depth in a useful range
         x = layers.Dense(size, activation="relu", kernel_initializer=start)(x)
     outputs = layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed=seed + len(hidden)))(x)
-    return keras.Model(inputs, outputs, name="-".join(str(n) for n in (1, *hidden, 1)))
+    network = keras.Model(inputs, outputs, name="-".join(str(n) for n in (1, *hidden, 1)))
+    # A unit relu(w·y + b) bends at y = -b/w. Keras' start puts all bends of the first layer at 0; spread over the data
+    # they are of use from the beginning, and none starts outside, where no gradient would bring it back.
+    rng = np.random.default_rng(seed)
+    w = np.sqrt(2.0) * rng.choice([-1.0, 1.0], (1, hidden[0]))
+    network.layers[1].set_weights([w, -w[0] * rng.uniform(-0.8, 0.8, hidden[0])])
+    return network
 
 
-def fit_inverse(network, y, x, epochs, learning_rate=0.01, batch_size=32, seed=0, callbacks=()):
+def fit_inverse(network, y, x, epochs, *, learning_rate=0.01, batch_size=32, seed=0, passes=1, callbacks=()):
     """Train ``network`` to give x for y: Adam on the mean squared error, the rate falling to 0 along a half cosine.
 
     Args:
         network: from :func:`build_mlp`; trained in place.
         y, x: inputs and targets, shape (N,).
-        epochs, learning_rate, batch_size: of the run.
-        seed: of the shuffling.
+        epochs: how often all points are used.
+        learning_rate, batch_size: of Adam. seed: of the shuffling.
+        passes: how many epochs run as one compiled loop; a divisor of ``epochs``. 1 lets ``callbacks`` see each epoch,
+            more is much faster, since such a small network costs less than the calls around it.
         callbacks: Keras callbacks.
 
     Returns:
-        list of float, the loss after each epoch.
+        list of float, the mean loss of each group of ``passes`` epochs.
     """
-    keras.utils.set_random_seed(seed)
-    steps = epochs * -(-len(x) // batch_size)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
-    network.compile(optimizer, loss="mse", jit_compile=False)
-    column = y.reshape(-1, 1).astype("float32"), x.reshape(-1, 1).astype("float32")
-    return network.fit(*column, batch_size=batch_size, epochs=epochs, verbose=0, callbacks=list(callbacks)).history[
-        "loss"
-    ]
+    columns = y.reshape(-1, 1).astype("float32"), x.reshape(-1, 1).astype("float32")
+    points = tf.data.Dataset.from_tensor_slices(columns)
+    batches = points.cache().shuffle(len(y), seed=seed).batch(batch_size).repeat()
+    steps = passes * -(-len(y) // batch_size)
+    rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps * (epochs // passes))
+    network.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=False, steps_per_execution=steps)
+    run = network.fit(batches, epochs=epochs // passes, steps_per_epoch=steps, verbose=0, shuffle=False,
+                      callbacks=list(callbacks))  # fmt: skip
+    return run.history["loss"]
 
 
 def inverses(y):
@@ -77,22 +87,29 @@ def inverses(y):
     return np.unique(inside.round(9))
 
 
-def build_conditional_denoiser(width=128, seed=0):
-    """ε_θ(x_t, t, y) for one-dimensional x: a small network that sees x_t, y, and t as a sinusoidal embedding.
+def build_conditional_denoiser(dim=1, width=128, seed=0):
+    """ε_θ(x_t, t, y) for points of a few dimensions: a small network that sees x_t, y, and t as a sinusoidal embedding.
 
     x_t is given also as sines and cosines of πx, 2πx, 4πx: a network of this size resolves a fine position only so.
 
+    Args:
+        dim: dimensions D of a point.
+        width: units of each of the three hidden layers.
+        seed: of the starting weights.
+
     Returns:
-        keras.Model, inputs [x_t (B, 1), t/T (B, 1), y (B, 1)], output ε_θ (B, 1).
+        keras.Model, inputs [x_t (B, D), t/T (B, 1), y (B, 1)], output ε_θ (B, D).
     """
     keras.utils.set_random_seed(seed)
-    xt, time, y = (keras.Input((1,), name=name) for name in ("xt", "time", "y"))
+    xt, time, y = keras.Input((dim,), name="xt"), keras.Input((1,), name="time"), keras.Input((1,), name="y")
     embed_time = layers.Lambda(lambda u: sinusoidal_embedding(1000.0 * u, 32), output_shape=(32,))
-    embed_x = layers.Lambda(lambda u: _waves(np.pi * u * np.array([[1.0, 2.0, 4.0]], "float32")), output_shape=(6,))
+    embed_x = layers.Lambda(
+        lambda u: ops.concatenate([_waves(float(k * np.pi) * u) for k in (1, 2, 4)], axis=-1), output_shape=(6 * dim,)
+    )
     h = layers.Concatenate()([xt, embed_x(xt), y, embed_time(time)])
     for _ in range(3):
         h = layers.Dense(width, activation="silu")(h)
-    return keras.Model([xt, time, y], layers.Dense(1)(h))
+    return keras.Model([xt, time, y], layers.Dense(dim)(h))
 
 
 def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_rate=1e-2, seed=0, callbacks=()):
@@ -101,13 +118,13 @@ def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_r
     Args:
         network: from :func:`build_conditional_denoiser`; trained in place.
         schedule: labutils.schedule.NoiseSchedule.
-        x: (N,) in [-1, 1]. y: (N,) the condition.
+        x: (N,) or (N, D), within about [-1, 1]. y: (N,) the condition.
         steps: training steps. batch_size, learning_rate, seed: of the run. callbacks: Keras callbacks.
 
     Returns:
         float, the mean loss of the last tenth of the steps.
     """
-    x, y = x.reshape(-1, 1).astype("float32"), y.reshape(-1, 1).astype("float32")
+    x, y = x.reshape(len(x), -1).astype("float32"), y.reshape(-1, 1).astype("float32")
 
     def batches():
         rng = np.random.default_rng(seed)
@@ -124,20 +141,25 @@ def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_r
     return history.history["loss"][-1]
 
 
-def sample_conditional(network, schedule, y, count, seed=0):
-    """Draw ``count`` values of x for one y by ancestral sampling.
+def sample_conditional(network, schedule, y, seed=0):
+    """Draw one x for each y by ancestral sampling (lesson 5).
+
+    Args:
+        network, schedule: as trained.
+        y: shape (N,); repeat a value to get several x for it.
+        seed: of the noise.
 
     Returns:
-        float32 array (count,), in the scale of training.
+        float32 array (N,), or (N, D) for points of D > 1 dimensions, in the scale of training.
     """
-    start = np.random.default_rng(seed).standard_normal((count, 1), dtype=np.float32)
+    start = np.random.default_rng(seed).standard_normal((len(y), network.output.shape[-1]), dtype=np.float32)
+    condition = ops.convert_to_tensor(np.reshape(y, (-1, 1)).astype("float32"))
 
     def conditioned(inputs):
-        xt, time = inputs
-        return network([xt, time, ops.full_like(xt, y)])
+        return network([*inputs, condition])
 
     *_, (_, x, _) = reverse_process(conditioned, schedule, start, seed=seed, chunk=schedule.T)
-    return x.numpy()[:, 0]
+    return x.numpy().squeeze(axis=1) if x.shape[1] == 1 else x.numpy()
 
 
 def _waves(angles):

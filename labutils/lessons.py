@@ -2,8 +2,11 @@
 
 import html
 import json
+import os
 import time
 from pathlib import Path
+
+import nbformat
 
 from labutils import presets
 from labutils.data import NAMES
@@ -54,6 +57,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    os.environ["LABUTILS_BATCH"] = "1"  # the kernels inherit it: pictures instead of sliders
     expected = _recorded().get(preset, {})
     results = {}
     for number, lesson in enumerate(lessons, start=1):
@@ -70,6 +74,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
             problem = f"{error.ename}: {error.evalue}".splitlines()[0]
         seconds = time.perf_counter() - started
         results[lesson] = (seconds, problem)
+        tidy(target)
         write_html(target)
         say(f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(seconds)}")
     _write_index(out, results, preset, dataset)
@@ -78,6 +83,30 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
         _record(preset, {lesson: round(seconds, 1) for lesson, (seconds, _) in results.items()})
     say(f"{len(results) - len(failed)} of {len(results)} lessons ran. Open {out / 'index.html'}")
     return failed
+
+
+def tidy(path):
+    """Keep only the last state of each progress bar in an executed notebook, as a screen would."""
+    notebook = nbformat.read(path, as_version=4)
+    tidy_outputs(notebook)
+    write_atomically(path, lambda partial: nbformat.write(notebook, partial))
+
+
+def tidy_outputs(notebook):
+    """Join what one cell printed into one output per stream, and drop what a carriage return overwrote; in place."""
+    for cell in notebook.cells:
+        joined = {}
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name in joined:
+                joined[output.name].text += output.text
+            else:
+                key = output.name if output.output_type == "stream" else id(output)
+                joined[key] = output
+        for output in joined.values():
+            if output.output_type == "stream":
+                output.text = "\n".join(line.rsplit("\r", 1)[-1] for line in output.text.split("\n"))
+        if "outputs" in cell:
+            cell.outputs = list(joined.values())
 
 
 def write_html(notebook):

@@ -5,6 +5,7 @@ Every figure of a lesson goes through :func:`show`, which asks for the alternati
 
 import base64
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -76,9 +77,11 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
     """A table of images: ``rows`` is a list of equally long lists of (H, W, C); returns the figure."""
     shape = (len(rows), len(rows[0]))
     figure, grid = plt.subplots(*shape, figsize=(scale * shape[1] + 1, scale * shape[0] + 0.6), squeeze=False)
+    for ax, head in zip(grid[0], column_labels, strict=True):
+        ax.set_title(head, fontsize=9)
     for row, images, label in zip(grid, rows, row_labels, strict=True):
-        for ax, image, head in zip(row, images, column_labels, strict=True):
-            draw_image(ax, image, head if row is grid[0] else None)
+        for ax, image in zip(row, images, strict=True):
+            draw_image(ax, image)
         row[0].set_axis_on()
         row[0].set(xticks=[], yticks=[])
         row[0].grid(False)
@@ -114,6 +117,33 @@ def show_animation(frames, titles, alt, columns=8, seconds=5.0):
         data = base64.b64encode(path.read_bytes()).decode()
     plt.close(figure)
     display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{alt}">'))
+
+
+def slider_or_strip(draw, maximum, values, title, alt):
+    """A slider over the integer t where somebody can move it; a strip of pictures where a program runs the notebook.
+
+    Args:
+        draw: function (axes, t) that draws the picture of step t.
+        maximum: largest t.
+        values: the t of the strip.
+        title, alt: title and alternative text of the strip.
+    """
+    if "LABUTILS_BATCH" in os.environ:  # set by the commands that execute notebooks
+        figure, row = plt.subplots(1, len(values), figsize=(1.5 * len(values), 2.1))
+        for ax, t in zip(row, values, strict=True):
+            draw(ax, t)
+        figure.suptitle(title)
+        show(figure, alt)
+        return
+    import ipywidgets
+
+    def one(t):
+        figure, ax = plt.subplots(figsize=(2.4, 2.6))
+        draw(ax, t)
+        show(figure, f"{title}: t = {t}")
+
+    slider = ipywidgets.IntSlider(value=values[len(values) // 2], max=maximum, continuous_update=False)
+    ipywidgets.interact(one, t=slider)
 
 
 def _tile(images, columns):

@@ -35,11 +35,11 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("smoke", seeds=2, fit_epochs=20, toy_steps=200, train_images=256, epochs=2, ablation_images=256,
+        Preset("smoke", seeds=1, fit_epochs=20, toy_steps=100, train_images=256, epochs=2, ablation_images=256,
                ablation_epochs=1, test_images=100, samples=4, few_samples=4),
         Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=10_000, epochs=4, ablation_images=4_000,
                ablation_epochs=2, test_images=1_000, samples=64, few_samples=16),
-        Preset("full", seeds=10, fit_epochs=500, toy_steps=6000, train_images=60_000, epochs=50,
+        Preset("full", seeds=5, fit_epochs=500, toy_steps=6000, train_images=60_000, epochs=50,
                ablation_images=60_000, ablation_epochs=3, test_images=10_000, samples=64, few_samples=64),
     )
 }  # fmt: skip

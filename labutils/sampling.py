@@ -196,13 +196,13 @@ def exact_noise_predictor(images, schedule):
     squared = ops.sum(flat**2, axis=-1)
 
     def predict(inputs):
-        xt, time = inputs
+        xt, time = (ops.cast(value, "float32") for value in inputs)
         t = ops.cast(ops.round(ops.reshape(time, (-1,)) * schedule.T), "int32")
         signal = at(np.sqrt(schedule.alpha_bars), t, 2)  # √ᾱ_t, (B, 1)
         variance = at(1.0 - schedule.alpha_bars, t, 2)  # 1 - ᾱ_t
         x = ops.reshape(xt, (-1, flat.shape[-1]))
         logits = (signal * ops.matmul(x, ops.transpose(flat)) - 0.5 * signal**2 * squared) / variance  # (B, N)
-        x0 = ops.matmul(ops.softmax(logits), flat)
+        x0 = ops.matmul(tf.nn.softmax(logits), flat)
         return ops.reshape((x - signal * x0) / ops.sqrt(variance), ops.shape(xt))
 
     return predict

@@ -10,7 +10,6 @@ Sources:
     Nichol, Dhariwal 2021, "Improved DDPM" (the cosine schedule), https://arxiv.org/abs/2102.09672
 """
 
-from labutils import backend  # noqa: F401, I001 (before keras: it keeps TensorFlow quiet)
 import numpy as np
 from keras import ops
 

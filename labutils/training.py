@@ -189,6 +189,20 @@ class RunState(keras.callbacks.Callback):
         self.history = history
 
 
+def mean_loss(network, schedule, x0, t, noise):
+    """The loss of one batch: the mean of (ε_θ(x_t, t) − ε)² over images and pixels (DDPM eq. 14).
+
+    Args:
+        network, schedule: as in :class:`NoisePredictor`.
+        x0: (B, …). t: (B,) integers. noise: ε, shape of ``x0``.
+
+    Returns:
+        A tensor with one number, through which gradients can flow.
+    """
+    xt = schedule.add_noise(x0, t, noise)
+    return ops.mean((network([xt, network_time(t, schedule.T)]) - noise) ** 2)
+
+
 def validation_batch(images, T, seed=20_000):
     """All ``images`` with one fixed draw of t and ε each, as ((x_0, t, ε), ε): the same numbers after every epoch."""
     return draw_noise(check_images(images, "validation_images"), T, np.random.default_rng(seed))
@@ -200,15 +214,22 @@ def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
     Args:
         network, schedule: as in :func:`train`.
         images: (N, H, W, C) in [-1, 1].
-        t: one step for all images, or None for t drawn uniformly from 0 … T - 1.
+        t: one step for all images, a pair (first, end) for t drawn uniformly from first … end - 1, or None for all T.
         seed: of t and ε, so that networks are compared on the same noise.
         batch_size: images per call.
 
     Returns:
         float. A network that answers 0 scores 1.0, the variance of the noise.
+
+    Raises:
+        ValueError: t out of range, or images out of [-1, 1].
     """
-    (x0, drawn, noise), _ = validation_batch(images, schedule.T, seed)
-    steps = drawn if t is None else np.full_like(drawn, t)
-    schedule.check_t(steps)
-    predicted = NoisePredictor(network, schedule).predict((x0, steps, noise), batch_size=batch_size, verbose=0)
-    return float(np.mean((predicted - noise) ** 2))
+    first, end = (0, schedule.T) if t is None else (t, t + 1) if np.ndim(t) == 0 else t
+    schedule.check_t(np.array([first, end - 1]))
+    rng = np.random.default_rng(seed)
+    images = check_images(images)
+    total = 0.0
+    for start in range(0, len(images), batch_size):
+        (x0, steps, noise), _ = draw_noise(images[start : start + batch_size], end - first, rng)
+        total += float(mean_loss(network, schedule, x0, steps + first, noise)) * len(x0)
+    return total / len(images)

@@ -5,7 +5,6 @@ quarter of the size, up again, and at each size a *skip connection* that hands t
 layers are used, so the weights load under any Keras backend.
 """
 
-from labutils import backend  # noqa: F401, I001 (before keras: it keeps TensorFlow quiet)
 import keras
 from keras import layers, ops
 

@@ -12,6 +12,8 @@ def run(function, *arguments):
     name = getattr(function, "__name__", "your function")
     try:
         return function(*arguments)
+    except CheckFailed:  # a check that looks at what the network is given speaks from inside the call
+        raise
     except NotImplementedError as error:
         raise CheckFailed(f"{name} is not written yet: replace the line that raises NotImplementedError") from error
     except Exception as error:

@@ -56,10 +56,11 @@ def check_sinusoidal_embedding(sinusoidal_embedding):
     require(np.isclose(near[0, 0], near[1, 1], atol=1e-2), "steps 3 and 4 should be as alike as steps 500 and 501: the "
             "angle must be t times a frequency")  # fmt: skip
     alike = steps @ steps[0] / (dim / 2)  # mean of cos(ω t) over the frequencies
+    require(alike[1] < 0.995, "steps 0 and 1 look the same: the fastest frequency should be 1")
     rank = np.linalg.matrix_rank(steps, tol=1e-2)
     require(rank > 4, "all frequencies are alike: they should fall geometrically from 1 to about 1/10,000")
-    require(alike[1] < 0.995, "steps 0 and 1 look the same: the fastest frequency should be 1")
     require(alike[1] > 0.5, "steps 0 and 1 look very different: no frequency should be above 1")
-    require(alike[500:].mean() > 0.2, "no slow frequency: the slowest should be about 1/10,000, so that distant steps "
+    # The mean of cos ω t over the frequencies is 0.17 for the right ones, and about 0 if all of them are fast.
+    require(alike[500:].mean() > 0.1, "no slow frequency: the slowest should be about 1/10,000, so that distant steps "
             "stay comparable")  # fmt: skip
     passed("sinusoidal_embedding")

@@ -41,7 +41,7 @@ def check_add_noise(add_noise):
     def mix(signal, rest, x=x0, e=noise):
         return signal.reshape(-1, 1, 1, 1) * x + rest.reshape(-1, 1, 1, 1) * e
 
-    bar, alpha = schedule.alpha_bars[t], schedule.alphas[t]
+    bar, alpha, before = schedule.alpha_bars[t], schedule.alphas[t], schedule.alpha_bars_previous[t]
     mistakes = {
         "the square roots are missing: ᾱ_t and 1 − ᾱ_t are variances, they multiply the images as √ᾱ_t and √(1 − ᾱ_t)":
             mix(bar, 1 - bar),
@@ -56,11 +56,14 @@ def check_add_noise(add_noise):
         "the image is not scaled: without √ᾱ_t the values grow and grow": mix(np.ones(B), np.sqrt(1 - bar)),
         "ᾱ is looked up one step too late: index it with t, not t + 1":
             mix(*np.sqrt([table[np.minimum(t + 1, B - 1)], 1 - table[np.minimum(t + 1, B - 1)]])),
-        "ᾱ is looked up one step too early: index it with t, not t − 1":
+        "ᾱ is looked up one step too early: index it with t, not t − 1": mix(*np.sqrt([before, 1 - before])),
+        "ᾱ is looked up one step too early, so that t = 0 takes the last value: index it with t, not t − 1":
             mix(*np.sqrt([table[t - 1], 1 - table[t - 1]])),
         "your function returns the noise alone": noise,
     }  # fmt: skip
-    answer = run(add_noise, x0, t, noise, table)
+    answer = as_numbers(run(add_noise, x0, t, noise, table))
+    require(answer.shape == x0.shape, f"the result has shape {answer.shape}, it should be {x0.shape}: alpha_bars[t] is "
+            "one number per image, shape (B,); give it three more axes with .reshape(-1, 1, 1, 1)")  # fmt: skip
     compare(answer, mix(np.sqrt(bar), np.sqrt(1 - bar)), mistakes,
             "x_t should be √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε, with ᾱ_t from the argument `alpha_bars`")  # fmt: skip
     # Data of variance 1 keep variance 1 at every t.
@@ -114,12 +117,11 @@ def check_cosine_alpha_bars(cosine_alpha_bars):
 
         f = np.cos((n + 0.008) / 1.008 * np.pi / 2) ** 2
         mistakes = {
-            "the cosine is not squared": curve(power=1.0),
+            "the cosine is not squared (or you returned √ᾱ, which is the same)": curve(power=1.0),
             "the argument should end at π/2, not π": curve(quarter=np.pi),
             "your list starts at n = 0 and so contains ᾱ = 1, the clean image: ᾱ_t belongs to n = t + 1": f[:-1] / f[0],
             "your list has T + 1 values: leave n = 0 away, the clean image": f / f[0],
             "you returned β; the cosine gives ᾱ itself": 1 - f[1:] / f[:-1],
-            "you returned √ᾱ": np.sqrt(curve()),
         }
         answer = run(cosine_alpha_bars, T)
         compare(answer, curve(), mistakes, "ᾱ_t should be f(t+1)/f(0), f(n) = cos²((n/T + s)/(1 + s) · π/2), s = 0.008")

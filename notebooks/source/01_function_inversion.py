@@ -1,0 +1,426 @@
+# %% [markdown]
+# # 1 · Function inversion: learn x from y
+#
+# A function gives y for x. Can a neural network learn the way back, x for y? Sometimes. This lesson shows when it
+# works, how much network it needs, and where it fails so badly that a different idea is needed. That idea, a
+# *diffusion model*, is what the other five lessons build.
+#
+# **You will be able to**
+# - train a small network on the inverse of sin and say how good it is;
+# - show what it answers outside the range it was trained on;
+# - explain why a network trained on the squared error fails when a question has several right answers;
+# - see a tiny diffusion model give all of them.
+#
+# **Time:** about 35 minutes with the exercises; the cells run in about one minute.
+
+# %% [markdown] tags=["badges"]
+# badges
+
+# %% tags=["parameters"]
+PRESET = "full"  # "smoke": seconds, to test; "quick": what a laptop does in a minute; "full": the numbers reported
+DATASET = "auto"  # not used in this lesson: the data are points on a curve
+SEED = 0
+
+# %% tags=["setup"]
+# setup
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from labutils import checks, inversion, plots, presets
+from labutils.progress import keras_progress
+from labutils.schedule import linear_schedule
+
+import keras
+
+settings = presets.get(PRESET)
+plots.use_lab_style()
+print(f"preset {settings.name}: {settings.fit_epochs} epochs per fit, {settings.seeds} repetitions")
+
+# %% [markdown]
+# ## 1.1 The data: 200 points on a sine
+#
+# We choose x and compute y = sin x. For the network the roles are exchanged: **y is the input, x is the answer.** For
+# x in [-1, 1] there is exactly one right answer, x = arcsin y.
+
+# %%
+x = np.linspace(-1, 1, 200)
+y = np.sin(x)
+
+figure, ax = plots.axes("The task: from y back to x", "y = sin x (input of the network)", "x (answer)", size=(5, 3.5))
+ax.plot(y, x, ".", markersize=3)
+plots.show(figure, "200 points on a smooth rising curve, almost a straight line, from x = -1 at y = -0.84 to x = 1 at 0.84.")
+
+# %% [markdown]
+# ## 1.2 A network with ten numbers
+#
+# The network **1–3–1** has one input, **one hidden layer** of three units with the activation
+# $\mathrm{relu}(z) = \max(z, 0)$, and one output:
+#
+# $$ x \approx b + \sum_{i=1}^{3} v_i\,\mathrm{relu}(w_i y + c_i) $$
+#
+# Three $w$, three $c$, three $v$ and one $b$: ten parameters. Its curve is made of straight pieces, with at most three
+# bends.
+
+# %% [markdown]
+# ### Exercise 1.1 – build the network
+# *Difficulty ●○○○ · about 5 minutes*
+#
+# Write `build_mlp(hidden)`, which returns a Keras model from one number to one number. `hidden` lists the sizes of
+# the hidden layers: `(3,)` gives 1–3–1, `(3, 3)` gives 1–3–3–1.
+#
+# <details><summary>Hint: which layers?</summary>
+#
+# `keras.Input((1,))`, then one `keras.layers.Dense(size, activation="relu")` for each entry of `hidden`, then
+# `keras.layers.Dense(1)`. `keras.Sequential([...])` puts them together.
+# </details>
+#
+# <details><summary>Help: "has 10 parameters, yours has 22"</summary>
+#
+# You built two hidden layers for one. `hidden = (3,)` has one entry, so one hidden layer.
+# </details>
+#
+# <details><summary>Help: "the output can never be negative"</summary>
+#
+# relu cuts everything below 0 away. The last layer must be free to give any number: no activation there.
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-1-1-build-mlp", "grade": false, "solution": true, "locked": false, "task": false}
+def build_mlp(hidden):
+    """A network 1–hidden–1 with ReLU in the hidden layers; returns a keras.Model."""
+    ### BEGIN SOLUTION
+    hidden_layers = [keras.layers.Dense(size, activation="relu") for size in hidden]
+    return keras.Sequential([keras.Input((1,)), *hidden_layers, keras.layers.Dense(1)])
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-1-1-build-mlp", "grade": true, "solution": false, "locked": true, "points": 2, "task": false}
+checks.check_build_mlp(build_mlp)
+
+# %% [markdown]
+# Now train it: the optimiser Adam lowers the mean squared error (MSE) between the network's answer and the true x for
+# 500 epochs. From here on the lesson uses labutils' version of the network, whose starting weights are seeded.
+#
+# **Predict before you run:** three bends, a curve that is steeper at its ends. Where will the error be largest?
+
+# %%
+small = inversion.build_mlp((3,), seed=SEED)
+losses = inversion.fit_inverse(small, y, x, settings.fit_epochs, seed=SEED,
+                               callbacks=[keras_progress(settings.fit_epochs, "training 1–3–1")])
+
+
+def ask(network, y):
+    """The network's answers to the numbers y, shape (N,)."""
+    return np.asarray(network(np.reshape(y, (-1, 1))))[:, 0]
+
+
+def mse(network, y, x):
+    return float(np.mean((ask(network, y) - x) ** 2))
+
+
+straight_line = np.polyval(np.polyfit(y, x, 1), y)
+print(f"1–3–1, {small.count_params()} parameters: MSE {mse(small, y, x):.1e}")
+print(f"the best straight line, 2 parameters: MSE {np.mean((straight_line - x) ** 2):.1e}")
+
+# %% [markdown]
+# Compare the two numbers before you are pleased. A network that is hardly better than a straight line has not used its
+# bends: they lie in the wrong places, and gradient descent does not find the way to better ones. With three units this
+# is a matter of luck. The cure is old and simple: **start several times and keep the best.**
+
+# %%
+passes = settings.fit_epochs // 10  # these runs are not watched epoch by epoch, so they run compiled: far faster
+starts = []
+for seed in range(10):
+    network = inversion.build_mlp((3,), seed=SEED + 10 * seed)
+    inversion.fit_inverse(network, y, x, settings.fit_epochs, seed=SEED, passes=passes)
+    starts.append(network)
+start_errors = [mse(network, y, x) for network in starts]
+small = starts[int(np.argmin(start_errors))]
+print("MSE of ten starts:", ", ".join(f"{error:.1e}" for error in start_errors))
+
+# %%
+answer = ask(small, y)
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.5))
+left.plot(y, np.arcsin(y), label="arcsin y", linewidth=4, color=plots.COLOURS["sky"])
+left.plot(y, answer, "--", label="network 1–3–1", color=plots.COLOURS["red"])
+left.set(title="Answer of the network", xlabel="y", ylabel="x")
+left.legend()
+right.plot(y, answer - x, color=plots.COLOURS["red"])
+right.axhline(0, color="black", linewidth=0.8)
+right.set(title="Its error", xlabel="y", ylabel="answer − x")
+plots.show(figure, "Left: the network's answer lies on arcsin. Right: its error, a chain of arcs with a kink wherever the "
+           "network's curve bends, largest at the ends.")
+
+# %% [markdown]
+# The error swings from piece to piece: a chain of straight lines runs now below the curve, now above it. Each kink in the
+# right picture is a bend of the network.
+
+# %%
+if PRESET != "smoke":
+    assert min(start_errors) < 0.7 * np.mean((straight_line - x) ** 2), "the best start should use its bends"
+
+# %% [markdown]
+# ## 1.3 More network, less error?
+#
+# **Predict before you run:** which helps more, a second layer (1–3–3–1, 22 parameters) or a wider one (1–16–1,
+# 49 parameters)? And does 1–64–64–1 with its 4,353 parameters learn 200 points by heart?
+#
+# Each size is trained several times from other starting weights. The test points lie between the training points.
+
+# %%
+sizes = [(3,), (3, 3), (16,), (64,), (16, 16), (64, 64)]
+y_test = np.sin(np.linspace(-0.995, 0.995, 199))
+errors, parameters = {}, {}
+for hidden in sizes:
+    for seed in range(settings.seeds):
+        network = inversion.build_mlp(hidden, seed=100 * SEED + 10 * seed)
+        inversion.fit_inverse(network, y, x, settings.fit_epochs, seed=seed, passes=passes)
+        errors.setdefault(network.name, []).append(mse(network, y_test, np.arcsin(y_test)))
+        parameters[network.name] = network.count_params()
+
+# %%
+figure, ax = plots.axes("Capacity against error", "number of parameters", "MSE on points between the training points")
+for name, values in errors.items():
+    ax.scatter([parameters[name]] * len(values), values, s=14, alpha=0.6, color=plots.COLOURS["sky"])
+    ax.scatter(parameters[name], np.median(values), s=50, marker="D", color=plots.COLOURS["blue"])
+    ax.annotate(name.replace("-", "–"), (parameters[name], np.median(values)), xytext=(6, 6), textcoords="offset points")
+ax.set(xscale="log", yscale="log", xlim=(6, 12_000))
+plots.show(figure, "Scatter plot with two logarithmic axes, number of parameters against error; a dot for each run and a "
+           "diamond for the median of each network size: " +
+           ", ".join(f"{name} {np.median(values):.0e}" for name, values in errors.items()) + ".")
+
+# %%
+print(f"{'network':12} {'parameters':>10} {'median MSE':>11} {'best':>9} {'worst':>9}")
+for name, values in errors.items():
+    print(f"{name:12} {parameters[name]:10,} {np.median(values):11.1e} {min(values):9.1e} {max(values):9.1e}")
+
+# %% [markdown]
+# Compare the columns *best* and *worst*: with three units luck matters a lot, with many units some always start in a
+# good place. And the largest network, with twenty times more parameters than points, does not learn nonsense between
+# the points.
+
+# %% [markdown]
+# ## 1.4 Outside the trained range
+#
+# The training data end at y = sin 1 ≈ 0.84. Between there and y = 1 the right answer exists, but the network has never
+# seen it. Beyond y = 1 **no** real x has sin x = y.
+#
+# **Predict before you run:** what does the network answer for y = 0.95? And for y = 1.3, will it complain?
+
+# %%
+wide_y = np.linspace(-1.5, 1.5, 301)
+big = network  # the last one trained above: 1–64–64–1
+answers = {"1–3–1": small, "1–64–64–1": big}
+
+figure, ax = plots.axes("Asked for more than it was taught", "y", "x", size=(7, 4))
+ax.axvspan(np.sin(-1), np.sin(1), color=plots.COLOURS["sky"], alpha=0.2, label="trained range")
+inside = np.abs(wide_y) <= 1
+ax.plot(wide_y[inside], np.arcsin(wide_y[inside]), color="black", linewidth=3, label="arcsin y (exists up to |y| = 1)")
+for (name, model), colour, dash in zip(answers.items(), ("red", "blue"), ("--", "-.")):
+    ax.plot(wide_y, ask(model, wide_y), dash, color=plots.COLOURS[colour], label=name)
+ax.legend()
+plots.show(figure, "Inside the trained range both networks follow arcsin; outside it they go on in straight lines while "
+           "arcsin turns steeply up and ends at y = 1.")
+
+# %%
+def rms(model, low, high):
+    between = np.linspace(low, high, 200)
+    return np.sqrt(mse(model, between, np.arcsin(between)))
+
+
+for name, model in answers.items():
+    impossible = ask(model, [1.3])[0]
+    print(f"{name:10} error inside {rms(model, -0.84, 0.84):.3f}, between sin 1 and 1 {rms(model, 0.85, 1.0):.3f}; "
+          f"for y = 1.3, which no x has: x = {impossible:.2f}")
+    if PRESET != "smoke":
+        assert rms(model, 0.85, 1.0) > 5 * rms(model, -0.84, 0.84)
+
+# %% [markdown]
+# Two different failures. Between sin 1 and 1 the network **extrapolates** in a straight line and is wrong. Past 1 it
+# answers a question that has no answer, and nothing in the answer tells you so.
+
+# %% [markdown]
+# ## 1.5 Many right answers
+#
+# Now let x run over [-2π, 2π]. For almost every y there are **four** x with sin x = y.
+
+# %% [markdown]
+# ### Exercise 1.2 – all the inverses
+# *Difficulty ●●○○ · about 10 minutes*
+#
+# Write `all_inverses(y)`: every x in [-2π, 2π] with sin x = y, for one number y in (-1, 1). Any order, as a list or an
+# array.
+#
+# <details><summary>Hint: where do four solutions come from?</summary>
+#
+# In one period there are two: arcsin y and π − arcsin y. sin repeats every 2π, so shift both by −4π, −2π, 0, 2π and
+# keep those in the range.
+# </details>
+#
+# <details><summary>Help: "there are 4 solutions, you return 2"</summary>
+#
+# Either the second branch π − arcsin y is missing, or the shifts by 2π are. The message says which.
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-1-2-all-inverses", "grade": false, "solution": true, "locked": false, "task": false}
+def all_inverses(y):
+    """All x in [-2π, 2π] with sin x = y."""
+    ### BEGIN SOLUTION
+    branches = [np.arcsin(y), np.pi - np.arcsin(y)]
+    shifted = [branch + 2 * np.pi * k for branch in branches for k in (-2, -1, 0, 1)]
+    return [x for x in shifted if -2 * np.pi <= x <= 2 * np.pi]
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-1-2-all-inverses", "grade": true, "solution": false, "locked": true, "points": 2, "task": false}
+checks.check_inverses(all_inverses)
+
+# %% [markdown]
+# Train the large network on this curve, in the same way.
+#
+# **Predict before you run:** for y = 0.5 the right answers are −5.76, −3.67, 0.52 and 2.62. Which one will the network
+# choose?
+
+# %%
+rng = np.random.default_rng(SEED)
+x_many = rng.uniform(-inversion.SPAN, inversion.SPAN, 5_000)
+y_many = np.sin(x_many)
+regression = inversion.build_mlp((64, 64), seed=SEED)
+epochs = max(settings.fit_epochs // 25, 2)
+inversion.fit_inverse(regression, y_many, x_many, epochs, batch_size=64, seed=SEED, passes=epochs // 2)
+grid = np.linspace(-0.99, 0.99, 199)
+guess = ask(regression, grid)
+
+# %%
+figure, ax = plots.axes("One question, four answers, and what the network says", "y", "x", size=(7, 4.5))
+ax.plot(y_many[:1500], x_many[:1500], ".", markersize=2, color=plots.COLOURS["sky"], label="data: x with sin x = y")
+ax.plot(grid, guess, color=plots.COLOURS["red"], linewidth=3, label="network 1–64–64–1")
+ax.legend(loc="upper left")
+plots.show(figure, "The data form a sine lying on its side, with four values of x for each y. The network's answer is one "
+           "curve that jumps from about +1.6 to about -1.6 at y = 0 and touches none of the branches for most y.")
+
+# %% [markdown]
+# None of them: it answers about −1.6. Why? The squared error asks for the **mean** of the right answers, and for
+# y > 0 the mean of the four solutions is
+# $\tfrac14\,(a + (\pi - a) + (a - 2\pi) + (-\pi - a)) = -\tfrac{\pi}{2}$ with $a = \arcsin y$. But
+# $\sin(-\pi/2) = -1$: for every positive y the network's answer belongs to the y that is farthest away.
+
+# %%
+mean_of_answers = np.array([np.mean(all_inverses(v)) for v in grid if abs(v) > 0.1])
+middle = guess[np.abs(grid) > 0.1]
+miss = np.abs(np.sin(guess) - grid)
+print(f"distance of the network's answer from the mean of the right answers: {np.mean(np.abs(middle - mean_of_answers)):.2f}")
+print(f"|sin(answer) − y|: mean {miss.mean():.2f}; for y > 0.1: {miss[grid > 0.1].mean():.2f}")
+if PRESET != "smoke":
+    assert np.mean(np.abs(middle - mean_of_answers)) < 0.3, "the network should have learned the mean"
+    assert miss.mean() > 1, "... and the mean should be no solution"
+
+# %% [markdown]
+# A larger network or a longer training cannot help: the mean *is* the best answer for the squared error. What we need is
+# not one number but **a distribution of x for a given y**, and a way to draw from it.
+
+# %% [markdown]
+# ## 1.6 The bridge: a diffusion model in one dimension
+#
+# Here is the idea of the whole lab, in one dimension:
+#
+# 1. Take a right answer x, and drown it in noise, step by step, until only noise is left.
+# 2. Train a network to see the noise in a noisy x (told y and the step). This is a question with *one* best answer, and
+#    the squared error is the right thing for it.
+# 3. To answer, start from pure noise and take the predicted noise away, step by step. Different noise ends at different
+#    right answers.
+#
+# Lessons 2, 4 and 5 explain each of the three. Here we only use them: the same schedule, the same loss and the same
+# sampler as for the images later.
+
+# %%
+schedule = linear_schedule()
+denoiser = inversion.build_conditional_denoiser(seed=SEED)
+loss = inversion.train_conditional(denoiser, schedule, x_many / inversion.SPAN, y_many, settings.toy_steps, seed=SEED,
+                                   callbacks=[keras_progress(10, "training the diffusion model")])
+print(f"{denoiser.count_params():,} parameters, noise-prediction loss {loss:.3f}")
+
+# %% [markdown]
+# **Predict before you run:** we ask for one x for each of 1,500 values of y. Will the answers lie on one branch, on all
+# four, or between them?
+
+# %%
+y_asked = np.random.default_rng(SEED + 1).uniform(-0.99, 0.99, 1_500)
+x_drawn = inversion.sample_conditional(denoiser, schedule, y_asked, seed=SEED) * inversion.SPAN
+
+figure, ax = plots.axes("The diffusion model answers from all branches", "y", "x", size=(7, 4.5))
+curve = np.linspace(-inversion.SPAN, inversion.SPAN, 800)
+ax.plot(np.sin(curve), curve, color="black", linewidth=0.8, label="sin x = y")
+ax.plot(y_asked, x_drawn, ".", markersize=3, color=plots.COLOURS["green"], label="drawn by diffusion")
+ax.plot(grid, guess, color=plots.COLOURS["red"], linewidth=2, label="regression network")
+ax.legend(loc="upper left")
+plots.show(figure, "The drawn points lie on the sine lying on its side, on all of its branches, while the regression "
+           "network's curve runs between the branches.")
+
+# %%
+def valid_share(x, y, tolerance=0.1):
+    return np.mean(np.abs(np.sin(x) - y) < tolerance)
+
+
+many = inversion.sample_conditional(denoiser, schedule, np.full(1_000, 0.5), seed=SEED + 2) * inversion.SPAN
+branches = inversion.inverses(0.5)
+shares = [np.mean(np.abs(many - branch) < 0.3) for branch in branches]
+print(f"answers with |sin x − y| < 0.1: diffusion {valid_share(x_drawn, y_asked):.0%}, "
+      f"regression {valid_share(guess, grid):.0%}")
+print("y = 0.5, share of the answers near", ", ".join(f"{b:.2f}: {s:.0%}" for b, s in zip(branches, shares)))
+if PRESET != "smoke":
+    assert valid_share(x_drawn, y_asked) > 0.8 and min(shares) > 0.1
+
+# %%
+figure, ax = plots.axes("1,000 answers to y = 0.5", "x", "number of answers")
+ax.hist(many, bins=120, range=(-2 * np.pi, 2 * np.pi), color=plots.COLOURS["green"])
+for branch in branches:
+    ax.axvline(branch, color="black", linestyle="--", linewidth=1, label="right answers" if branch == branches[0] else None)
+ax.axvline(np.mean(branches), color=plots.COLOURS["red"], linewidth=2, label="their mean: no answer")
+ax.legend()
+plots.show(figure, "Histogram with four narrow peaks at the four right answers -5.76, -3.67, 0.52 and 2.62, and nothing at "
+           "their mean, -1.57.")
+
+# %% [markdown]
+# That is why the rest of the lab exists. "Draw a digit" is such a question with many right answers, and the mean of all
+# digits is a grey blur. Read x as *image* and y as *what it shall show*, and you have text-to-image.
+
+# %% [markdown]
+# ## 1.7 Discussion
+#
+# **What happens outside the trained range?** Section 1.4 measured it. A ReLU network goes on in a straight line after
+# its last bend, whatever the true function does; the error between sin 1 and 1 was many times that inside. Nothing in
+# the loss speaks about points that are not in the data. Past y = 1 there is no answer at all, and the network gives
+# one all the same. Cures: train on the range you will be asked about; choose a model that contains what you know
+# (that |y| ≤ 1, say); and check the answer by going forward, since sin(answer) ≠ y shows the error without knowing
+# the truth.
+#
+# **Does this work for more complex functions?** For a function with *one* inverse, yes: a wider or deeper network follows
+# more bends (section 1.3), as long as the data cover the range; the number of points needed grows quickly with the
+# number of inputs. For a function with *many* inverses a network trained on the squared error gives the mean, and
+# section 1.5 measured how bad that is. Making the network larger does not help, because the fault is in the question, not in
+# the network. A model of the whole distribution, as in section 1.6, does.
+
+# %% [markdown]
+# ### Exercise 1.3 – in your own words
+# *Difficulty ●●○○ · about 10 minutes · marked by your instructor*
+#
+# A camera lowers the resolution of a picture. You want the inverse: from the small picture to the large one. (a) Does the
+# inverse have one answer or many? (b) What would a network trained on the squared error show, and how would it look?
+# (c) How can you check an answer without knowing the original?
+
+# %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-1-3-super-resolution", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
+# ### BEGIN SOLUTION
+# (a) Many: all large pictures that become the same small one when pixels are averaged. (b) Their mean: smooth, without
+# the fine detail, because detail at another place in each candidate averages out; it looks blurred. (c) Go forward:
+# lower the resolution of the answer and compare with the small picture. Lesson 6 builds exactly that into the sampler.
+# ### END SOLUTION
+
+# %% [markdown]
+# ## Remember
+# - A regression network returns the **mean** of the right answers. With one right answer that is perfect; with several it may
+#   be no answer at all.
+# - Outside the trained range nothing holds the network. Check by going forward.
+# - A diffusion model draws from the **distribution** of answers; to do so it only ever has to predict noise, a question with
+#   one best answer.

@@ -1,0 +1,295 @@
+# %% [markdown]
+# # 5 · Sampling: from noise to digits
+#
+# The network can tell the noise in an image. Now we walk back: start from pure noise, take a little of the predicted noise
+# away, a thousand times. First we derive the step, then test the sampler where the right result is known, and only then
+# let the network draw.
+#
+# **You will be able to**
+# - derive the reverse step and say what β̃ is;
+# - write ancestral sampling, and test it against an exact answer;
+# - watch x_t and the network's guess x̂_0 on the way;
+# - draw digits from the lab's checkpoint.
+#
+# **Time:** about 50 minutes with the exercises; the cells run in about three minutes.
+#
+# Source: Ho et al. 2020, [DDPM](https://arxiv.org/abs/2006.11239), sections 2 and 3.2, algorithm 2.
+
+# %% [markdown] tags=["badges"]
+# badges
+
+# %% tags=["parameters"]
+PRESET = "quick"  # "smoke": seconds, to test; "quick": what a laptop does in a few minutes; "full": the same, more images
+DATASET = "auto"  # for the exact denoiser; the checkpoint draws MNIST digits on any machine
+SEED = 0
+
+# %% tags=["setup"]
+# setup
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from labutils import checkpoints, checks, data, plots, presets, sampling, training
+from labutils.schedule import linear_schedule
+
+settings = presets.get(PRESET)
+plots.use_lab_style()
+images = data.load(DATASET)
+name = images.note or images.name  # what the figures call the data
+schedule = linear_schedule()
+network, about = checkpoints.load("classic")
+shape = tuple(about["input_shape"])
+print(f"preset {settings.name}: {settings.samples} samples; checkpoint {about['name']}: {about['epochs']} epochs on "
+      f"{about['dataset']}, test noise MSE {about['test_mse']['mean']:.4f}")
+
+# %% [markdown]
+# ## 5.1 One step back, if the original were known
+#
+# One step forward adds a little noise: $q(x_t \mid x_{t-1})$. One step back means: which $x_{t-1}$ could have led to this
+# $x_t$? Without more knowledge that depends on all images there are. But **if $x_0$ is known too**, Bayes' rule gives a
+# Gaussian (DDPM eq. 6 and 7):
+#
+# $$ q(x_{t-1} \mid x_t, x_0) \;\propto\; q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)
+#    \;=\; \mathcal N\!\big(\sqrt{\alpha_t}\,x_{t-1},\, \beta_t\big)\;\mathcal N\!\big(\sqrt{\bar\alpha_{t-1}}\,x_0,\, 1-\bar\alpha_{t-1}\big) $$
+#
+# Multiplying two Gaussians adds their precisions (1/variance). As functions of $x_{t-1}$ they have the precisions
+# $\alpha_t/\beta_t$ and $1/(1-\bar\alpha_{t-1})$, so
+#
+# $$ \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}
+#    = \frac{\alpha_t(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t\,(1-\bar\alpha_{t-1})}
+#    = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})} $$
+#
+# which is the $\tilde\beta_t$ of lesson 2. The mean is weighted by the precisions:
+#
+# $$ \tilde\mu_t(x_t, x_0) = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
+#    + \underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{\text{weight of } x_t} x_t
+#    \qquad\text{(the } x_0 \text{ form)} $$
+
+# %%
+s = schedule
+precision_sum = s.alphas[1:] / s.betas[1:] + 1 / (1 - s.alpha_bars[:-1])  # from t = 1: at t = 0 nothing is uncertain
+assert np.allclose(1 / precision_sum, s.posterior_variances[1:]) and s.posterior_variances[0] == 0
+
+weight_x0 = np.sqrt(s.alpha_bars_previous) * s.betas / (1 - s.alpha_bars)
+weight_xt = np.sqrt(s.alphas) * (1 - s.alpha_bars_previous) / (1 - s.alpha_bars)
+figure, ax = plots.axes("The mean of x_{t−1}: how much of each", "t", "weight")
+ax.plot(weight_x0, label="weight of x_0")
+ax.plot(weight_xt, "--", label="weight of x_t")
+ax.legend()
+plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0; after a few dozen steps nearly all is on "
+           "x_t, which is changed only a little.")
+assert weight_x0[0] == 1 and weight_xt[0] == 0
+
+# %% [markdown]
+# ## 5.2 The same step with the noise instead of the original
+#
+# We do not know $x_0$. But the network estimates the noise, and $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$
+# can be solved for $x_0$:
+#
+# $$ \hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\varepsilon_\theta(x_t, t)}{\sqrt{\bar\alpha_t}} $$
+#
+# That answers a common question, "why first $\hat x_0$ and then the posterior?": the posterior *needs* an $x_0$, and this is our
+# estimate. Put it into $\tilde\mu_t$ and collect the terms:
+#
+# $$ \tilde\mu_t = \sqrt{\tfrac{1}{\alpha_t}}\;\Big(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\;\varepsilon_\theta\Big)
+#    \qquad\text{(the } \varepsilon \text{ form, DDPM eq. 11)} $$
+#
+# The two forms are equal. Numbers instead of algebra:
+
+# %%
+rng = np.random.default_rng(SEED)
+xt, predicted = rng.standard_normal((2, 4, *shape)).astype("float32")
+for t in (0, 1, 10, 500, 999):
+    x0_hat = schedule.predict_x0(xt, t, predicted)
+    x0_form = np.asarray(sampling.posterior_mean(schedule, x0_hat, xt, t))
+    noise_form = np.asarray(sampling.reverse_step(schedule, xt, t, predicted, np.zeros_like(xt)))
+    print(f"t = {t:3}: largest difference {np.abs(x0_form - noise_form).max():.1e}")
+    assert np.allclose(x0_form, noise_form, atol=1e-4)
+
+# %% [markdown]
+# ### Exercise 5.1 – one reverse step
+# *Difficulty ●●○○ · about 15 minutes*
+#
+# Write `reverse_step(schedule, xt, t, predicted_noise, noise)` for one integer t: the mean in the ε form, plus
+# $\sigma_t z$ with $\sigma_t = \sqrt{\tilde\beta_t}$; `noise` is z. The tables are `schedule.betas`, `schedule.alphas`,
+# `schedule.alpha_bars` and `schedule.posterior_variances`.
+#
+# <details><summary>Help: "β taken for β̃"</summary>
+#
+# $\sqrt{\beta_t}$ is allowed by the paper, too, as another choice; this lab uses $\tilde\beta_t$, which is 0 at t = 0 by
+# itself. With $\beta_0$ the finished image would get noise on top.
+# </details>
+#
+# <details><summary>Help: "you used α_t where ᾱ_t is needed"</summary>
+#
+# Two places, two symbols: $\sqrt{1/\alpha_t}$ in front, $\sqrt{1-\bar\alpha_t}$ under β.
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-5-1-reverse-step", "grade": false, "solution": true, "locked": false, "task": false}
+def reverse_step(schedule, xt, t, predicted_noise, noise):
+    """x_{t-1} from x_t: one step of ancestral sampling."""
+    ### BEGIN SOLUTION
+    beta, alpha, alpha_bar = schedule.betas[t], schedule.alphas[t], schedule.alpha_bars[t]
+    mean = np.sqrt(1 / alpha) * (xt - beta / np.sqrt(1 - alpha_bar) * predicted_noise)
+    return mean + np.sqrt(schedule.posterior_variances[t]) * noise
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-1-reverse-step", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+checks.check_reverse_step(reverse_step)
+
+# %% [markdown]
+# ### Exercise 5.2 – the whole loop
+# *Difficulty ●●●○ · about 15 minutes*
+#
+# Write `sampling_loop(network, schedule, x, rng)`: `x` is $x_{T-1}$, pure noise of shape (B, H, W, C); for t = T − 1 down to 0
+# ask the network for the noise, draw fresh z from `rng` (a NumPy generator: `rng.standard_normal(x.shape)`), and replace x by
+# `sampling.reverse_step(schedule, x, t, predicted_noise, noise)`. Return the last x. The network gets
+# `[x, time]` with the time t/T as a column (B, 1).
+#
+# <details><summary>Hint: a countdown</summary>
+#
+# `for t in range(schedule.T - 1, -1, -1):` the second number is where to stop *before*.
+# </details>
+#
+# <details><summary>Help: "the loop stops before t = 0"</summary>
+#
+# `range(T - 1, 0, -1)` ends at 1. The step t = 0 removes the last veil of noise.
+# </details>
+#
+# <details><summary>Help: "the time should be a column"</summary>
+#
+# One number for each image: `np.full((len(x), 1), t / schedule.T)`.
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-5-2-sampling-loop", "grade": false, "solution": true, "locked": false, "task": false}
+def sampling_loop(network, schedule, x, rng):
+    """Walk from pure noise x to images."""
+    ### BEGIN SOLUTION
+    for t in range(schedule.T - 1, -1, -1):
+        time = np.full((len(x), 1), t / schedule.T, dtype="float32")
+        predicted_noise = network([x, time])
+        noise = rng.standard_normal(x.shape)
+        x = np.asarray(sampling.reverse_step(schedule, x, t, predicted_noise, noise))
+    return x
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-2-sampling-loop", "grade": true, "solution": false, "locked": true, "points": 4, "task": false}
+checks.check_sampling_loop(sampling_loop)
+
+# %% [markdown]
+# ## 5.3 An oracle: test the sampler before the network
+#
+# If the samples are bad, is the sampler wrong or the network? To find out, use a noise predictor that is *known* to be right.
+# For a small data set $\{x_1 \dots x_N\}$ the best prediction is a formula: given $x_t$, image i is the origin with
+# probability $w_i \propto \exp\!\big(-\lVert x_t - \sqrt{\bar\alpha_t}\,x_i\rVert^2 / 2(1-\bar\alpha_t)\big)$, and the best guess is the
+# weighted mean $\hat x_0 = \sum_i w_i x_i$.
+#
+# **Predict before you run:** what does a correct sampler draw with this predictor?
+
+# %%
+few = images.x_test[:16]
+exact = sampling.exact_noise_predictor(few, schedule)
+drawn = sampling.sample(exact, schedule, 24, images.image_shape, seed=SEED)
+distance = np.sqrt(((drawn[:, None] - few[None]) ** 2).mean(axis=(2, 3, 4)))  # to each of the 16 images
+nearest = distance.argmin(axis=1)
+print(f"largest distance of a sample from its nearest image: {distance.min(axis=1).max():.1e}")
+print(f"different images drawn: {len(set(nearest))} of {len(few)}")
+assert distance.min(axis=1).max() < 1e-2
+
+# %%
+plots.show(plots.image_table([list(few[:12]), list(drawn[:12])], ["data set", "drawn"], [""] * 12, f"The oracle: 16 images of {name}"),
+           "Top: images of the data set. Bottom: samples drawn with the exact predictor, each one an image of the data set.")
+
+# %% [markdown]
+# The sampler is right: it draws the images themselves. It also shows a danger. **The perfect noise predictor of a finite
+# data set can only copy it.** That a trained network draws *new* digits is due to its imperfection: it cannot learn 60,000
+# images by heart, and what it learns instead is what digits have in common.
+
+# %% [markdown]
+# ## 5.4 The network draws
+#
+# The same sampler, now with the network. labutils runs all 1000 steps for the whole batch as one compiled graph: numbers of
+# the schedule come from a table, so that nothing is compiled twice.
+
+# %%
+started = time.perf_counter()
+digits = sampling.sample(network, schedule, settings.samples, shape, seed=SEED)
+seconds = time.perf_counter() - started
+print(f"{len(digits)} images × {schedule.T} steps in {seconds:.0f} s: {seconds / len(digits):.2f} s for one image")
+print(f"values from {digits.min():.2f} to {digits.max():.2f}; {np.mean(np.abs(digits) > 1.05):.1%} of the pixels outside ±1.05")
+assert digits.shape == (settings.samples, *shape) and np.isfinite(digits).all()
+
+# %%
+plots.show(plots.image_grid(digits, f"{len(digits)} digits drawn by the checkpoint {about['name']} (trained on {about['dataset']})"),
+           "A grid of drawn digits, white on black; most can be read, a few are strokes that are no digit.")
+
+# %% [markdown]
+# ### New digits or copies?
+#
+# For some samples, find the nearest training image. (Only if the data set here is the one the checkpoint was trained on.)
+
+# %%
+if images.sha256 == about["dataset_sha256"]:
+    flat = images.x_train.reshape(len(images.x_train), -1)
+    shown = digits[:8].reshape(8 if len(digits) >= 8 else len(digits), -1)
+    squared = (shown**2).sum(1)[:, None] - 2 * shown @ flat.T + (flat**2).sum(1)[None]
+    neighbours = images.x_train[squared.argmin(axis=1)]
+    rms = np.sqrt(squared.min(axis=1) / flat.shape[1])
+    plots.show(plots.image_table([list(digits[: len(shown)]), list(neighbours)], ["drawn", "nearest"], [f"{d:.2f}" for d in rms],
+                                 "Drawn digits and the nearest of all training images (with root mean square distance)"),
+               "Each drawn digit above its nearest training image: similar in kind, different in stroke.")
+else:
+    print(f"this machine has {name}, the checkpoint was trained on {about['dataset']}: no comparison")
+
+# %% [markdown]
+# ## 5.5 Watch it happen
+#
+# Two things to look at on the way: the noisy state $x_t$, and the guess $\hat x_0$ that the network makes there.
+#
+# **Predict before you run:** at t = 500, half way, is $\hat x_0$ already a digit? And can you see one in $x_t$?
+
+# %%
+start = np.random.default_rng(SEED).standard_normal((6, *shape), dtype="float32")
+looks = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in sampling.reverse_process(network, schedule, start, seed=SEED)]
+times = [t for t, _, _ in looks]
+wanted = [999, 799, 599, 499, 399, 299, 199, 99, 24, -1]
+chosen = [min(range(len(looks)), key=lambda i: abs(times[i] - t)) for t in wanted]
+heads = [f"t={times[i]}" if times[i] >= 0 else "done" for i in chosen]
+
+# %%
+rows, labels = [], []
+for image in range(3):
+    rows += [[looks[i][1][image] for i in chosen], [looks[i][2][image] for i in chosen]]
+    labels += [f"x_t ({image + 1})", f"x̂_0 ({image + 1})"]
+plots.show(plots.image_table(rows, labels, heads, "The way back: noisy state and guess", scale=0.9),
+           "Film strip of three samples. The state x_t looks like noise until about t = 300. The guess is a grey blot at the "
+           "start, takes shape between 700 and 400, and then only sharpens.")
+
+# %%
+frames = [np.concatenate([xt, x0]) for _, xt, x0 in looks]
+titles = [f"above: x_t   below: guess x̂_0   t = {t}" if t >= 0 else "done" for t in times]
+plots.show_animation(frames + [frames[-1]] * 8, titles + [titles[-1]] * 8, columns=6,
+                     alt="Animation: six noisy states above and the six guesses below; blots turn into digits, and the noise clears.")
+
+# %%
+change = [np.sqrt(np.mean((np.clip(b, -1, 1) - np.clip(a, -1, 1)) ** 2)) for (_, _, a), (_, _, b) in zip(looks[:-1], looks[1:])]
+figure, ax = plots.axes("When is the picture decided? Change of the guess x̂_0 in 25 steps", "t", "root mean square change")
+ax.plot(times[:-1], change, "o-", markersize=3)
+ax.invert_xaxis()
+plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on the right: large in the first half, small at the end.")
+
+# %% [markdown]
+# The large forms are decided early, the detail late; lesson 6 measures this by spatial frequency.
+
+# %% [markdown]
+# ## Remember
+# - The posterior $q(x_{t-1}\mid x_t, x_0)$ is a Gaussian; its variance is β̃, and its mean can be written with $x_0$ or with ε.
+# - $x_{t-1} = \sqrt{1/\alpha_t}\,\big(x_t - \tfrac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon_\theta\big) + \sqrt{\tilde\beta_t}\,z$, and no noise
+#   at t = 0.
+# - Test a sampler with an exact predictor first: then a bad picture means a bad network.
+# - The perfect predictor copies; new pictures come from what the network could not learn by heart.

@@ -1,0 +1,91 @@
+"""Checkpoints: verified at load, whole or not there, and the committed ones as good as they claim."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import needs_mnist
+
+from labutils import checkpoints, data, training, unet
+from labutils.schedule import linear_schedule
+
+
+@pytest.fixture
+def saved(tmp_path):
+    network = unet.build_classic_unet((8, 8, 1))
+    checkpoints.save(network, "small", {"dataset": "none", "seed": 0}, tmp_path)
+    return network, tmp_path
+
+
+def test_round_trip(saved, no_partial_files):
+    network, folder = saved
+    loaded, about = checkpoints.load("small", folder)
+    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), loaded.get_weights(), strict=True))
+    assert about["parameters"] == network.count_params() and about["input_shape"] == [8, 8, 1]
+    assert checkpoints.names(folder) == ["small"]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip"])
+def test_damaged_weights_are_refused(saved, damage):
+    _, folder = saved
+    path = folder / "small.weights.h5"
+    content = bytearray(path.read_bytes())
+    if damage == "truncate":
+        content = content[: len(content) // 2]
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="does not match the SHA-256 in small.json.*git checkout.*train"):
+        checkpoints.load("small", folder)
+
+
+def test_missing_and_damaged_records(saved):
+    _, folder = saved
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint 'big' in .* \(there: small\)"):
+        checkpoints.load("big", folder)
+    with pytest.raises(ValueError, match="letters, digits"):
+        checkpoints.load("../small", folder)
+    (folder / "small.json").write_text('{"network": "classic"}')
+    with pytest.raises(ValueError, match="it lacks input_shape, weights_sha256"):
+        checkpoints.load("small", folder)
+    for text in ("{", "[]", "7"):
+        (folder / "small.json").write_text(text)
+        with pytest.raises(ValueError, match="is damaged"):
+            checkpoints.load("small", folder)
+    (folder / "small.weights.h5").unlink()
+    (folder / "small.json").write_text(json.dumps({"network": "classic", "input_shape": [8, 8, 1], "weights_sha256": "0"}))
+    with pytest.raises(FileNotFoundError, match="is missing.*git checkout"):
+        checkpoints.load("small", folder)
+
+
+def test_unwritable_output_leaves_nothing(saved, tmp_path):
+    network, _ = saved
+    blocker = tmp_path / "file"
+    blocker.write_text("not a folder")
+    with pytest.raises(ValueError, match="cannot write"):
+        checkpoints.save(network, "x", {}, blocker / "below")
+    assert blocker.read_text() == "not a folder"
+
+
+@pytest.mark.parametrize("name", checkpoints.names())
+def test_committed_checkpoints_load_and_say_where_they_come_from(name):
+    network, about = checkpoints.load(name)
+    assert about["name"] == name and network.count_params() == about["parameters"]
+    assert {"dataset_sha256", "recipe", "seed", "versions", "seconds", "history", "test_mse"} <= about.keys()
+    assert len(about["history"]["loss"]) == about["epochs"] == len(about["history"]["val_loss"])
+
+
+def test_the_classic_checkpoint_is_the_full_run():
+    about = checkpoints.read_record("classic")
+    assert about["dataset"] == "mnist" and about["train_images"] == 60_000 and about["epochs"] == 50
+    assert about["recipe"] == {"optimizer": "Adam", "learning_rate": 2e-4, "batch_size": 64, "loss": "mse", "shuffled": True}
+    assert about["test_mse"]["mean"] <= 0.030
+
+
+@needs_mnist
+def test_the_recorded_error_can_be_measured_again():
+    network, about = checkpoints.load("classic")
+    mnist = data.load("mnist")
+    assert mnist.sha256 == about["dataset_sha256"]
+    measured = training.noise_mse(network, linear_schedule(), mnist.x_test[:2000], seed=1)
+    assert abs(measured - about["test_mse"]["mean"]) < 0.004

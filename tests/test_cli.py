@@ -1,0 +1,95 @@
+"""The command line: what it writes, and one clear line with exit code 2 for bad input."""
+
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from labutils import cli
+
+
+def test_help_of_every_command():
+    for arguments in ([], ["run"], ["train"], ["sample"], ["checkpoints"], ["doctor"], ["build"], ["address"]):
+        with pytest.raises(SystemExit) as left:
+            cli.main([*arguments, "--help"])
+        assert left.value.code == 0
+
+
+BAD = [
+    ([], "COMMAND"),
+    (["fly"], "invalid choice: 'fly'"),
+    (["run", "--preset", "huge"], "unknown preset 'huge', known: smoke, quick, full"),
+    (["run", "7"], "unknown lesson '7', known: 1 … 6"),
+    (["run", "02_backward"], "unknown lesson"),
+    (["run", "--dataset", "mnits"], "unknown data set 'mnits'"),
+    (["run", "--dataset", "none.npz"], "no such data file: none.npz"),
+    (["run", "--out", "/dev/null/x"], "cannot write"),
+    (["train", "--model", "classic"], "--out"),
+    (["train", "--model", "modern", "--out", "OUT", "--dataset", "digits"], "unknown network 'modern'"),
+    (["train", "--model", "classic", "--out", "OUT", "--epochs", "0"], "--epochs must be at least 1"),
+    (["train", "--model", "classic", "--out", "OUT", "--epochs", "two"], "invalid int value: 'two'"),
+    (["train", "--model", "classic", "--out", "OUT", "--epochs", "1", "--preset", "quick"], "not allowed with"),
+    (["train", "--model", "classic", "--out", "OUT", "--preset", "huge"], "unknown preset"),
+    (["train", "--model", "classic", "--out", "OUT", "--seed", "-1"], "--seed must not be negative"),
+    (["train", "--model", "classic", "--out", "/dev/null/x", "--epochs", "1"], "cannot write"),
+    (["sample", "--out", "OUT/a.jpg"], "must end in .npz or .png"),
+    (["sample", "--out", "OUT/a.png", "--count", "0"], "count must be an integer of at least 1"),
+    (["sample", "--out", "OUT/a.png", "--steps", "1001"], "steps must be an integer in 1 … 1000"),
+    (["sample", "--out", "OUT/a.png", "--sampler", "euler"], "unknown sampler 'euler'"),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "none"], "no checkpoint 'none'"),
+    (["sample", "--out", "OUT/a.png", "--seed", "-5"], "--seed must not be negative"),
+    (["sample", "--out", "/dev/null/a.png"], "cannot write"),
+    (["build", "9"], "unknown lesson '9'"),
+    (["address", "ftp://example.org"], "need https://github.com/OWNER/NAME"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_path):
+    arguments = [a.replace("OUT", str(tmp_path)) for a in arguments]
+    try:
+        code = cli.main(arguments)
+    except SystemExit as left:
+        code = left.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1, error
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "bad input must leave no file"
+
+
+def test_exit_code_of_the_process():
+    done = subprocess.run([sys.executable, "-m", "labutils", "run", "7"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
+
+
+def test_sample_writes_npz_and_png(tmp_path):
+    common = ["sample", "--count", "3", "--steps", "5", "--seed", "1"]
+    assert cli.main([*common, "--out", str(tmp_path / "a.npz")]) == 0
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        images = archive["images"]
+    assert images.dtype == np.float32 and images.shape == (3, 28, 28, 1)
+    assert images.min() >= -1 and images.max() <= 1
+    assert cli.main([*common, "--out", str(tmp_path / "new" / "a.png")]) == 0
+    assert matplotlib.image.imread(tmp_path / "new" / "a.png").shape[:2] == (3 * 28, 3 * 3 * 28)
+
+
+def test_train_writes_a_checkpoint_that_can_be_resumed(tmp_path, tiny_npz, capsys):
+    arguments = ["train", "--model", "classic", "--epochs", "1", "--dataset", str(tiny_npz), "--out", str(tmp_path / "run")]
+    assert cli.main(arguments) == 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"classic.json", "classic.weights.h5", "state.npz"}
+    capsys.readouterr()
+    assert cli.main(arguments) == 2
+    assert "add --resume" in capsys.readouterr().err
+    arguments[4] = "2"
+    assert cli.main([*arguments, "--resume"]) == 0
+
+
+def test_checkpoints_and_doctor(capsys):
+    assert cli.main(["checkpoints"]) == 0
+    printed = capsys.readouterr().out
+    assert "classic: network classic, 257,265 parameters" in printed and "trained on mnist" in printed
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("Python", "tensorflow", "threads", "GPU", "MNIST", "checkpoint classic: good"):
+        assert word in printed

@@ -1,0 +1,121 @@
+"""Images in: the right range and shape, verified, and a clear word when something is wrong."""
+
+import hashlib
+
+import keras
+import numpy as np
+import pytest
+from conftest import needs_mnist, write_npz
+
+from labutils import data
+
+
+def test_digits_need_no_network():
+    digits = data.load("digits")
+    assert digits.x_train.shape == (1500, 28, 28, 1) and digits.x_test.shape == (297, 28, 28, 1)
+    for x in (digits.x_train, digits.x_test):
+        assert x.dtype == np.float32 and x.min() == -1 and 0.95 < x.max() <= 1
+        assert np.all(x[:, :4] < -0.97), "MNIST's digits have a border of four dark pixels"
+    assert set(digits.y_train) == set(range(10))
+
+
+@needs_mnist
+def test_mnist_is_the_real_one():
+    mnist = data.load("mnist")
+    assert mnist.x_train.shape == (60_000, 28, 28, 1) and mnist.x_test.shape == (10_000, 28, 28, 1)
+    pixels = np.round((mnist.x_train + 1) * 127.5).astype(np.uint8)
+    assert hashlib.sha256(pixels.tobytes()).hexdigest() == data.MNIST_SHA256["x_train"]
+
+
+def test_a_file_in_cifars_layout(tmp_path):
+    images = data.load(str(write_npz(tmp_path / "colour.npz", shape=(32, 32, 3))))
+    assert images.image_shape == (32, 32, 3) and images.y_train.shape == (96,)
+    assert images.name == "colour.npz" and images.x_train.min() >= -1 and images.x_train.max() <= 1
+
+
+@pytest.fixture
+def nothing_here(monkeypatch, tmp_path):
+    """No MNIST on this machine and no network."""
+    monkeypatch.setattr(data, "mnist_candidates", lambda: [tmp_path / "mnist.npz"])
+
+    def refuse(*args, **kwargs):
+        raise Exception("URL fetch failure: no network")  # what Keras raises
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", refuse)
+    monkeypatch.setattr(keras.datasets.cifar10, "load_data", refuse)
+    return tmp_path
+
+
+def test_auto_falls_back_and_says_so(nothing_here, capsys):
+    images = data.load("auto")
+    printed = capsys.readouterr().out
+    assert images.name == "digits" and "not MNIST" in images.note
+    assert printed.count("\n") == 1 and "No MNIST" in printed
+
+
+def test_no_network_is_a_clear_error(nothing_here):
+    for name in ("mnist", "cifar10"):
+        with pytest.raises(FileNotFoundError, match="could not be downloaded.*LABUTILS_DATA"):
+            data.load(name)
+
+
+def test_mnist_with_a_wrong_hash_is_refused(nothing_here):
+    write_npz(nothing_here / "mnist.npz", shape=(28, 28))
+    for name in ("mnist", "auto"):  # a damaged file is an error, not a reason to fall back in silence
+        with pytest.raises(ValueError, match="is not MNIST: SHA-256"):
+            data.load(name)
+
+
+def test_labutils_data_comes_first(monkeypatch, tmp_path):
+    monkeypatch.setenv("LABUTILS_DATA", str(tmp_path))
+    assert data.mnist_candidates()[0] == tmp_path / "mnist.npz"
+    monkeypatch.delenv("LABUTILS_DATA")
+    assert data.mnist_candidates()[0] == data.DATA_DIR / "mnist.npz"
+
+
+def test_bad_names_and_files(tmp_path, tiny_npz):
+    with pytest.raises(ValueError, match="unknown data set 'mnits', known: auto, mnist"):
+        data.load("mnits")
+    with pytest.raises(FileNotFoundError, match="no such data file"):
+        data.load(str(tmp_path / "none.npz"))
+    truncated = tmp_path / "truncated.npz"
+    truncated.write_bytes(tiny_npz.read_bytes()[:500])
+    with pytest.raises(ValueError, match="is not an npz"):
+        data.load(str(truncated))
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match="is not an npz with plain arrays x_train"):
+        data.load(str(tmp_path / "other.npz"))
+    objects = np.array([{"a": 1}], dtype=object)
+    np.savez(tmp_path / "pickled.npz", x_train=objects, y_train=objects, x_test=objects, y_test=objects)
+    with pytest.raises(ValueError, match="is not an npz"):
+        data.load(str(tmp_path / "pickled.npz"))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x_train": np.zeros((4, 8, 8), np.float32)}, "need uint8 images"),
+        ({"x_train": np.zeros((4, 64), np.uint8)}, "need uint8 images"),
+        ({"y_train": np.zeros(3, np.uint8)}, "one label per image, got 4 images and 3 labels"),
+    ],
+)
+def test_wrong_arrays_in_a_file(tmp_path, arrays, message):
+    good = {"x": np.zeros((4, 8, 8), np.uint8), "y": np.zeros(4, np.uint8)}
+    content = {f"{k}_{part}": v for part in ("train", "test") for k, v in good.items()}
+    np.savez(tmp_path / "wrong.npz", **{**content, **arrays})
+    with pytest.raises(ValueError, match=message):
+        data.load(str(tmp_path / "wrong.npz"))
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((3, 8, 8)), "need.*channel axis|channel axis"),
+        (np.full((1, 8, 8, 1), 1.5), r"must lie in \[-1, 1\]"),
+        (np.full((1, 8, 8, 1), np.nan), r"must lie in \[-1, 1\]"),
+        (np.zeros((0, 8, 8, 1)), "is empty"),
+    ],
+)
+def test_bad_images_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        data.check_images(images)

@@ -1,0 +1,190 @@
+"""Training: repeatable, resumable after any kill, and a loss that means what it says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from conftest import write_npz
+
+from labutils import checkpoints, data, training, unet
+from labutils.schedule import linear_schedule
+
+S = linear_schedule()
+
+
+def fresh(shape=(8, 8, 1)):
+    keras.utils.set_random_seed(0)
+    return unet.build_classic_unet(shape)
+
+
+def images(count=80):
+    return np.random.default_rng(0).uniform(-1, 1, (count, 8, 8, 1)).astype("float32")
+
+
+def equal(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+def test_predicting_nothing_has_loss_one():
+    def zero(inputs):
+        return np.zeros(inputs[0].shape, np.float32)
+
+    assert abs(training.noise_mse(zero, S, images(500)) - 1) < 0.03
+    x0, noise = images(), np.random.default_rng(1).standard_normal((80, 8, 8, 1)).astype("float32")
+    assert float(training.mean_loss(lambda inputs: noise, S, x0, np.zeros(80, int), noise)) == 0
+
+
+def test_fit_is_the_gradient_step_on_that_loss():
+    network, rate = fresh(), 0.05
+    (x0, t, noise), target = training.draw_noise(images(16), S.T, np.random.default_rng(3))
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = training.mean_loss(network, S, x0, t, noise)
+    expected = [w - rate * g for w, g in zip(network.trainable_variables, tape.gradient(loss, network.trainable_variables))]
+    model = training.NoisePredictor(network, S)
+    model.compile(keras.optimizers.SGD(rate), loss="mse", jit_compile=False)
+    assert np.isclose(model.train_on_batch((x0, t, noise), target), loss, rtol=1e-5)
+    for after, wanted in zip(network.get_weights(), expected, strict=True):
+        assert np.allclose(after, wanted, atol=1e-6)
+
+
+def test_batches_are_functions_of_seed_epoch_and_step():
+    x = images(10)
+
+    def take(count, **options):
+        stream = training.noise_batches(x, 1000, batch_size=4, **{"seed": 0, **options})
+        return [next(stream) for _ in range(count)]
+
+    six = take(6)
+    assert [len(batch[1]) for batch in six] == [4, 4, 2, 4, 4, 2]
+    for (a, _), (b, _) in zip(six[3:], take(3, first_epoch=1), strict=True):
+        assert all(np.array_equal(u, v) for u, v in zip(a, b, strict=True)), "epoch 1 does not depend on epoch 0"
+    shown = np.concatenate([batch[0][0] for batch in six[:3]])
+    assert np.array_equal(np.sort(shown.ravel()), np.sort(x.ravel())), "an epoch shows each image once"
+    noises = [batch[1].ravel()[:8] for batch in six] + [take(1, seed=1)[0][1].ravel()[:8]]
+    assert len({noise.tobytes() for noise in noises}) == 7, "no two steps share their noise"
+    t = np.concatenate([batch[0][1] for batch in training_stream(x, 400)])
+    assert t.min() < 20 and t.max() > 980 and abs(t.mean() - 499.5) < 30
+
+
+def training_stream(x, count):
+    stream = training.noise_batches(x, 1000, batch_size=4, seed=5)
+    return [next(stream) for _ in range(count)]
+
+
+def test_a_resumed_run_equals_a_straight_one(tmp_path, no_partial_files):
+    def run(epochs, state_file=None):
+        network = fresh()
+        return network, training.train(network, S, images(), epochs, validation_images=images(20), state_file=state_file)
+
+    straight, expected = run(3)
+    state_file = tmp_path / "state.npz"
+    run(1, state_file)
+    run(2, state_file)
+    resumed, history = run(3, state_file)
+    assert equal(straight, resumed)
+    assert {k: v for k, v in history.items() if k != "seconds"} == {k: v for k, v in expected.items() if k != "seconds"}
+    assert len(history["seconds"]) == 3
+    again, _ = run(2, state_file)  # asked for less than is done: nothing is trained, nothing lost
+    assert equal(straight, again)
+
+
+def test_state_of_another_run_is_refused(tmp_path):
+    state_file = tmp_path / "state.npz"
+    training.train(fresh(), S, images(), 1, state_file=state_file)
+    with pytest.raises(ValueError, match=r"belongs to another run \(differs in: seed\)"):
+        training.train(fresh(), S, images(), 2, seed=1, state_file=state_file)
+    with pytest.raises(ValueError, match="differs in: images"):
+        training.train(fresh(), S, images(70), 2, state_file=state_file)
+    state_file.write_bytes(state_file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="is not the state of a training run"):
+        training.train(fresh(), S, images(), 2, state_file=state_file)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": images() * 3}, r"must lie in \[-1, 1\]"),
+        ({"images": images()[..., 0]}, "channel axis"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"learning_rate": 0}, "learning_rate must be positive"),
+    ],
+)
+def test_bad_arguments(change, message):
+    with pytest.raises(ValueError, match=message):
+        training.train(**{"network": fresh(), "schedule": S, "images": images(), "epochs": 1, **change})
+
+
+def test_noise_mse_by_step():
+    network = fresh()
+    whole = training.noise_mse(network, S, images(), t=(0, 1000))
+    assert whole == training.noise_mse(network, S, images())
+    assert training.noise_mse(network, S, images(), t=5) == training.noise_mse(network, S, images(), t=(5, 6))
+    with pytest.raises(ValueError, match="t must lie in"):
+        training.noise_mse(network, S, images(), t=(0, 1001))
+
+
+# A run that kills itself: half of a file is on disk when the signal comes.
+DIE_WHILE_WRITING = """
+import os, signal, sys
+import numpy as np
+from labutils import cli
+writes, save = [0], np.savez
+def dying_save(path, **arrays):
+    save(path, **arrays)
+    writes[0] += 1
+    if writes[0] == 2:
+        os.truncate(path, os.path.getsize(path) // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+np.savez = dying_save
+cli.main(sys.argv[1:])
+"""
+
+
+def command(out, file):
+    return ["train", "--model", "classic", "--epochs", "4", "--dataset", str(file), "--out", str(out), "--resume"]
+
+
+def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
+    file = write_npz(tmp_path / "tiny.npz", count=600)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+    module = [sys.executable, "-m", "labutils"]
+    subprocess.run([*module, *command(tmp_path / "straight", file)], check=True, **quiet)
+
+    killed = tmp_path / "killed"
+    died = subprocess.run([sys.executable, "-c", DIE_WHILE_WRITING, *command(killed, file)], check=False, **quiet)
+    assert died.returncode == -signal.SIGKILL
+    with np.load(killed / "state.npz") as state:  # the state of epoch 1 is whole, the half-written one is not in its place
+        assert len(json.loads(str(state["about"]))["history"]["loss"]) == 1
+    rng = np.random.default_rng()
+    for _ in range(3):
+        process = subprocess.Popen([*module, *command(killed, file)], **quiet)
+        before = os.stat(killed / "state.npz").st_mtime_ns
+        deadline = time.monotonic() + 60
+        # Wait until training is under way, so that the kill does not only ever hit the start-up.
+        while process.poll() is None and time.monotonic() < deadline:
+            if os.stat(killed / "state.npz").st_mtime_ns != before or rng.random() < 0.003:
+                break
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+    subprocess.run([*module, *command(killed, file)], check=True, **quiet)
+
+    straight, about = checkpoints.load("classic", tmp_path / "straight")
+    resumed, about_resumed = checkpoints.load("classic", killed)
+    assert equal(straight, resumed)
+    for key in ("loss", "val_loss"):
+        assert about["history"][key] == about_resumed["history"][key] and len(about["history"][key]) == 4
+    assert about["test_mse"] == about_resumed["test_mse"]
+    assert about["dataset_sha256"] == data.load(str(file)).sha256
+    assert not list(killed.glob(".partial-*"))
+    assert (killed / "classic_epoch_01.json").exists(), "milestones are kept"
