@@ -2,7 +2,6 @@
 
 import os
 
-import labutils  # noqa: F401 (first: it imports TensorFlow without its start-up messages)
 import numpy as np
 import pytest
 

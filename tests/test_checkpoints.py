@@ -53,7 +53,9 @@ def test_missing_and_damaged_records(saved):
         with pytest.raises(ValueError, match="is damaged"):
             checkpoints.load("small", folder)
     (folder / "small.weights.h5").unlink()
-    (folder / "small.json").write_text(json.dumps({"network": "classic", "input_shape": [8, 8, 1], "weights_sha256": "0"}))
+    (folder / "small.json").write_text(
+        json.dumps({"network": "classic", "input_shape": [8, 8, 1], "weights_sha256": "0"})
+    )
     with pytest.raises(FileNotFoundError, match="is missing.*git checkout"):
         checkpoints.load("small", folder)
 
@@ -78,7 +80,13 @@ def test_committed_checkpoints_load_and_say_where_they_come_from(name):
 def test_the_classic_checkpoint_is_the_full_run():
     about = checkpoints.read_record("classic")
     assert about["dataset"] == "mnist" and about["train_images"] == 60_000 and about["epochs"] == 50
-    assert about["recipe"] == {"optimizer": "Adam", "learning_rate": 2e-4, "batch_size": 64, "loss": "mse", "shuffled": True}
+    assert about["recipe"] == {
+        "optimizer": "Adam",
+        "learning_rate": 2e-4,
+        "batch_size": 64,
+        "loss": "mse",
+        "shuffled": True,
+    }
     assert about["test_mse"]["mean"] <= 0.030
 
 

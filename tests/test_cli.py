@@ -75,7 +75,17 @@ def test_sample_writes_npz_and_png(tmp_path):
 
 
 def test_train_writes_a_checkpoint_that_can_be_resumed(tmp_path, tiny_npz, capsys):
-    arguments = ["train", "--model", "classic", "--epochs", "1", "--dataset", str(tiny_npz), "--out", str(tmp_path / "run")]
+    arguments = [
+        "train",
+        "--model",
+        "classic",
+        "--epochs",
+        "1",
+        "--dataset",
+        str(tiny_npz),
+        "--out",
+        str(tmp_path / "run"),
+    ]
     assert cli.main(arguments) == 0
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"classic.json", "classic.weights.h5", "state.npz"}
     capsys.readouterr()

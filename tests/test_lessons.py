@@ -56,10 +56,14 @@ def test_a_failing_lesson_is_reported(tmp_path, monkeypatch):
     code = nbformat.v4.new_code_cell("1 / 0")
     parameters = nbformat.v4.new_code_cell('PRESET = "quick"', metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 1 · x"), parameters, code], metadata=kernel)
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("# 1 · x"), parameters, code], metadata=kernel
+    )
     nbformat.write(notebook, folder / f"{lessons.LESSONS[0]}.ipynb")
     monkeypatch.setattr(lessons, "NOTEBOOK_DIR", folder)
     said = []
-    assert lessons.run([1], preset="smoke", dataset="digits", out=tmp_path / "out", say=said.append) == [lessons.LESSONS[0]]
+    assert lessons.run([1], preset="smoke", dataset="digits", out=tmp_path / "out", say=said.append) == [
+        lessons.LESSONS[0]
+    ]
     assert any("FAILED, ZeroDivisionError" in line for line in said)
     assert "failed" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The committed notebooks: clean, executed, in step with their text twins, and their deterministic outputs reproducible."""
+"""The committed notebooks: clean, executed, in step with their text twins, deterministic outputs reproducible."""
 
 import json
 import os
@@ -108,7 +108,11 @@ def test_exercises_have_all_their_parts(notebook):
         block = notebook.cells[notebook.cells.index(cell) - 1]
         if meta.solution:
             assert "### BEGIN SOLUTION" in cell.source and "### END SOLUTION" in cell.source
-            assert re.search(r"### Exercise \d\.\d", block.source) and "Difficulty" in block.source and "minutes" in block.source
+            assert (
+                re.search(r"### Exercise \d\.\d", block.source)
+                and "Difficulty" in block.source
+                and "minutes" in block.source
+            )
             assert cell.cell_type == "markdown" or "<details>" in block.source
         else:
             assert re.fullmatch(r"checks\.check_\w+\(\w+\)", cell.source)
@@ -125,7 +129,11 @@ def test_twins_are_in_step(lesson):
 
 
 def test_address_is_written_everywhere(monkeypatch, tmp_path):
-    for attribute, path in (("NOTEBOOK_DIR", tmp_path), ("SOURCE_DIR", tmp_path), ("ADDRESS_FILE", tmp_path / "address.txt")):
+    for attribute, path in (
+        ("NOTEBOOK_DIR", tmp_path),
+        ("SOURCE_DIR", tmp_path),
+        ("ADDRESS_FILE", tmp_path / "address.txt"),
+    ):
         monkeypatch.setattr(book, attribute, path)
     for name in lessons.LESSONS:
         (tmp_path / f"{name}.py").write_bytes((lessons.NOTEBOOK_DIR / "source" / f"{name}.py").read_bytes())
@@ -140,7 +148,7 @@ def test_address_is_written_everywhere(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("lesson", ["02_forward_noising", "03_unet"])
 def test_deterministic_outputs_by_nbval(lesson, tmp_path):
-    """nbval runs the committed notebook at smoke; the tagged cells must print what the committed ones show."""
+    """The plugin nbval runs the committed notebook at smoke; the tagged cells must print what is committed."""
     notebook = nbformat.read(COMMITTED[lesson], as_version=4)
     marked = tagged(notebook, "nbval-check-output")
     assert len(marked) >= 3

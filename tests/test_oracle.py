@@ -7,7 +7,9 @@ from labutils import sampling
 from labutils.schedule import cosine_schedule, linear_schedule
 
 pytest.importorskip("torch", reason="the oracle needs torch: pip install -r requirements-oracle.txt")
-diffusers = pytest.importorskip("diffusers", reason="the oracle needs diffusers: pip install -r requirements-oracle.txt")
+diffusers = pytest.importorskip(
+    "diffusers", reason="the oracle needs diffusers: pip install -r requirements-oracle.txt"
+)
 import torch  # noqa: E402
 
 OURS = {"linear": linear_schedule(), "squaredcos_cap_v2": cosine_schedule()}

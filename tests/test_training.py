@@ -47,7 +47,8 @@ def test_fit_is_the_gradient_step_on_that_loss():
 
     with tf.GradientTape() as tape:
         loss = training.mean_loss(network, S, x0, t, noise)
-    expected = [w - rate * g for w, g in zip(network.trainable_variables, tape.gradient(loss, network.trainable_variables))]
+    gradients = tape.gradient(loss, network.trainable_variables)
+    expected = [w - rate * g for w, g in zip(network.trainable_variables, gradients, strict=True)]
     model = training.NoisePredictor(network, S)
     model.compile(keras.optimizers.SGD(rate), loss="mse", jit_compile=False)
     assert np.isclose(model.train_on_batch((x0, t, noise), target), loss, rtol=1e-5)
@@ -82,7 +83,9 @@ def training_stream(x, count):
 def test_a_resumed_run_equals_a_straight_one(tmp_path, no_partial_files):
     def run(epochs, state_file=None):
         network = fresh()
-        return network, training.train(network, S, images(), epochs, validation_images=images(20), state_file=state_file)
+        return network, training.train(
+            network, S, images(), epochs, validation_images=images(20), state_file=state_file
+        )
 
     straight, expected = run(3)
     state_file = tmp_path / "state.npz"
@@ -162,7 +165,9 @@ def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
     killed = tmp_path / "killed"
     died = subprocess.run([sys.executable, "-c", DIE_WHILE_WRITING, *command(killed, file)], check=False, **quiet)
     assert died.returncode == -signal.SIGKILL
-    with np.load(killed / "state.npz") as state:  # the state of epoch 1 is whole, the half-written one is not in its place
+    with np.load(
+        killed / "state.npz"
+    ) as state:  # the state of epoch 1 is whole, the half-written one is not in its place
         assert len(json.loads(str(state["about"]))["history"]["loss"]) == 1
     rng = np.random.default_rng()
     for _ in range(3):

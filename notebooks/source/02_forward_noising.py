@@ -33,7 +33,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from labutils import checks, data, plots, presets
-from labutils.schedule import NoiseSchedule, linear_schedule
+from labutils.schedule import linear_schedule
 
 settings = presets.get(PRESET)
 plots.use_lab_style()

@@ -283,14 +283,14 @@ for name, options in variants.items():
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-for i, (name, values) in enumerate(results.items()):
+for i, values in enumerate(results.values()):
     left.bar(i, np.mean(values), color=plots.CYCLE[i])
     left.plot([i] * len(values), values, "o", color="black", markersize=4)
 left.set(title="Noise-prediction error (dots: runs)", xlabel="network", ylabel="test MSE", xticks=range(3), xticklabels=results)
 some_t = [5, 50, 100, 200, 400, 600, 800, 990]
 by_t = {name: [training.noise_mse(ablated[name], schedule, x_test[:250], t=t) for t in some_t] for name in variants}
-for name, style in zip(variants, ("o-", "s--", "^:")):
-    right.semilogy(some_t, by_t[name], style, label=name)
+for label, style in zip(variants, ("o-", "s--", "^:")):
+    right.semilogy(some_t, by_t[label], style, label=label)
 right.set(title="The same by step", xlabel="t", ylabel="test MSE (logarithmic)")
 right.legend()
 plots.show(figure, "Left: test error of the classic network, without time input and without skip connections; without skips it "

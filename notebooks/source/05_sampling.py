@@ -29,10 +29,9 @@ SEED = 0
 # %%
 import time
 
-import matplotlib.pyplot as plt
 import numpy as np
 
-from labutils import checkpoints, checks, data, plots, presets, sampling, training
+from labutils import checkpoints, checks, data, plots, presets, sampling
 from labutils.schedule import linear_schedule
 
 settings = presets.get(PRESET)

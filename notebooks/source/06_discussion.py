@@ -297,7 +297,7 @@ def spectrum(x):
 
 final_spectrum = spectrum(final)
 curves = {band: [] for band in bands}
-for t, guess in looks:
+for _, guess in looks:
     guess_spectrum = spectrum(guess)
     for band, (low, high) in bands.items():
         chosen = (frequency >= low) & (frequency < high)
