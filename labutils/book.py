@@ -6,12 +6,13 @@ repository's address into every badge row and setup cell.
 
 import os
 import re
+import time
 from pathlib import Path
 
 import nbformat
 
 from labutils.files import write_atomically
-from labutils.lessons import LESSONS, NOTEBOOK_DIR, tidy_outputs
+from labutils.lessons import LESSONS, NOTEBOOK_DIR, record_seconds, tidy_outputs
 
 SOURCE_DIR = NOTEBOOK_DIR / "source"
 ADDRESS_FILE = NOTEBOOK_DIR / "address.txt"  # two lines: the repository's address (may be empty), the tag
@@ -115,7 +116,7 @@ def read_twin(lesson):
 
 
 def build(lesson, timeout=1800):
-    """Execute a text twin into its notebook; nothing is written if a cell fails.
+    """Execute a text twin into its notebook, and keep the time it took; nothing is written if a cell fails.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -126,10 +127,14 @@ def build(lesson, timeout=1800):
     notebook = read_twin(lesson)
     fill_in(notebook, lesson)
     folder = {"metadata": {"path": str(NOTEBOOK_DIR)}}
+    started = time.perf_counter()
     NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=folder, record_timing=False).execute()
     tidy_outputs(notebook)
     notebook.metadata.language_info = {"name": "python"}  # the version that happened to run is not part of the lesson
     _write_notebook(notebook, NOTEBOOK_DIR / f"{lesson}.ipynb")
+    parameters = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    preset = re.search(r'PRESET = "(\w+)"', parameters).group(1)
+    record_seconds(preset, {lesson: time.perf_counter() - started})
 
 
 def in_step(lesson):

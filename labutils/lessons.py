@@ -13,7 +13,7 @@ from labutils.data import NAMES
 from labutils.files import check_writable, write_atomically
 
 NOTEBOOK_DIR = Path(__file__).resolve().parent.parent / "notebooks"
-SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record`
+SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
 LESSONS = ("01_function_inversion", "02_forward_noising", "03_unet", "04_training", "05_sampling", "06_discussion")
 
 
@@ -80,7 +80,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     _write_index(out, results, preset, dataset)
     failed = [lesson for lesson, (_, problem) in results.items() if problem]
     if record and not failed:
-        _record(preset, {lesson: round(seconds, 1) for lesson, (seconds, _) in results.items()})
+        record_seconds(preset, {lesson: seconds for lesson, (seconds, _) in results.items()})
     say(f"{len(results) - len(failed)} of {len(results)} lessons ran. Open {out / 'index.html'}")
     return failed
 
@@ -152,9 +152,10 @@ def _recorded():
     return json.loads(SECONDS_FILE.read_text(encoding="utf-8")) if SECONDS_FILE.exists() else {}
 
 
-def _record(preset, seconds):
+def record_seconds(preset, seconds):
+    """Keep measured times, a dict lesson → seconds, as what later runs announce."""
     recorded = _recorded()
-    recorded.setdefault(preset, {}).update(seconds)
+    recorded.setdefault(preset, {}).update({lesson: round(value, 1) for lesson, value in seconds.items()})
     text = json.dumps(recorded, indent=1, sort_keys=True) + "\n"
     write_atomically(SECONDS_FILE, lambda path: path.write_text(text, encoding="utf-8"))
 

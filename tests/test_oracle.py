@@ -1,5 +1,9 @@
 """The maths held against Hugging Face diffusers, an independent implementation; skipped where it is not installed."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -62,3 +66,24 @@ def test_sampling_tables_with_fewer_steps(steps):
         variance = (1 - alpha) * (1 - bars[i]) / (1 - bars[i + 1])
         assert np.isclose(a[i], alpha**-0.5) and np.isclose(sigma[i] ** 2, variance)
         assert np.isclose(b[i], (1 - alpha) / np.sqrt(alpha * (1 - s.alpha_bars[t])))
+
+
+def test_the_weights_load_under_another_backend(tmp_path):
+    """Keras layers only: the classic checkpoint computes the same with PyTorch underneath."""
+    from labutils import checkpoints
+
+    code = (
+        "import sys, numpy as np\nfrom labutils import checkpoints\nimport keras\n"
+        "assert keras.backend.backend() == 'torch'\n"
+        "network, _ = checkpoints.load('classic')\ninputs = np.load(sys.argv[1])\n"
+        "outputs = network([inputs['x'], inputs['t']])\n"
+        "np.save(sys.argv[2], keras.ops.convert_to_numpy(outputs))\n"
+    )
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((4, 28, 28, 1)).astype("float32"), rng.uniform(0, 1, (4, 1)).astype("float32")
+    np.savez(tmp_path / "inputs.npz", x=x, t=t)
+    environment = {**os.environ, "KERAS_BACKEND": "torch"}
+    command = [sys.executable, "-c", code, str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npy")]
+    subprocess.run(command, check=True, env=environment)
+    network, _ = checkpoints.load("classic")
+    assert np.allclose(np.load(tmp_path / "outputs.npy"), network([x, t]), atol=1e-4)
