@@ -33,8 +33,9 @@ notebooks: $(VENV)/ready  ## for authors: execute the text twins into the commit
 train: $(VENV)/ready  ## the recorded full run, hours; stop it and start it again as you like
 	$(BIN)/python -m labutils train --model classic --dataset mnist --out build/classic --resume
 
-lint:  ## ruff, as in CI
-	$(PYTHON) -m ruff check . && $(PYTHON) -m ruff format --check .
+lint: $(VENV)/ready  ## ruff, as in CI
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff -c constraints.txt
+	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
 
 zip:  ## lab.zip, to upload to Colab
 	git archive --format=zip --output=lab.zip HEAD

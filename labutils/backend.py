@@ -11,7 +11,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def _stderr_turned_away():
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
@@ -21,6 +22,9 @@ def _stderr_turned_away():
         os.dup2(kept, 2)
         os.close(kept)
 
+
+# The lab is written for TensorFlow; a Keras configuration of the user's that names another backend shall not break it.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow"):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -24,8 +24,8 @@ import importlib.util, subprocess, sys
 from pathlib import Path
 
 REPOSITORY, TAG = "{repository}", "{tag}"
-if Path("lab.zip").exists() and not Path("lab").exists():
-    subprocess.run(["unzip", "-q", "lab.zip", "-d", "lab"], check=True)
+if Path("lab.zip").exists() and not Path("lab/labutils").exists():
+    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
 sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:

@@ -78,7 +78,7 @@ def read_record(name, folder=CHECKPOINT_DIR):
         raise FileNotFoundError(f"no checkpoint {name!r} in {folder} (there: {known})")
     try:
         about = json.loads(json_file.read_text(encoding="utf-8"))
-        missing = {"network", "input_shape", "weights_sha256"} - about.keys()
+        missing = {"network", "input_shape", "parameters", "weights_sha256"} - about.keys()
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{json_file} is damaged: {error}. {REPAIR}") from error
     if missing:
@@ -88,7 +88,7 @@ def read_record(name, folder=CHECKPOINT_DIR):
 
 def names(folder=CHECKPOINT_DIR):
     """Names of the checkpoints in ``folder``, sorted."""
-    return sorted(path.stem for path in Path(folder).glob("*.json"))
+    return sorted(path.stem for path in Path(folder).glob("[!.]*.json"))  # not what a killed write left
 
 
 def versions():

@@ -116,7 +116,9 @@ def _sample(options):
     from labutils import checkpoints, plots, sampling, schedule
 
     network, about = checkpoints.load(options.checkpoint)
-    noise_schedule = schedule.linear_schedule(about["T"])
+    noise_schedule = schedule.linear_schedule()
+    if about.get("schedule") != repr(noise_schedule):
+        raise ValueError(f"checkpoint {options.checkpoint} was trained with another schedule: {about.get('schedule')}")
     images = sampling.sample(network, noise_schedule, options.count, about["input_shape"], seed=options.seed,
                              steps=options.steps, sampler=options.sampler)  # fmt: skip
     images = np.clip(images, -1, 1)
@@ -132,6 +134,10 @@ def _checkpoints(options):
 
     for name in checkpoints.names():
         about = checkpoints.read_record(name)
+        missing = {"dataset", "epochs", "seconds", "seed", "test_mse", "versions"} - about.keys()
+        if missing:
+            print(f"{name}: network {about['network']}, its record lacks {', '.join(sorted(missing))}")
+            continue
         print(f"{name}: network {about['network']}, {about['parameters']:,} parameters, input {about['input_shape']}")
         print(f"    trained on {about['dataset']} for {about['epochs']} epochs in {about['seconds'] / 3600:.1f} h, "
               f"seed {about['seed']}; test noise MSE {about['test_mse']['mean']:.4f}")  # fmt: skip

@@ -7,19 +7,23 @@ downloaded; with neither, ``load("auto")`` falls back to real handwritten digits
 import hashlib
 import io
 import os
-import zipfile
+import socket
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from labutils.files import read_npz
+
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")
-# Hashes of the arrays (not of the container, which every mirror packs differently).
+# Hashes of the arrays' bytes (not of the container, which every mirror packs differently).
 MNIST_SHA256 = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
     "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
 }
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -65,11 +69,9 @@ def load(name="auto"):
         ValueError: unknown name, a file that is not such an npz, or MNIST arrays with a wrong hash.
         FileNotFoundError: the path does not exist, or the data set is neither here nor can be downloaded.
     """
-    if str(name).endswith(".npz"):
-        path = Path(name).expanduser()
-        return _prepare(path.name, _read_npz(path))
+    name = check_name(name)
     if name not in NAMES:
-        raise ValueError(f"unknown data set {name!r}, known: {', '.join(NAMES)}, or the path of an .npz file")
+        return _prepare(Path(name).name, read_npz(name, ARRAYS))
     if name == "digits":
         return _prepare("digits", _sklearn_digits())
     if name != "auto":
@@ -80,6 +82,18 @@ def load(name="auto"):
         note = "scikit-learn digits, not MNIST"
         print("No MNIST on this machine and no network: using the 1,797 handwritten digits of scikit-learn instead.")
         return _prepare("digits", _sklearn_digits(), note)
+
+
+def check_name(name):
+    """Return ``name`` as :func:`load` takes it, a path made absolute; errors as there, before anything is read."""
+    if name in NAMES:
+        return name
+    if not str(name).endswith(".npz"):
+        raise ValueError(f"unknown data set {name!r}, known: {', '.join(NAMES)}, or the path of an .npz file")
+    path = Path(name).expanduser().resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no such data file: {name}")
+    return str(path)
 
 
 def to_model_range(pixels):
@@ -115,21 +129,23 @@ def check_images(images, name="images"):
     return images
 
 
-def mnist_candidates():
-    """The places MNIST is looked for, in order."""
+def candidates(name="mnist"):
+    """The places a data set is looked for before it is downloaded, in order."""
     folders = [Path(os.environ["LABUTILS_DATA"])] if os.environ.get("LABUTILS_DATA") else []
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     folders += [DATA_DIR, Path(keras_home) / "datasets"]
-    return [folder / "mnist.npz" for folder in folders]
+    return [folder / f"{name}.npz" for folder in folders]
 
 
 def _find_or_download(name):
-    if name == "mnist":
-        for path in mnist_candidates():
-            if path.is_file():
-                return _verify_mnist(_read_npz(path), path)
+    for path in candidates(name):
+        if path.is_file():
+            arrays = read_npz(path, ARRAYS)
+            return _verify_mnist(arrays, path) if name == "mnist" else arrays
     import keras
 
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(15)  # seconds; Keras itself would wait for ever on a network that does not answer
     try:
         with redirect_stdout(io.StringIO()):  # Keras' progress bar is written for terminals
             (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
@@ -138,6 +154,8 @@ def _find_or_download(name):
             f"{name} is not on this machine and could not be downloaded ({error}). "
             f"Put {name}.npz into data/ or name its folder in LABUTILS_DATA, or use DATASET = 'digits'."
         ) from error
+    finally:
+        socket.setdefaulttimeout(patience)
     arrays = dict(zip(ARRAYS, (x_train, y_train, x_test, y_test), strict=True))
     return _verify_mnist(arrays, "the downloaded file") if name == "mnist" else arrays
 
@@ -145,7 +163,7 @@ def _find_or_download(name):
 def _verify_mnist(arrays, where):
     for key, expected in MNIST_SHA256.items():
         found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
-        if found != expected:
+        if found != expected or arrays[key].shape[1:] not in ((28, 28), ()):
             raise ValueError(
                 f"{key} in {where} is not MNIST: SHA-256 {found[:12]}…, expected {expected[:12]}…. "
                 f"Delete that file and load again."
@@ -153,27 +171,26 @@ def _verify_mnist(arrays, where):
     return arrays
 
 
-def _read_npz(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"no such data file: {path}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in ARRAYS}
-    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not an npz with plain arrays {', '.join(ARRAYS)}: {error}") from error
-
-
 def _prepare(name, arrays, note=""):
     digest = hashlib.sha256()
     for key in ARRAYS:
         digest.update(np.ascontiguousarray(arrays[key]).tobytes())
-    images = {key: to_model_range(arrays[key]) for key in ("x_train", "x_test")}
-    labels = {key: np.asarray(arrays[key]).reshape(-1).astype(np.int64) for key in ("y_train", "y_test")}
+    loaded = {}
     for part in ("train", "test"):
-        x, y = images[f"x_{part}"], labels[f"y_{part}"]
+        y = np.asarray(arrays[f"y_{part}"]).reshape(-1)
+        try:
+            x = to_model_range(arrays[f"x_{part}"])
+        except ValueError as error:
+            raise ValueError(f"{name}, x_{part}: {error}") from error
         if len(x) != len(y) or len(x) == 0:
             raise ValueError(f"{name}: need one label per image, got {len(x)} images and {len(y)} labels ({part})")
-    return Images(name=name, **images, **labels, sha256=digest.hexdigest(), note=note)
+        if not np.issubdtype(y.dtype, np.integer):
+            raise ValueError(f"{name}: y_{part} must be integer labels, got {y.dtype}")
+        loaded |= {f"x_{part}": x, f"y_{part}": y.astype(np.int64)}
+    if loaded["x_train"].shape[1:] != loaded["x_test"].shape[1:]:
+        raise ValueError(f"{name}: training images {loaded['x_train'].shape[1:]} and test images "
+                         f"{loaded['x_test'].shape[1:]} must have the same shape")  # fmt: skip
+    return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note)
 
 
 def _sklearn_digits():

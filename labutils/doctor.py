@@ -4,8 +4,8 @@ import importlib.metadata
 import os
 import platform
 
-PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib", "scikit-learn", "tqdm", "jupyterlab", "papermill", "nbval",
-            "jupytext", "ipywidgets")  # fmt: skip
+PACKAGES = """tensorflow keras numpy scipy matplotlib pillow scikit-learn tqdm ipython ipykernel ipywidgets jupyterlab
+papermill nbformat nbclient nbconvert nbval pytest jupytext""".split()  # noqa: SIM905 (easier to read than 19 strings)
 
 
 def report():
@@ -39,13 +39,17 @@ def _report_hardware():
 def _report_data():
     from labutils import checkpoints, data
 
-    found = [path for path in data.mnist_candidates() if path.is_file()]
+    found = [path for path in data.candidates() if path.is_file()]
     if found:
-        print(f"MNIST: {found[0]}")
+        try:
+            data.load("mnist")
+            print(f"MNIST: {found[0]}, good")
+        except ValueError as error:
+            print(f"MNIST: {error}")
     else:
         print("MNIST: not on this machine; Keras will download it, and without a network DATASET = 'auto' uses the "
               "digits of scikit-learn.\nTo do, for MNIST without a network: put mnist.npz into one of")  # fmt: skip
-        for path in data.mnist_candidates():
+        for path in data.candidates():
             print(f"  {path.parent}")
     for name in checkpoints.names():
         try:

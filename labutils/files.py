@@ -1,8 +1,13 @@
 """Files that are either complete or not there: written under a temporary name, then renamed."""
 
+import contextlib
 import hashlib
 import os
+import zipfile
+import zlib
 from pathlib import Path
+
+import numpy as np
 
 
 def write_atomically(path, write):
@@ -24,15 +29,37 @@ def write_atomically(path, write):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with open(temporary, "rb") as file:
+        with open(temporary, "r+b") as file:  # Windows syncs only what is open for writing
             os.fsync(file.fileno())  # the content reaches the disk before the name does
         os.replace(temporary, path)
     except OSError as error:
         raise ValueError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         # After a success it is gone; if `write` failed, for whatever reason, nothing half-written stays.
-        if path.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def read_npz(path, keys):
+    """Read arrays from an ``.npz``; nothing is unpickled.
+
+    Args:
+        path: the file.
+        keys: names of the arrays it must hold.
+
+    Returns:
+        dict name → array.
+
+    Raises:
+        ValueError: not such a file: truncated, damaged, of another kind, or without one of the arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in keys}
+    # What NumPy, zipfile and zlib raise for the many ways in which a file can be damaged.
+    except (KeyError, ValueError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile,
+            zlib.error) as error:  # fmt: skip
+        raise ValueError(f"{path} is not an npz with plain arrays {', '.join(keys)}: {error}") from error
 
 
 def sha256_of_file(path):
@@ -43,7 +70,7 @@ def sha256_of_file(path):
 
 def check_writable(path):
     """Raise ``ValueError`` now, not after an hour's work, if ``path`` could not be written."""
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"cannot write {path}: it is a folder")
     write_atomically(Path(path).with_name(".writable"), lambda probe: probe.touch())
     Path(path).with_name(".writable").unlink()

@@ -25,7 +25,7 @@ def build_mlp(hidden, seed=0):
     Raises:
         ValueError: if ``hidden`` is empty or has sizes below 1.
     """
-    if not hidden or any(n < 1 for n in hidden):
+    if not isinstance(hidden, (tuple, list)) or not hidden or any(n < 1 for n in hidden):
         raise ValueError(f"hidden must list at least one layer size of at least 1, got {hidden}")
     inputs = x = keras.Input((1,))
     for i, size in enumerate(hidden):
@@ -55,7 +55,12 @@ def fit_inverse(network, y, x, epochs, *, learning_rate=0.01, batch_size=32, see
 
     Returns:
         list of float, the mean loss of each group of ``passes`` epochs.
+
+    Raises:
+        ValueError: ``passes`` does not divide ``epochs``.
     """
+    if not (1 <= passes <= epochs and epochs % passes == 0):
+        raise ValueError(f"passes must divide epochs, got {passes} and {epochs}")
     columns = y.reshape(-1, 1).astype("float32"), x.reshape(-1, 1).astype("float32")
     points = tf.data.Dataset.from_tensor_slices(columns)
     batches = points.cache().shuffle(len(y), seed=seed).batch(batch_size).repeat()

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 
 from labutils import presets
-from labutils.data import NAMES
+from labutils.data import check_name
 from labutils.files import check_writable, write_atomically
 
 NOTEBOOK_DIR = Path(__file__).resolve().parent.parent / "notebooks"
@@ -25,7 +25,7 @@ def find_lessons(names):
     """
     chosen = set()
     for name in names or LESSONS:
-        stem = Path(str(name)).stem
+        stem = Path(str(name)).name.removesuffix(".ipynb")
         matches = [lesson for lesson in LESSONS if lesson == stem or (stem.isdigit() and int(stem) == int(lesson[:2]))]
         if not matches:
             raise ValueError(f"unknown lesson {name!r}, known: 1 … {len(LESSONS)} or {', '.join(LESSONS)}")
@@ -51,10 +51,12 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     """
     lessons = find_lessons(names)
     presets.get(preset)
-    dataset = _check_dataset(dataset)
+    dataset = check_name(dataset)  # a path becomes absolute: the notebooks run in another folder
     out = Path(out).resolve()
     check_writable(out / "index.html")
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     os.environ["LABUTILS_BATCH"] = "1"  # the kernels inherit it: pictures instead of sliders
@@ -72,10 +74,13 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
             )  # fmt: skip
         except PapermillExecutionError as error:
             problem = f"{error.ename}: {error.evalue}".splitlines()[0]
+        except (DeadKernelError, CellTimeoutError, NoSuchKernel) as error:  # out of memory, say
+            problem = f"{type(error).__name__}: {error}".splitlines()[0]
         seconds = time.perf_counter() - started
         results[lesson] = (seconds, problem)
-        tidy(target)
-        write_html(target)
+        if target.exists():
+            tidy(target)
+            write_html(target)
         say(f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(seconds)}")
     _write_index(out, results, preset, dataset)
     failed = [lesson for lesson, (_, problem) in results.items() if problem]
@@ -121,16 +126,6 @@ def title(lesson):
     """The lesson's heading, as its notebook has it."""
     notebook = json.loads((NOTEBOOK_DIR / f"{lesson}.ipynb").read_text(encoding="utf-8"))
     return "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
-
-
-def _check_dataset(dataset):
-    if dataset in NAMES:
-        return dataset
-    if not str(dataset).endswith(".npz"):
-        raise ValueError(f"unknown data set {dataset!r}, known: {', '.join(NAMES)}, or the path of an .npz file")
-    if not Path(dataset).is_file():
-        raise ValueError(f"no such data file: {dataset}")
-    return str(Path(dataset).resolve())  # the notebooks run in another folder
 
 
 def _write_index(out, results, preset, dataset):

@@ -4,6 +4,7 @@ Every figure of a lesson goes through :func:`show`, which asks for the alternati
 """
 
 import base64
+import html
 import io
 import os
 import tempfile
@@ -116,7 +117,7 @@ def show_animation(frames, titles, alt, columns=8, seconds=5.0):
         animation.save(path, writer=PillowWriter(fps=len(frames) / seconds), dpi=70)
         data = base64.b64encode(path.read_bytes()).decode()
     plt.close(figure)
-    display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{alt}">'))
+    display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{html.escape(alt, quote=True)}">'))
 
 
 def slider_or_strip(draw, maximum, values, title, alt):
@@ -129,8 +130,8 @@ def slider_or_strip(draw, maximum, values, title, alt):
         title, alt: title and alternative text of the strip.
     """
     if "LABUTILS_BATCH" in os.environ:  # set by the commands that execute notebooks
-        figure, row = plt.subplots(1, len(values), figsize=(1.5 * len(values), 2.1))
-        for ax, t in zip(row, values, strict=True):
+        figure, row = plt.subplots(1, len(values), figsize=(1.5 * len(values), 2.1), squeeze=False)
+        for ax, t in zip(row[0], values, strict=True):
             draw(ax, t)
         figure.suptitle(title)
         show(figure, alt)

@@ -55,9 +55,8 @@ def train_checkpoint(model, dataset, folder, epochs, images=None, seed=0, milest
     # One short `train` per milestone: each picks up the state that the one before it left.
     for epoch in [m for m in milestones if m < epochs]:
         history = _train_until(epoch, network, schedule, dataset, x_train, folder, seed)
-        name = f"{model}_epoch_{epoch:02d}"
-        if len(history["loss"]) == epoch and name not in checkpoints.names(folder):
-            save(name, history)
+        if len(history["loss"]) == epoch:  # not when the run had already gone on
+            save(f"{model}_epoch_{epoch:02d}", history)
     history = _train_until(epochs, network, schedule, dataset, x_train, folder, seed)
     return save(final_name or model, history)
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from labutils.progress import progress_bar
-from labutils.schedule import at
+from labutils.schedule import at, check_same_shape
 from labutils.training import network_time
 
 BATCH = 64  # images in one graph call: more need more memory and are not faster on a CPU
@@ -30,6 +30,8 @@ def posterior_mean(schedule, x0, xt, t):
         Tensor of the shape of ``xt``.
     """
     s = schedule
+    check_same_shape("x0", x0, "xt", xt)
+    s.check_t(t, batch=xt.shape[0])
     weight_x0 = np.sqrt(s.alpha_bars_previous) * s.betas / (1 - s.alpha_bars)
     weight_xt = np.sqrt(s.alphas) * (1 - s.alpha_bars_previous) / (1 - s.alpha_bars)
     return at(weight_x0, t, xt.ndim) * x0 + at(weight_xt, t, xt.ndim) * xt
@@ -49,6 +51,8 @@ def reverse_step(schedule, xt, t, predicted_noise, noise):
     Returns:
         Tensor of the shape of ``xt``.
     """
+    check_same_shape("predicted_noise", predicted_noise, "xt", xt)
+    check_same_shape("noise", noise, "xt", xt)
     schedule.check_t(t, batch=xt.shape[0])
     a, b, sigma = ancestral_table(schedule, np.arange(schedule.T))
     return at(a, t, xt.ndim) * xt - at(b, t, xt.ndim) * predicted_noise + at(sigma, t, xt.ndim) * noise
@@ -87,7 +91,8 @@ def spaced_steps(T, count):
     return np.round(np.linspace(T - 1, 0, count)).astype(np.int32)[::-1]
 
 
-def reverse_process(network, schedule, x, *, seed=0, steps=None, sampler="ddpm", constrain=None, chunk=25):
+def reverse_process(network, schedule, x, *, seed=0, steps=None, sampler="ddpm", constrain=None, chunk=25,
+                    guess=True):  # fmt: skip
     """Run the reverse process from ``x`` and stop now and then to let the caller look.
 
     Args:
@@ -99,6 +104,7 @@ def reverse_process(network, schedule, x, *, seed=0, steps=None, sampler="ddpm",
         sampler: a key of SAMPLERS.
         constrain: None, or a function (x̂_0, t) → corrected x̂_0 that is applied at every step.
         chunk: steps between two looks.
+        guess: compute x̂_0 for each look, one more call of the network; False yields None in its place.
 
     Yields:
         (t, x_t, x̂_0): the step about to be undone, the state before it, and the clean image implied there. The last
@@ -138,7 +144,7 @@ def reverse_process(network, schedule, x, *, seed=0, steps=None, sampler="ddpm",
 
     x = tf.convert_to_tensor(x, tf.float32)
     for first in range(len(times) - 1, -1, -chunk):
-        yield int(times[first]), x, peek(x, first)
+        yield int(times[first]), x, peek(x, first) if guess else None
         x = walk(x, first, max(first - chunk, -1))
     yield -1, x, x
 
@@ -162,14 +168,14 @@ def sample(network, schedule, count, shape, *, seed=0, steps=None, sampler="ddpm
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(f"count must be an integer of at least 1, got {count!r}")
     chunk = 25
-    looks = math.ceil((schedule.T if steps is None else steps) / chunk)
+    looks = math.ceil(len(spaced_steps(schedule.T, schedule.T if steps is None else steps)) / chunk)
     finished = []
     with progress_bar(looks * math.ceil(count / BATCH), f"drawing {count} images", disable=not progress) as bar:
         for number, first in enumerate(range(0, count, BATCH)):
             rng = np.random.default_rng([seed, number])  # each batch has noise of its own
             start = rng.standard_normal((min(BATCH, count - first), *shape), dtype=np.float32)
             process = reverse_process(network, schedule, start, seed=int(rng.integers(2**31)), steps=steps,
-                                      sampler=sampler, constrain=constrain, chunk=chunk)  # fmt: skip
+                                      sampler=sampler, constrain=constrain, chunk=chunk, guess=False)  # fmt: skip
             for t, state, _ in process:  # noqa: B007 (the last state is the result)
                 bar.update(t >= 0)
             finished.append(state.numpy())

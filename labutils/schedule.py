@@ -72,8 +72,7 @@ class NoiseSchedule:
         Raises:
             ValueError: if the shapes differ, or t is out of range or not an integer.
         """
-        if tuple(x0.shape) != tuple(noise.shape):
-            raise ValueError(f"noise must have the shape of x0, got {tuple(noise.shape)} and {tuple(x0.shape)}")
+        check_same_shape("noise", noise, "x0", x0)
         self.check_t(t, batch=x0.shape[0])
         x0, noise = ops.cast(x0, "float32"), ops.cast(noise, "float32")
         signal_scale = at(np.sqrt(self.alpha_bars), t, x0.ndim)  # √ᾱ_t
@@ -90,7 +89,12 @@ class NoiseSchedule:
 
         Returns:
             x̂_0, a tensor of the shape of ``xt``; not clipped, so it may leave [-1, 1].
+
+        Raises:
+            ValueError: as :meth:`add_noise`.
         """
+        check_same_shape("predicted_noise", predicted_noise, "xt", xt)
+        self.check_t(t, batch=xt.shape[0])
         noise_scale = at(np.sqrt(1.0 - self.alpha_bars), t, xt.ndim)
         return (xt - noise_scale * predicted_noise) / at(np.sqrt(self.alpha_bars), t, xt.ndim)
 
@@ -159,6 +163,14 @@ def at(table, t, ndim):
     """Look up ``table`` (shape (T,)) at ``t`` and shape the result so that it multiplies a batch of ``ndim`` axes."""
     values = ops.take(ops.convert_to_tensor(np.asarray(table, dtype="float32")), ops.cast(t, "int32"))
     return ops.reshape(values, (-1,) + (1,) * (ndim - 1)) if values.ndim else values
+
+
+def check_same_shape(name, array, other_name, other):
+    """Raise ``ValueError`` unless two arrays have the same shape; unknown sizes in a graph pass."""
+    shapes = tuple(array.shape), tuple(other.shape)
+    same = len(shapes[0]) == len(shapes[1])
+    if not same or any(None not in (a, b) and a != b for a, b in zip(*shapes, strict=True)):
+        raise ValueError(f"{name} must have the shape of {other_name}, got {shapes[0]} and {shapes[1]}")
 
 
 def _check_steps(T):

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import time
-import zipfile
 from pathlib import Path
 
 import keras
@@ -19,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from labutils.data import check_images
-from labutils.files import write_atomically
+from labutils.files import read_npz, write_atomically
 
 LEARNING_RATE = 2e-4  # Adam, as in the DDPM paper
 BATCH_SIZE = 64
@@ -105,6 +104,8 @@ def train(network, schedule, images, epochs, *, seed=0, batch_size=BATCH_SIZE, l
             raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
     if not learning_rate > 0:
         raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
     optimizer = keras.optimizers.Adam(learning_rate)
     model = NoisePredictor(network, schedule)
     # Measured: XLA needs twice the time of TensorFlow's own kernels (oneDNN) for these convolutions on a CPU.
@@ -112,11 +113,11 @@ def train(network, schedule, images, epochs, *, seed=0, batch_size=BATCH_SIZE, l
     optimizer.build(network.trainable_variables)
 
     run = {
-        "seed": seed,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "images": hashlib.sha256(images).hexdigest(),
-        "schedule": repr(schedule),
+        "seed": int(seed),
+        "batch_size": int(batch_size),
+        "learning_rate": float(learning_rate),
+        "images": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
+        "schedule": hashlib.sha256(schedule.betas).hexdigest(),
     }
     state = RunState(state_file, network, optimizer, run)
     if len(state.history["loss"]) >= epochs:
@@ -171,13 +172,15 @@ class RunState(keras.callbacks.Callback):
             write_atomically(self.path, lambda path: np.savez(path, about=np.array(text), **arrays))
 
     def _restore(self):
+        names = [f"v{i}" for i in range(len(self.variables))]
         try:
-            with np.load(self.path, allow_pickle=False) as archive:
-                about = json.loads(str(archive["about"]))
-                arrays = [archive[f"v{i}"] for i in range(len(self.variables))]
+            found = read_npz(self.path, ["about", *names])
+            about = json.loads(str(found["about"]))
             history, run = about["history"], about["run"]
-        except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            history["loss"], history["seconds"], run.keys()
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise ValueError(f"{self.path} is not the state of a training run; delete it to start anew") from error
+        arrays = [found[name] for name in names]
         if run != self.run:
             differ = [key for key in self.run if run.get(key) != self.run[key]]
             raise ValueError(f"{self.path} belongs to another run (differs in: {', '.join(differ)}); delete it or "
@@ -225,6 +228,9 @@ def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
         ValueError: t out of range, or images out of [-1, 1].
     """
     first, end = (0, schedule.T) if t is None else (t, t + 1) if np.ndim(t) == 0 else t
+    if not (first < end and batch_size >= 1):
+        raise ValueError(f"t must be one step or (first, end) with first < end, and batch_size at least 1; got {t}, "
+                         f"{batch_size}")  # fmt: skip
     schedule.check_t(np.array([first, end - 1]))
     rng = np.random.default_rng(seed)
     images = check_images(images)

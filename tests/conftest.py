@@ -12,7 +12,7 @@ os.environ["LABUTILS_BATCH"] = "1"
 
 def mnist_here():
     """Whether this machine has MNIST; nothing is downloaded for a test."""
-    return any(path.is_file() for path in data.mnist_candidates())
+    return any(path.is_file() for path in data.candidates())
 
 
 needs_mnist = pytest.mark.skipif(not mnist_here(), reason="no MNIST on this machine (set LABUTILS_DATA)")

@@ -22,7 +22,9 @@ def test_round_trip(saved, no_partial_files):
     loaded, about = checkpoints.load("small", folder)
     assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), loaded.get_weights(), strict=True))
     assert about["parameters"] == network.count_params() and about["input_shape"] == [8, 8, 1]
+    (folder / ".partial-other.json").write_text("{")  # what a killed write leaves is no checkpoint
     assert checkpoints.names(folder) == ["small"]
+    (folder / ".partial-other.json").unlink()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
@@ -46,7 +48,7 @@ def test_missing_and_damaged_records(saved):
     with pytest.raises(ValueError, match="letters, digits"):
         checkpoints.load("../small", folder)
     (folder / "small.json").write_text('{"network": "classic"}')
-    with pytest.raises(ValueError, match="it lacks input_shape, weights_sha256"):
+    with pytest.raises(ValueError, match="it lacks input_shape, parameters, weights_sha256"):
         checkpoints.load("small", folder)
     for text in ("{", "[]", "7"):
         (folder / "small.json").write_text(text)
@@ -54,7 +56,7 @@ def test_missing_and_damaged_records(saved):
             checkpoints.load("small", folder)
     (folder / "small.weights.h5").unlink()
     (folder / "small.json").write_text(
-        json.dumps({"network": "classic", "input_shape": [8, 8, 1], "weights_sha256": "0"})
+        json.dumps({"network": "classic", "input_shape": [8, 8, 1], "parameters": 1, "weights_sha256": "0"})
     )
     with pytest.raises(FileNotFoundError, match="is missing.*git checkout"):
         checkpoints.load("small", folder)

@@ -123,6 +123,10 @@ def cosine(T, power=2, s=0.008, end=0.5, skip=1):
     return f[skip : T + skip] / f[0]
 
 
+FLOAT32 = schedule.linear_schedule()
+for _table in ("betas", "alphas", "alpha_bars", "alpha_bars_previous", "posterior_variances"):
+    setattr(FLOAT32, _table, getattr(FLOAT32, _table).astype("float32"))
+
 RIGHT = [
     (checks.check_build_mlp, mlp),
     (checks.check_build_mlp, mlp_with_separate_activations),
@@ -158,6 +162,11 @@ RIGHT = [
     (checks.check_reverse_step, back),
     (checks.check_reverse_step, back_by_x0),
     (checks.check_reverse_step, sampling.reverse_step),
+    (checks.check_reverse_step, lambda s, xt, t, e, z: back_by_x0(FLOAT32, xt, t, e, z)),
+    (checks.check_noise_loss, tf.function(loss)),
+    (checks.check_noise_loss, lambda n, s, x0, t, e: np.mean((n.predict([s.add_noise(x0, t, e), (t / s.T)[:, None]]) - e) ** 2)),
+    (checks.check_train_step, tf.function(step)),
+    (checks.check_sampling_loop, lambda n, s, x, rng: loop(lambda i: n.predict(i, verbose=0), s, x, rng)),
     (checks.check_sampling_loop, loop),
     (checks.check_sampling_loop, loop_float64),
     (checks.check_sampling_loop, lambda n, s, x, rng: loop(n, s, x, rng, reverse=back)),
@@ -204,6 +213,8 @@ WRONG = [
     (checks.check_posterior_variances, lambda b: np.sqrt(tilde(b)), "√β̃"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, join=False), "skip connection has no effect"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation=None), "needs activation='relu'"),
+    (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation="softplus"), "not that of a ReLU"),
+    (checks.check_up_block, lambda x, skip, n: L.Add()([up(x, skip, n, join=False), skip]), "seem to be added"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, size=1), "kernel is 1×1"),
     (checks.check_up_block, lambda x, skip, n: up(x, L.UpSampling2D()(skip), n, grow=4), "should reach 14×14"),
     (checks.check_up_block, lambda x, skip, n: L.Concatenate()([x, skip]), "stopped with"),
@@ -246,6 +257,7 @@ WRONG = [
      "fresh noise added at t = 0"),
     (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T, -1, -1)), "stopped with|t = T; the first"),
     (checks.check_cosine_alpha_bars, lambda T: cosine(T, power=1), "not squared"),
+    (checks.check_cosine_alpha_bars, lambda T: cosine(T) * np.cos(0.008 / 1.008 * np.pi / 2) ** 2, "division by f(0)"),
     (checks.check_cosine_alpha_bars, lambda T: cosine(T, skip=0), "starts at n = 0"),
     (checks.check_cosine_alpha_bars, lambda T: np.append(1, cosine(T)), "T + 1 values"),
     (checks.check_cosine_alpha_bars, lambda T: 1 - np.append(1, cosine(T))[1:] / np.append(1, cosine(T))[:-1], "you returned β"),

@@ -36,7 +36,7 @@ def test_a_file_in_cifars_layout(tmp_path):
 @pytest.fixture
 def nothing_here(monkeypatch, tmp_path):
     """No MNIST on this machine and no network."""
-    monkeypatch.setattr(data, "mnist_candidates", lambda: [tmp_path / "mnist.npz"])
+    monkeypatch.setattr(data, "candidates", lambda name="mnist": [tmp_path / f"{name}.npz"])
 
     def refuse(*args, **kwargs):
         raise Exception("URL fetch failure: no network")  # what Keras raises
@@ -66,11 +66,16 @@ def test_mnist_with_a_wrong_hash_is_refused(nothing_here):
             data.load(name)
 
 
+def test_other_data_sets_are_found_as_files_too(nothing_here):
+    write_npz(nothing_here / "cifar10.npz", shape=(32, 32, 3))
+    assert data.load("cifar10").image_shape == (32, 32, 3)
+
+
 def test_labutils_data_comes_first(monkeypatch, tmp_path):
     monkeypatch.setenv("LABUTILS_DATA", str(tmp_path))
-    assert data.mnist_candidates()[0] == tmp_path / "mnist.npz"
+    assert data.candidates()[0] == tmp_path / "mnist.npz"
     monkeypatch.delenv("LABUTILS_DATA")
-    assert data.mnist_candidates()[0] == data.DATA_DIR / "mnist.npz"
+    assert data.candidates()[0] == data.DATA_DIR / "mnist.npz"
 
 
 def test_bad_names_and_files(tmp_path, tiny_npz):
@@ -82,6 +87,16 @@ def test_bad_names_and_files(tmp_path, tiny_npz):
     truncated.write_bytes(tiny_npz.read_bytes()[:500])
     with pytest.raises(ValueError, match="is not an npz"):
         data.load(str(truncated))
+    with np.load(tiny_npz) as archive:
+        np.savez_compressed(tmp_path / "flipped.npz", **archive)
+    flipped = bytearray((tmp_path / "flipped.npz").read_bytes())
+    flipped[300:330] = bytes(30)  # inside the compressed images
+    (tmp_path / "flipped.npz").write_bytes(flipped)
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    for damaged in ("flipped.npz", "array.npz"):
+        with pytest.raises(ValueError, match="is not an npz"):
+            data.load(str(tmp_path / damaged))
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(ValueError, match="is not an npz with plain arrays x_train"):
         data.load(str(tmp_path / "other.npz"))
@@ -96,6 +111,8 @@ def test_bad_names_and_files(tmp_path, tiny_npz):
     [
         ({"x_train": np.zeros((4, 8, 8), np.float32)}, "need uint8 images"),
         ({"x_train": np.zeros((4, 64), np.uint8)}, "need uint8 images"),
+        ({"x_test": np.zeros((4, 8, 12), np.uint8)}, "must have the same shape"),
+        ({"y_test": np.zeros(4)}, "y_test must be integer labels"),
         ({"y_train": np.zeros(3, np.uint8)}, "one label per image, got 4 images and 3 labels"),
     ],
 )

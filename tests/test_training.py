@@ -119,6 +119,7 @@ def test_state_of_another_run_is_refused(tmp_path):
         ({"epochs": 0}, "epochs must be an integer of at least 1"),
         ({"batch_size": 0}, "batch_size must be"),
         ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
     ],
 )
 def test_bad_arguments(change, message):
@@ -133,6 +134,9 @@ def test_noise_mse_by_step():
     assert training.noise_mse(network, S, images(), t=5) == training.noise_mse(network, S, images(), t=(5, 6))
     with pytest.raises(ValueError, match="t must lie in"):
         training.noise_mse(network, S, images(), t=(0, 1001))
+    for bad in ({"t": (5, 5)}, {"batch_size": 0}):
+        with pytest.raises(ValueError, match="first < end"):
+            training.noise_mse(network, S, images(), **bad)
 
 
 # A run that kills itself: half of a file is on disk when the signal comes.

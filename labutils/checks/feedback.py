@@ -1,6 +1,7 @@
 """How a check speaks: it accepts any right answer, and names the likely mistake behind a wrong one."""
 
 import numpy as np
+import tensorflow as tf
 
 
 class CheckFailed(AssertionError):
@@ -10,6 +11,8 @@ class CheckFailed(AssertionError):
 def run(function, *arguments):
     """Call the student's function; an exception in it becomes a CheckFailed that says where to look."""
     name = getattr(function, "__name__", "your function")
+    eager = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)  # so that the checks can look at values inside a @tf.function, too
     try:
         return function(*arguments)
     except CheckFailed:  # a check that looks at what the network is given speaks from inside the call
@@ -18,6 +21,8 @@ def run(function, *arguments):
         raise CheckFailed(f"{name} is not written yet: replace the line that raises NotImplementedError") from error
     except Exception as error:
         raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
+    finally:
+        tf.config.run_functions_eagerly(eager)
 
 
 def as_numbers(answer, shape=None, what="the result"):
@@ -35,7 +40,7 @@ def as_numbers(answer, shape=None, what="the result"):
         raise CheckFailed(f"{what} is None: is the `return` missing?")
     try:
         array = np.asarray(answer, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, NotImplementedError) as error:
         raise CheckFailed(f"{what} should be numbers, got {type(answer).__name__}") from error
     if shape is not None and array.shape != tuple(shape):
         raise CheckFailed(f"{what} has shape {array.shape}, it should be {tuple(shape)}")
@@ -50,7 +55,34 @@ def close(a, b, tolerance=1e-3):
     return a.shape == b.shape and bool(np.max(np.abs(a - b), initial=0) <= tolerance * max(np.max(np.abs(b)), 1e-3))
 
 
-def compare(answer, expected, mistakes, otherwise):
+class StandIn:
+    """Stands in for a Keras network: looks at what it is given, and answers with a function.
+
+    Args:
+        answer: function (x_t, time) of float32 tensors, time a column (B, 1), that returns the predicted noise.
+        look: None, or a function of the raw (x_t, time) as the student passed them.
+    """
+
+    def __init__(self, answer, look=None):
+        self.answer, self.look = answer, look
+
+    def __call__(self, inputs, training=None):
+        """What ``network([x_t, time])`` does."""
+        require(
+            isinstance(inputs, (list, tuple)) and len(inputs) == 2, "call the network with a list of two: [x_t, t/T]"
+        )
+        if self.look is not None:
+            self.look(*inputs)
+        return self.answer(*(tf.cast(value, tf.float32) for value in inputs))
+
+    def predict(self, inputs, **options):
+        """What ``network.predict([x_t, time])`` does."""
+        return self(inputs).numpy()
+
+    predict_on_batch = predict
+
+
+def compare(answer, expected, mistakes, otherwise, tolerance=1e-3):
     """Pass if the answer is the expected one; else raise with the sentence of the mistake that gives this answer.
 
     Args:
@@ -58,16 +90,17 @@ def compare(answer, expected, mistakes, otherwise):
         expected: the right result.
         mistakes: dict from a sentence to the result of that mistake.
         otherwise: the sentence if none of them fits.
+        tolerance: as in :func:`close`.
 
     Raises:
         CheckFailed: the answer is not the expected one.
     """
     # A wrong answer may also have the wrong shape, so the mistakes are looked at first.
     answer = as_numbers(answer)
-    if close(answer, expected):
+    if close(answer, expected, tolerance):
         return
     for sentence, result in mistakes.items():
-        if close(answer, result):
+        if close(answer, result, tolerance):
             raise CheckFailed(sentence)
     as_numbers(answer, np.shape(expected))
     raise CheckFailed(otherwise)

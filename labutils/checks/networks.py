@@ -30,12 +30,14 @@ def check_up_block(up_block):
     require(np.abs(y - output(a, b + 1)).max() > 1e-4, "the skip connection has no effect: join it to the grown map "
             "before the convolution")  # fmt: skip
     require(np.abs(y - output(a + 1, b)).max() > 1e-4, "the small map from below has no effect on the output")
-    require(y.min() >= 0, "the output is negative in places: the convolution needs activation='relu'")
     count, joined, added = network.count_params(), 9 * (128 + 64) * 64 + 64, 9 * 128 * 64 + 64
     require(count != added, "skip and map seem to be added; concatenate them along the channel axis")
     require(count != (128 + 64) * 64 + 64, "the kernel is 1×1; it should be 3×3, so that neighbours mix")
     require(count == joined, f"the block should have {joined:,} parameters (3×3 kernel, 128 + 64 channels in, 64 out, "
             f"64 biases), yours has {count:,}")  # fmt: skip
+    # ReLU, and no other activation: nothing below 0, and many exact zeros.
+    require(y.min() >= 0 and np.mean(y == 0) > 0.05, "the output is not that of a ReLU: the convolution needs "
+            "activation='relu'")  # fmt: skip
     passed("up_block")
 
 

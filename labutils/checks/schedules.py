@@ -121,8 +121,10 @@ def check_cosine_alpha_bars(cosine_alpha_bars):
             "the argument should end at π/2, not π": curve(quarter=np.pi),
             "your list starts at n = 0 and so contains ᾱ = 1, the clean image: ᾱ_t belongs to n = t + 1": f[:-1] / f[0],
             "your list has T + 1 values: leave n = 0 away, the clean image": f / f[0],
+            "the division by f(0) is missing: ᾱ must start from exactly 1": f[1:],
             "you returned β; the cosine gives ᾱ itself": 1 - f[1:] / f[:-1],
         }
         answer = run(cosine_alpha_bars, T)
-        compare(answer, curve(), mistakes, "ᾱ_t should be f(t+1)/f(0), f(n) = cos²((n/T + s)/(1 + s) · π/2), s = 0.008")
+        compare(answer, curve(), mistakes, "ᾱ_t should be f(t+1)/f(0), f(n) = cos²((n/T + s)/(1 + s) · π/2), s = 0.008",
+                tolerance=5e-5)  # fmt: skip
     passed("cosine_alpha_bars")

@@ -1,9 +1,8 @@
 """Checks of lessons 5 and 6: one reverse step, the whole loop, and inpainting."""
 
 import numpy as np
-from keras import ops
 
-from labutils.checks.feedback import as_numbers, close, compare, passed, require, run
+from labutils.checks.feedback import StandIn, as_numbers, close, compare, passed, require, run
 from labutils.sampling import exact_noise_predictor
 from labutils.schedule import linear_schedule
 
@@ -39,7 +38,8 @@ def check_reverse_step(reverse_step):
         }  # fmt: skip
         # One mistake may look like another at some t (β ≈ β̃ at large t), so every step is judged with little tolerance.
         answer = as_numbers(run(reverse_step, s, xt, t, predicted, z), xt.shape)
-        if close(answer, right, 1e-4):
+        # float32 tables lose digits in 1 − ᾱ_t at the first steps; β and β̃ differ by far more there.
+        if close(answer, right, 1e-4 if t > 1 else 5e-4):
             continue
         extra = answer - right
         require(t > 0 or not close(extra, z * (np.sum(extra * z) / np.sum(z * z))), "noise is added at the last step, "
@@ -57,17 +57,14 @@ def check_sampling_loop(sampling_loop):
     exact = exact_noise_predictor(image, s)
     times = []
 
-    def network(inputs, training=None):
-        require(isinstance(inputs, (list, tuple)) and len(inputs) == 2, "call the network with a list of two: "
-                "[x_t, t/T]")  # fmt: skip
-        xt, time = (ops.convert_to_tensor(value, dtype="float32") for value in inputs)
+    def look(xt, time):
         column = as_numbers(time, what="the time given to the network")
         require(column.max() <= 1, "the network gets t itself: it was trained with t/T, a number in [0, 1)")
-        require(column.shape == (xt.shape[0], 1), f"the time should be a column {(xt.shape[0], 1)}, got {column.shape}")
+        require(column.shape == (len(start), 1), f"the time should be a column {(len(start), 1)}, got {column.shape}")
         times.append(int(round(float(column[0, 0]) * s.T)))
-        return exact([xt, time])
 
     start = rng.standard_normal((6, 4, 4, 1)).astype(np.float32)
+    network = StandIn(lambda xt, time: exact([xt, time]), look)
     answer = as_numbers(run(sampling_loop, network, s, start, np.random.default_rng(0)), start.shape)
     expected = list(range(s.T - 1, -1, -1))
     require(times != expected[::-1], "the loop runs from t = 0 upwards; sampling starts at t = T − 1 and goes down")
@@ -78,8 +75,9 @@ def check_sampling_loop(sampling_loop):
     gap = np.abs(answer - image).max()
     require(gap < 1e-3, "with one known image and its exact noise predictor, a correct sampler returns that image; "
             f"yours misses it by {gap:.2g}. Is fresh noise added at t = 0? Is x replaced at every step?")  # fmt: skip
-    first, second = (as_numbers(run(sampling_loop, exact_noise_predictor(np.concatenate([image, -image]), s), s, start,
-                                    np.random.default_rng(seed))) for seed in (0, 1))  # fmt: skip
+    exact_of_two = exact_noise_predictor(np.concatenate([image, -image]), s)
+    network = StandIn(lambda xt, time: exact_of_two([xt, time]))
+    first, second = (as_numbers(run(sampling_loop, network, s, start, np.random.default_rng(k))) for k in (0, 1))
     near = [min(np.abs(x - image[0]).max(), np.abs(x + image[0]).max()) for x in first]
     require(max(near) < 0.05, "with two known images every sample should be one of the two; some of yours are neither")
     require(not np.array_equal(first, second), "another random generator gives the very same result: draw new noise z "

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from labutils.checks.feedback import CheckFailed, as_numbers, compare, passed, require, run
+from labutils.checks.feedback import CheckFailed, StandIn, as_numbers, compare, passed, require, run
 from labutils.schedule import linear_schedule
 from labutils.training import draw_noise
 
@@ -23,13 +23,9 @@ def check_noise_loss(noise_loss):
     xt = ops.convert_to_numpy(schedule.add_noise(x0, t, noise))
     seen = {}
 
-    def spy(inputs, training=None):
-        require(isinstance(inputs, (list, tuple)) and len(inputs) == 2, "call the network with a list of two: "
-                "[x_t, t/T]")  # fmt: skip
-        seen["x"], seen["time"] = inputs
-        return ops.zeros_like(ops.convert_to_tensor(inputs[0]))
-
+    spy = StandIn(lambda xt, time: ops.zeros_like(xt), look=lambda xt, time: seen.update(x=xt, time=time))
     answer = as_numbers(run(noise_loss, spy, schedule, x0, t, noise), what="the loss")
+    require(seen, "the network is never called")
     image = as_numbers(seen.get("x"), x0.shape, "what the network gets as image")
     mistakes = {
         "the network gets the clean image x_0: it must see x_t = add_noise(x_0, t, ε)": x0,
@@ -58,8 +54,8 @@ def check_noise_loss(noise_loss):
         "you returned the squares; the loss of a batch is one number, their mean": squares,
     }  # fmt: skip
     compare(answer, squares.mean(), mistakes, f"a network that predicts 0 has the loss mean(ε²) ≈ 1, yours is {answer}")
-    perfect = as_numbers(run(noise_loss, lambda inputs, training=None: ops.convert_to_tensor(noise), schedule, x0, t,
-                             noise), what="the loss")  # fmt: skip
+    perfect = StandIn(lambda xt, time: ops.convert_to_tensor(noise))
+    perfect = as_numbers(run(noise_loss, perfect, schedule, x0, t, noise), what="the loss")
     require(abs(perfect) < 1e-6, f"a network that predicts the noise exactly has loss 0, yours gives {perfect}")
     passed("noise_loss")
 

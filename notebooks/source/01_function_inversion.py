@@ -17,7 +17,7 @@
 # badges
 
 # %% tags=["parameters"]
-PRESET = "full"  # "smoke": seconds, to test; "quick": what a laptop does in a minute; "full": the numbers reported
+PRESET = "full"  # "smoke": seconds, to test; "quick" or "full": this lesson is so fast that its default is full
 DATASET = "auto"  # not used in this lesson: the data are points on a curve
 SEED = 0
 
@@ -243,7 +243,7 @@ for name, model in answers.items():
 # %% [markdown]
 # ## 1.5 Many right answers
 #
-# Now let x run over [-2π, 2π]. For almost every y there are **four** x with sin x = y.
+# Now let x run over [-2π, 2π]. For almost every y in (-1, 1) there are **four** x with sin x = y.
 
 # %% [markdown]
 # ### Exercise 1.2 – all the inverses
@@ -326,8 +326,8 @@ if PRESET != "smoke":
 # Here is the idea of the whole lab, in one dimension:
 #
 # 1. Take a right answer x, and drown it in noise, step by step, until only noise is left.
-# 2. Train a network to see the noise in a noisy x (told y and the step). This is a question with *one* best answer, and
-#    the squared error is the right thing for it.
+# 2. Train a network to see the noise in a noisy x (told y and the step). It learns a mean again, of all noises that fit;
+#    but now the mean is what we need, because each step follows it only a little (lesson 6.4 shows why).
 # 3. To answer, start from pure noise and take the predicted noise away, step by step. Different noise ends at different
 #    right answers.
 #
@@ -422,5 +422,5 @@ plots.show(figure, "Histogram with four narrow peaks at the four right answers -
 # - A regression network returns the **mean** of the right answers. With one right answer that is perfect; with several it may
 #   be no answer at all.
 # - Outside the trained range nothing holds the network. Check by going forward.
-# - A diffusion model draws from the **distribution** of answers; to do so it only ever has to predict noise, a question with
-#   one best answer.
+# - A diffusion model draws from the **distribution** of answers; to do so it only ever predicts noise, where the mean is
+#   just what each small step needs.

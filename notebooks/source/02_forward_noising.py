@@ -21,7 +21,7 @@
 # badges
 
 # %% tags=["parameters"]
-PRESET = "full"  # "smoke": seconds, to test; "quick": what a laptop does in a minute; "full": the numbers reported
+PRESET = "full"  # "smoke": seconds, to test; "quick" or "full": this lesson is so fast that its default is full
 DATASET = "auto"  # MNIST, or scikit-learn's digits where there is no MNIST; also "cifar10", "fashion_mnist", a file
 SEED = 0
 
@@ -52,7 +52,7 @@ print(f"preset {settings.name}: {settings.test_images} images for the statistics
 
 # %%
 images = data.load(DATASET)
-pixels = (images.x_train[:3, ..., 0] + 1) * 127.5
+pixels = (images.x_train[:3, ..., 0] + 1) * 127.5  # back to 0 … 255 (first channel), to show the scaling once
 x = data.to_model_range(pixels.round().astype(np.uint8))
 print(f"{images.name}: {len(images.x_train):,} training images of shape {images.image_shape}, "
       f"values {images.x_train.min():.0f} … {images.x_train.max():.0f}")
@@ -69,6 +69,9 @@ plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"), f"
 #
 # $$ x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\; z_t, \qquad z_t \sim \mathcal N(0, I) $$
 #
+# **One clash of names:** $x_0$ always means the *clean* image, as in the paper. Our step t = 0 starts from it; so for t = 0
+# read $x_{t-1}$ as the clean image.
+#
 # Why $\sqrt{1-\beta_t}$? So that nothing grows: if $x_{t-1}$ has variance 1, then $x_t$ has variance
 # $(1-\beta_t) + \beta_t = 1$.
 #
@@ -78,7 +81,7 @@ plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"), f"
 # | $\beta_{start}, \beta_{end}$ | `beta_start`, `beta_end` | first and last $\beta$: 0.0001 and 0.02 |
 # | $\beta_t$ | `betas` | variance of the noise that step t adds; grows in a straight line |
 # | $\alpha_t = 1 - \beta_t$ | `alphas` | share of the variance that step t keeps |
-# | $\bar\alpha_t = \alpha_0 \alpha_1 \cdots \alpha_t$ | `alpha_bars` | share of the *image* that is left after step t |
+# | $\bar\alpha_t = \alpha_0 \alpha_1 \cdots \alpha_t$ | `alpha_bars` | share of the image's variance that is left after step t |
 
 # %%
 T, beta_start, beta_end = 1000, 1e-4, 0.02
@@ -152,14 +155,16 @@ plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one 
 # %% [markdown]
 # ## 2.4 The jump: any step in one formula
 #
-# Sums of Gaussians are Gaussian, so the whole chain of steps up to t is **one** step (DDPM eq. 4):
+# Sums of independent Gaussians are Gaussian, so the whole chain of steps up to t is **one** step (DDPM eq. 4):
 #
 # $$ q(x_t \mid x_0) = \mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I\big)
 # \quad\Longleftrightarrow\quad
 # x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon, \quad \varepsilon \sim \mathcal N(0, I) $$
 #
-# Two steps show why. Put $x_1 = \sqrt{\alpha_1}\,x_0' + \sqrt{\beta_1}\,z_1$ with
-# $x_0' = \sqrt{\alpha_0}\,x + \sqrt{\beta_0}\,z_0$. The image is multiplied by $\sqrt{\alpha_1\alpha_0}$. The noise has
+# (ε is not one of the $z_t$: it stands for all of them together, scaled to variance 1.)
+#
+# Two steps show why. The first gives $x' = \sqrt{\alpha_0}\,x_0 + \sqrt{\beta_0}\,z_0$, the second
+# $x_1 = \sqrt{\alpha_1}\,x' + \sqrt{\beta_1}\,z_1$. The image is multiplied by $\sqrt{\alpha_1\alpha_0}$. The noise has
 # variance $\alpha_1\beta_0 + \beta_1 = \alpha_1(1-\alpha_0) + 1 - \alpha_1 = 1 - \alpha_1\alpha_0$. And so on for every step.
 
 # %% [markdown]
@@ -167,7 +172,8 @@ plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one 
 # *Difficulty ●●○○ · about 10 minutes*
 #
 # Write `add_noise(x0, t, noise, alpha_bars)`: the jump, for a whole batch. `x0` and `noise` have shape (B, H, W, C); `t` is
-# an integer array of shape (B,), since every image gets a step of its own; `alpha_bars` has shape (T,).
+# an integer array of shape (B,), since every image gets a step of its own; the argument `alpha_bars` is a table of shape
+# (T,), not your function of exercise 2.1.
 #
 # <details><summary>Help: "the result has shape (50, 4, 4, 50)"</summary>
 #
@@ -208,8 +214,8 @@ def noisy(x0, t, schedule=schedule):
 rows = [[noisy(image[None], t)[0] for t in steps] for image in examples]
 plots.show(plots.image_table(rows, [f"image {i + 1}" for i in range(4)], [f"t={t}" for t in steps],
                              f"Forward noising ({name})", scale=0.9),
-           "Four images at eleven steps: clear at t = 0, grainy at 100 to 200, hard to read at about 400, and from "
-           "about 600 on only noise to the eye.")
+           "Four images at eleven steps: clear at t = 0, grainy at 100 to 200, hard to make out at about 400 to 500, and "
+           "lost by 700.")
 
 # %% [markdown]
 # The same with a slider, where there is a live kernel (JupyterLab, Colab). In a saved page you see a strip of pictures
@@ -275,17 +281,17 @@ for ax, t in zip(axes, (50, 200, 999)):
     ax.set(title=f"t = {t}", xlabel="value of the pixel", ylabel="density")
 axes[0].legend()
 plots.show(figure, "Histograms of the walk at t = 50, 200 and 999 under the Gaussian curve of the formula: they coincide, "
-           "narrow near 0.7 at first, wide around 0 at the end.")
+           "narrow near 0.8 at first, wide around 0 at the end.")
 
 # %% [markdown]
-# Why this matters: training needs $x_t$ for random t, millions of times. The jump makes that one multiplication instead of
-# up to a thousand steps.
+# Why this matters: training needs $x_t$ for random t, millions of times. The jump makes that one line instead of up to a
+# thousand steps.
 
 # %% [markdown]
 # ## 2.6 SNR: what a schedule really sets
 #
 # The *signal-to-noise ratio* compares the two parts of $x_t$: $\mathrm{SNR}_t = \bar\alpha_t / (1-\bar\alpha_t)$. At
-# SNR = 1 image and noise are equally strong. Everything that matters about a schedule can be read off this curve.
+# SNR = 1 image and noise are equally strong (for an image of variance 1). Everything that matters about a schedule can be read off this curve.
 
 # %%
 equal = int(np.argmax(schedule.snr < 1))
@@ -349,8 +355,9 @@ plots.show(plots.image_table(rows, ["T = 1000", "T = 100, careless", "T = 100, r
 #
 # $$ \tilde\beta_t = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}, \qquad \bar\alpha_{-1} = 1 $$
 #
-# $\bar\alpha_{-1}$ is what is left *before* the first step: everything. So $\tilde\beta_0 = 0$: from $x_0$'s last veil of
-# noise the way back is certain, and no noise is added at the last step of sampling.
+# $\bar\alpha_{-1}$ is what is left *before* the first step: everything. So $\tilde\beta_0 = 0$: the step t = 0 leads
+# back to $x_0$ itself, which is known, and no noise is added at the last step of sampling. The distribution of $x_{t-1}$ given
+# $x_t$ (and $x_0$) is called the *posterior*.
 
 # %% [markdown]
 # ### Exercise 2.3 – β̃

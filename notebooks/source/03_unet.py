@@ -3,7 +3,7 @@
 #
 # The network gets a noisy image and the step t, and shall say which noise was added. Input and output are images of the
 # same size; to tell noise from stroke it must look both at single pixels and at the whole. The **U-Net** does: it goes down
-# to a small map that sees the whole, and up again, with *skip connections* that hand the fine detail across.
+# to a small map whose units each see a large part of the image, and up again, with *skip connections* that hand the fine detail across.
 #
 # **You will be able to**
 # - trace the shapes through a U-Net and rebuild one of its levels;
@@ -61,8 +61,8 @@ plots.show(plots.draw_unet(network), "Drawing of the U-Net: boxes at full, half 
 # Read the drawing from left to right:
 #
 # 1. `image_and_time`: the time, turned into a map of the image's size, is put beside the image as one more channel.
-# 2. `down_1`, `pool_1`, `down_2`, `pool_2`, `middle`: 3×3 convolutions with ReLU; each pooling halves the size. A unit of
-#    `middle` sees a large part of the image.
+# 2. `down_1`, `pool_1`, `down_2`, `pool_2`, `middle`: 3×3 convolutions with ReLU; each pooling keeps the largest of 2×2
+#    values and so halves the size. A unit of `middle` sees 18×18 pixels of the image.
 # 3. `grow_2`, `skip_2`, `up_2`, `grow_1`, `skip_1`, `up_1`: each growing doubles the size, and the map of the same size from
 #    the way down is put beside it.
 # 4. `predicted_noise`: a 1×1 convolution **without activation**, since noise is positive and negative.
@@ -128,7 +128,7 @@ checks.check_up_block(up_block)
 # A dense layer uses each of its weights once per image. A convolution uses each weight at *every pixel*. So count two
 # things: parameters, and *multiply-adds* (one multiplication and one addition).
 #
-# **Predict before you run:** which layer has the most parameters, and which two cost the most time?
+# **Predict before you run:** which layer has the most parameters, and which two do the most work?
 
 # %% tags=["nbval-check-output"]
 costs = unet.layer_costs(network)
@@ -149,7 +149,7 @@ left.set(title="Parameters", xlabel="thousands", ylabel="layer")
 right.barh(labels, [row["multiply_adds"] / 1e6 for row in costs][::-1], color=plots.COLOURS["orange"])
 right.set(title="Work for one image", xlabel="million multiply-adds")
 plots.show(figure, "Two bar charts by layer. Parameters: up_2 and middle have the most. Work: up_2 and up_1 take by far the "
-           "most, although up_1 has few parameters.")
+           "most, although up_1 has only a quarter of the parameters of up_2.")
 
 # %% tags=["nbval-check-output"]
 heavy = sum(row["multiply_adds"] for row in costs if row["name"].startswith("up_")) / total["multiply_adds"]
@@ -162,8 +162,8 @@ assert heavy > 0.8
 # %% [markdown]
 # ## 3.3 What the time input does
 #
-# The same noisy image needs different answers at different t: at t = 10 a speck is probably noise, at t = 900 nearly
-# everything is. The lab's network turns t/T into a whole image by two dense layers, 1 → 32 → H·W:
+# The same noisy image needs different answers at different t: at t = 10 the noise is faint, so a bright dot belongs to
+# the image; at t = 900 the same dot is almost surely noise. The lab's network turns t/T into a whole image by two dense layers, 1 → 32 → H·W:
 
 # %%
 keras.utils.set_random_seed(SEED)
@@ -211,7 +211,7 @@ plots.show(figure, "Five pictures of the learned time map for growing t: its val
 #
 # <details><summary>Help: "all frequencies are alike"</summary>
 #
-# In Python 3, `//` rounds down: `k // (dim // 2)` is 0 for every k. Use `/`.
+# In Python 3, `//` rounds down: `k // (dim // 2)` is 0 for every k (or −1, with a minus sign in front). Use `/`.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-3-2-sinusoidal-embedding", "grade": false, "solution": true, "locked": false, "task": false}
@@ -252,7 +252,7 @@ plots.show(figure, "Two square pictures of likeness between steps. Sinusoidal: a
            "distance. Dense map: nearly everything is alike, except for the smallest t.")
 
 # %% [markdown]
-# To the sinusoidal embedding, two steps are the less alike the farther apart they are, and near steps can be told
+# To the sinusoidal embedding, two steps are, on the whole, the less alike the farther apart they are, and near steps can be told
 # apart. In the dense map every image of time points in nearly the same direction: what changes with t is mostly its size.
 # The classic network works all the same: the noise level can also be *seen* in the image. How much does t add, then?
 # Let us measure.
@@ -291,7 +291,7 @@ some_t = [5, 50, 100, 200, 400, 600, 800, 990]
 by_t = {name: [training.noise_mse(ablated[name], schedule, x_test[:250], t=t) for t in some_t] for name in variants}
 for label, style in zip(variants, ("o-", "s--", "^:")):
     right.semilogy(some_t, by_t[label], style, label=label)
-right.set(title="The same by step", xlabel="t", ylabel="test MSE (logarithmic)")
+right.set(title="The same by step (last run)", xlabel="t", ylabel="test MSE (logarithmic)")
 right.legend()
 plots.show(figure, "Left: test error of the classic network, without time input and without skip connections; without skips it "
            "is by far the largest. Right: the same over t; without skips the error is close to 1 at every t.")
@@ -307,12 +307,12 @@ if PRESET != "smoke":
 # error is far larger, most of all at large t, where $x_t$ is almost only noise and the right answer is nearly a *copy of
 # the input*. Copying is just what a skip connection is good at.
 #
-# The time input matters much less in such a short run, because the network can estimate the noise level from the image.
-# What one run shows about so small a difference is within the scatter of the dots; read it only if the dots are apart.
+# The time input matters much less in such a short run, probably because the network can estimate the noise level
+# from the image. If the dots of two networks overlap, the runs show no difference between them.
 
 # %% [markdown]
 # ## Remember
-# - A U-Net sees the whole at the bottom, and keeps the detail by its skip connections.
-# - Parameters and time are different things: the way up does most of the work.
+# - A U-Net sees far at the bottom, and keeps the detail by its skip connections.
+# - Parameters and work are different things: the way up does most of the work.
 # - t must reach the network somehow; sines and cosines are the usual way.
 # - To know what a part does, take it away and measure, more than once.

@@ -105,7 +105,9 @@ for label, network in baselines.items():
 assert abs(training.mean_loss(baselines["answer 0"], schedule, x0, t, noise) - 1) < 0.05
 
 # %% [markdown]
-# **1.0 is the loss of knowing nothing**: it is the variance of the noise. A run that stays near 1.0 is not learning.
+# **1.0 is the loss of knowing nothing**: it is the variance of the noise. A run that stays near 1.0 is not learning. Answering
+# $x_t$ itself is much better, since at large t it *is* almost the noise: a trained network must be well below that second
+# number, too.
 #
 # ## 4.2 One training step
 #
@@ -121,10 +123,10 @@ assert abs(training.mean_loss(baselines["answer 0"], schedule, x0, t, noise) - 1
 # Write `train_step(network, optimizer, schedule, x0, t, noise)`: do the four steps once and return the loss of step 2.
 # `training.mean_loss(network, schedule, x0, t, noise)` is the loss of exercise 4.1.
 #
-# <details><summary>Help: "No gradients provided for any variable" or "None values not supported"</summary>
+# <details><summary>Help: "No gradients provided for any variable"</summary>
 #
-# The loss was computed outside the `with tf.GradientTape() as tape:` block, or turned into a NumPy array or float on the
-# way. The tape sees only TensorFlow operations inside the block.
+# The loss was computed outside the `with tf.GradientTape() as tape:` block. The tape sees only TensorFlow operations inside
+# it; a loss that was turned into a float or a NumPy array on the way is lost to it, too.
 # </details>
 #
 # <details><summary>Help: "the weights did not change"</summary>
@@ -200,7 +202,6 @@ history = training.train(network, schedule, x_train, settings.epochs, seed=SEED,
                          callbacks=[grid, keras_progress(settings.epochs, "training")])
 
 # %%
-# t = 999 is always read in the same way: after so many images seen.
 figure, ax = plots.axes(f"This run ({name})", "epoch", "noise MSE")
 epochs = np.arange(1, len(history["loss"]) + 1)
 ax.plot(epochs, history["loss"], "o-", label="training")
@@ -240,11 +241,13 @@ plots.show(figure, "Loss of the recorded run on a logarithmic axis: a steep fall
 for epoch in (1, 5, 20, 50):
     if epoch <= n:
         print(f"after {epoch:2} epochs: training {recorded['loss'][epoch - 1]:.4f}, test {recorded['val_loss'][epoch - 1]:.4f}")
-print(f"on all test images, t uniform: {about['test_mse']['mean']:.4f} ± {about['test_mse']['std']:.4f}")
+print(f"on all test images, t uniform: {about['test_mse']['mean']:.4f} ± {about['test_mse']['std']:.4f} "
+      f"(standard deviation over {about['test_mse']['draws']} draws of t and noise)")
 
 # %% [markdown]
-# The curve never reaches 0, and cannot: at large t hardly anything of the image is left in $x_t$, and at small t the
-# noise is too faint to be told from the strokes' own roughness. Training and test loss stay together, so the network does
+# The curve never reaches 0, and cannot: many pairs of image and noise give the same $x_t$, and the best answer is the mean
+# of their noises. This hurts most at small t, where the faint noise can hardly be told from the strokes' own roughness
+# (section 4.5). Training and test loss stay together, so the network does
 # not learn its images by heart.
 
 # %%
@@ -279,16 +282,20 @@ for (label, values), style in zip(by_t.items(), ("o-", "s--", "^-.", "d:", "x-")
 ax.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
 ax.set_xticks(positions, [f"{low}–{high - 1}" for low, high in buckets])
 ax.legend()
-plots.show(figure, "Error by bucket of t on a logarithmic axis: highest, near one half, for the smallest t, falling to less "
-           "than one hundredth for the largest t.")
+plots.show(figure, "Error by range of t on a logarithmic axis, falling from the smallest t to the largest; this run: "
+           + ", ".join(f"{v:.3f}" for v in by_t["this run"]) + ".")
+last = list(by_t)[-2] if len(by_t) > 1 else "this run"
+share = np.array([value * (high - low) for value, (low, high) in zip(by_t[last], buckets)])
+print(f"share of the average loss ({last}):",
+      ", ".join(f"t < {high}: {s:.0%}" for (_, high), s in zip(buckets, np.cumsum(share) / share.sum())))
 if PRESET != "smoke":
     assert by_t["this run"][0] > 5 * by_t["this run"][-1]
 
 # %% [markdown]
 # At large t, $x_t$ *is* almost the noise: copying it gives a small error. At small t the noise hides between the pixels of the
-# strokes. So the average loss is ruled by a few small t, while what a sample looks like is decided at middle t, where
-# the error is already small. **That is why a loss that hardly moves any more can still mean better digits**: compare
-# the samples after 20 epochs and later with the loss curve.
+# strokes. So the smaller t carry most of the average loss, while the forms of a digit appear at larger t (lesson 6.4
+# measures that), where the error is already small. **That is why a loss that hardly moves any more can still mean better
+# digits**: compare the last rows of samples above with the loss curve.
 
 # %% [markdown]
 # ## 4.6 Stop and resume
@@ -322,7 +329,8 @@ assert same and resumed_history["loss"] == straight_history["loss"]
 # %% [markdown]
 # ## 4.7 Is it working? Symptoms and causes
 #
-# Each row is a short run with one mistake in it. The measured numbers are below; look for *your* symptom.
+# Below are six short runs: a good one, and five with one mistake each. The printed table lists their numbers, the last
+# table names symptom, cause and cure.
 
 # %%
 brief = training.BATCH_SIZE * (100 if PRESET != "smoke" else 4)
@@ -384,7 +392,7 @@ if PRESET != "smoke":
 # | loss falls, but very slowly | learning rate too small | 2e-4; for small networks 1e-3 |
 # | loss jumps far above 1 in the first steps, and stays behind | learning rate too large | ten times smaller |
 # | loss falls, but stays far above that of a good run | ReLU at the output: half of all noise is negative | no activation at the end |
-# | loss is fine, but error in use (and samples) are bad | images not in [-1, 1] in training | `data.check_images` |
+# | loss is fine, but the error in use is bad | images scaled to [0, 1], not [-1, 1] | `data.to_model_range`; print min and max |
 # | the same | training saw another schedule than sampling | one `schedule` object for both |
 # | loss stays at 0.03 for hours | nothing is wrong: section 4.4 | look at samples |
 
@@ -392,5 +400,5 @@ if PRESET != "smoke":
 # ## Remember
 # - The loss is the mean squared error of the noise; 1.0 means "knows nothing", about 0.03 is a good end here.
 # - `fit` is the four steps in a loop.
-# - Small t dominate the loss, middle t decide the picture: look at samples, not only at the loss.
+# - Small t carry much of the loss, larger t decide the form: look at samples, not only at the loss.
 # - A run that cannot be resumed exactly is a run that you will lose.

@@ -7,7 +7,8 @@
 #
 # **You will be able to**
 # - derive the reverse step and say what β̃ is;
-# - write ancestral sampling, and test it against an exact answer;
+# - write ancestral sampling (each state is drawn from the one before, with fresh noise), and test it against an exact
+#   answer;
 # - watch x_t and the network's guess x̂_0 on the way;
 # - draw digits from the lab's checkpoint.
 #
@@ -19,7 +20,7 @@
 # badges
 
 # %% tags=["parameters"]
-PRESET = "quick"  # "smoke": seconds, to test; "quick": what a laptop does in a few minutes; "full": the same, more images
+PRESET = "quick"  # "smoke": seconds, to test; "quick": what a laptop does in a few minutes; "full": the same here
 DATASET = "auto"  # for the exact denoiser; the checkpoint draws MNIST digits on any machine
 SEED = 0
 
@@ -52,18 +53,22 @@ print(f"preset {settings.name}: {settings.samples} samples; checkpoint {about['n
 # Gaussian (DDPM eq. 6 and 7):
 #
 # $$ q(x_{t-1} \mid x_t, x_0) \;\propto\; q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)
-#    \;=\; \mathcal N\!\big(\sqrt{\alpha_t}\,x_{t-1},\, \beta_t\big)\;\mathcal N\!\big(\sqrt{\bar\alpha_{t-1}}\,x_0,\, 1-\bar\alpha_{t-1}\big) $$
+#    \;\propto\; \mathcal N\!\big(x_t;\, \sqrt{\alpha_t}\,x_{t-1},\, \beta_t I\big)\;
+#    \mathcal N\!\big(x_{t-1};\, \sqrt{\bar\alpha_{t-1}}\,x_0,\, (1-\bar\alpha_{t-1}) I\big) $$
 #
-# Multiplying two Gaussians adds their precisions (1/variance). As functions of $x_{t-1}$ they have the precisions
-# $\alpha_t/\beta_t$ and $1/(1-\bar\alpha_{t-1})$, so
+# for t ≥ 1. This distribution is called the *posterior*: what we know about $x_{t-1}$ after seeing $x_t$ (and $x_0$).
+# Multiplying two Gaussians adds their precisions (1/variance). As functions of $x_{t-1}$, the first has its centre at
+# $x_t/\sqrt{\alpha_t}$ and the precision $\alpha_t/\beta_t$, the second its centre at $\sqrt{\bar\alpha_{t-1}}\,x_0$ and the precision
+# $1/(1-\bar\alpha_{t-1})$, so
 #
 # $$ \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}
 #    = \frac{\alpha_t(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t\,(1-\bar\alpha_{t-1})}
 #    = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})} $$
 #
-# which is the $\tilde\beta_t$ of lesson 2. The mean is weighted by the precisions:
+# which is the $\tilde\beta_t$ of lesson 2. The mean is the two centres, weighted by their precisions:
 #
-# $$ \tilde\mu_t(x_t, x_0) = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
+# $$ \tilde\mu_t(x_t, x_0) = \tilde\beta_t\Big(\frac{\alpha_t}{\beta_t}\,\frac{x_t}{\sqrt{\alpha_t}}
+#    + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\Big) = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
 #    + \underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{\text{weight of } x_t} x_t
 #    \qquad\text{(the } x_0 \text{ form)} $$
 
@@ -80,7 +85,7 @@ ax.plot(weight_xt, "--", label="weight of x_t")
 ax.legend()
 plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0; after a few dozen steps nearly all is on "
            "x_t, which is changed only a little.")
-assert weight_x0[0] == 1 and weight_xt[0] == 0
+assert np.isclose(weight_x0[0], 1) and weight_xt[0] == 0
 
 # %% [markdown]
 # ## 5.2 The same step with the noise instead of the original
@@ -184,9 +189,13 @@ checks.check_sampling_loop(sampling_loop)
 # ## 5.3 An oracle: test the sampler before the network
 #
 # If the samples are bad, is the sampler wrong or the network? To find out, use a noise predictor that is *known* to be right.
-# For a small data set $\{x_1 \dots x_N\}$ the best prediction is a formula: given $x_t$, image i is the origin with
-# probability $w_i \propto \exp\!\big(-\lVert x_t - \sqrt{\bar\alpha_t}\,x_i\rVert^2 / 2(1-\bar\alpha_t)\big)$, and the best guess is the
-# weighted mean $\hat x_0 = \sum_i w_i x_i$.
+# For a small data set of images $x^{(1)} \dots x^{(N)}$ the best prediction is a formula: given $x_t$, image i is the origin with
+# probability
+#
+# $$ w_i \propto \exp\!\Big(-\frac{\lVert x_t - \sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2(1-\bar\alpha_t)}\Big), \qquad
+#    \hat x_0 = \sum_i w_i\,x^{(i)}, \qquad \varepsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}} $$
+#
+# $\hat x_0$ is the weighted mean, the best guess, and ε is the noise that belongs to it.
 #
 # **Predict before you run:** what does a correct sampler draw with this predictor?
 
@@ -201,7 +210,7 @@ print(f"different images drawn: {len(set(nearest))} of {len(few)}")
 assert distance.min(axis=1).max() < 1e-2
 
 # %%
-plots.show(plots.image_table([list(few[:12]), list(drawn[:12])], ["data set", "drawn"], [""] * 12, f"The oracle: 16 images of {name}"),
+plots.show(plots.image_table([list(few[:12]), list(drawn[:12])], ["data set", "drawn"], [""] * 12, f"The oracle: 12 of 16 images of {name}, and 12 samples"),
            "Top: images of the data set. Bottom: samples drawn with the exact predictor, each one an image of the data set.")
 
 # %% [markdown]
@@ -230,22 +239,34 @@ plots.show(plots.image_grid(digits, f"{len(digits)} digits drawn by the checkpoi
 # %% [markdown]
 # ### New digits or copies?
 #
-# For some samples, find the nearest training image. (Only if the data set here is the one the checkpoint was trained on.)
+# For some samples, find the nearest training image, and do the same for real *test* digits, as a yardstick. (Only if the
+# data set here is the one the checkpoint was trained on.)
 
 # %%
 if images.sha256 == about["dataset_sha256"]:
     flat = images.x_train.reshape(len(images.x_train), -1)
-    shown = digits[:8].reshape(8 if len(digits) >= 8 else len(digits), -1)
-    squared = (shown**2).sum(1)[:, None] - 2 * shown @ flat.T + (flat**2).sum(1)[None]
-    neighbours = images.x_train[squared.argmin(axis=1)]
-    rms = np.sqrt(squared.min(axis=1) / flat.shape[1])
-    plots.show(plots.image_table([list(digits[: len(shown)]), list(neighbours)], ["drawn", "nearest"], [f"{d:.2f}" for d in rms],
+
+    def nearest_training_image(x):
+        """Index of the nearest training image, and the root mean square distance to it."""
+        x = np.clip(x, -1, 1).reshape(len(x), -1)
+        squared = (x**2).sum(1)[:, None] - 2 * x @ flat.T + (flat**2).sum(1)[None]
+        return squared.argmin(axis=1), np.sqrt(squared.min(axis=1) / flat.shape[1])
+
+    nearest, rms = nearest_training_image(digits)
+    _, yardstick = nearest_training_image(images.x_test[: len(digits)])
+    print(f"distance to the nearest training image, median (smallest): drawn {np.median(rms):.2f} ({rms.min():.2f}), "
+          f"real test digits {np.median(yardstick):.2f} ({yardstick.min():.2f})")
+    shown = digits[:8]
+    neighbours = images.x_train[nearest[:8]]
+    plots.show(plots.image_table([list(shown), list(neighbours)], ["drawn", "nearest"], [f"{d:.2f}" for d in rms[:8]],
                                  "Drawn digits and the nearest of all training images (with root mean square distance)"),
                "Each drawn digit above its nearest training image: similar in kind, different in stroke.")
 else:
     print(f"this machine has {name}, the checkpoint was trained on {about['dataset']}: no comparison")
 
 # %% [markdown]
+# If the drawn digits are about as far from the training images as real test digits are, they are no copies.
+#
 # ## 5.5 Watch it happen
 #
 # Two things to look at on the way: the noisy state $x_t$, and the guess $\hat x_0$ that the network makes there.
@@ -266,14 +287,14 @@ for image in range(3):
     rows += [[looks[i][1][image] for i in chosen], [looks[i][2][image] for i in chosen]]
     labels += [f"x_t ({image + 1})", f"x̂_0 ({image + 1})"]
 plots.show(plots.image_table(rows, labels, heads, "The way back: noisy state and guess", scale=0.9),
-           "Film strip of three samples. The state x_t looks like noise until about t = 300. The guess is a grey blot at the "
-           "start, takes shape between 700 and 400, and then only sharpens.")
+           "Film strip of three samples. The state x_t looks like noise until about t = 300. The guess is black and white noise "
+           "at t = 999, then a blot, takes shape between 700 and 400, and then only sharpens.")
 
 # %%
 frames = [np.concatenate([xt, x0]) for _, xt, x0 in looks]
 titles = [f"above: x_t   below: guess x̂_0   t = {t}" if t >= 0 else "done" for t in times]
 plots.show_animation(frames + [frames[-1]] * 8, titles + [titles[-1]] * 8, columns=6,
-                     alt="Animation: six noisy states above and the six guesses below; blots turn into digits, and the noise clears.")
+                     alt="Animation: six noisy states above and the six guesses below; noise and blots turn into digits.")
 
 # %%
 change = [np.sqrt(np.mean((np.clip(b, -1, 1) - np.clip(a, -1, 1)) ** 2)) for (_, _, a), (_, _, b) in zip(looks[:-1], looks[1:])]
