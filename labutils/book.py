@@ -111,6 +111,7 @@ def read_twin(lesson):
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for position, cell in enumerate(notebook.cells):
+        cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note about the text file
         cell.id = cell.metadata.get("nbgrader", {}).get("grade_id") or f"lesson-{lesson[:2]}-{position:03d}"
     return notebook
 

@@ -7,13 +7,11 @@ import base64
 import html
 import io
 import os
-import tempfile
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, display
-from matplotlib.animation import FuncAnimation, PillowWriter
+from PIL import Image, ImageDraw, ImageFont
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/), in an order that also differs in lightness.
 COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "sky": "#56B4E9",
@@ -92,7 +90,7 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
     return figure
 
 
-def show_animation(frames, titles, alt, columns=8, seconds=5.0):
+def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=2):
     """Display an animated GIF of image grids, embedded in the notebook.
 
     Args:
@@ -101,22 +99,20 @@ def show_animation(frames, titles, alt, columns=8, seconds=5.0):
         alt: alternative text.
         columns: images in a row.
         seconds: length of one round.
+        zoom: each pixel of an image becomes so many pixels wide.
     """
-    tiles = [_tile(frame, columns) for frame in frames]
-    figure, ax = plt.subplots(figsize=(5, 5 * tiles[0].shape[0] / tiles[0].shape[1] + 0.4))
-    ax.set_axis_off()
-    picture = ax.imshow(tiles[0], cmap="gray", vmin=0, vmax=1)
-
-    def draw(i):
-        picture.set_data(tiles[i])
-        ax.set_title(titles[i])
-
-    animation = FuncAnimation(figure, draw, frames=len(frames))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "animation.gif"
-        animation.save(path, writer=PillowWriter(fps=len(frames) / seconds), dpi=70)
-        data = base64.b64encode(path.read_bytes()).decode()
-    plt.close(figure)
+    pictures = []
+    for frame, title in zip(frames, titles, strict=True):
+        tile = Image.fromarray((255 * _tile(frame, columns)).astype(np.uint8))
+        tile = tile.resize((zoom * tile.width, zoom * tile.height), Image.Resampling.NEAREST)
+        picture = Image.new(tile.mode, (tile.width, tile.height + 16), "white")
+        picture.paste(tile, (0, 16))
+        ImageDraw.Draw(picture).text((4, 2), title, fill="black", font=ImageFont.load_default())
+        pictures.append(picture.quantize(16))  # few levels: noise hardly compresses otherwise
+    buffer = io.BytesIO()
+    pause = round(1000 * seconds / len(frames))
+    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)
+    data = base64.b64encode(buffer.getvalue()).decode()
     display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{html.escape(alt, quote=True)}">'))
 
 
