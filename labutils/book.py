@@ -12,7 +12,7 @@ from pathlib import Path
 import nbformat
 
 from labutils.files import write_atomically
-from labutils.lessons import LESSONS, NOTEBOOK_DIR, record_seconds, tidy_outputs
+from labutils.lessons import LESSONS, NOTEBOOK_DIR, QUIET_KERNEL, record_seconds, tidy_outputs
 
 SOURCE_DIR = NOTEBOOK_DIR / "source"
 ADDRESS_FILE = NOTEBOOK_DIR / "address.txt"  # two lines: the repository's address (may be empty), the tag
@@ -129,7 +129,8 @@ def build(lesson, timeout=1800):
     fill_in(notebook, lesson)
     folder = {"metadata": {"path": str(NOTEBOOK_DIR)}}
     started = time.perf_counter()
-    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=folder, record_timing=False).execute()
+    NotebookClient(notebook, timeout=timeout, kernel_name="python3", resources=folder, record_timing=False,
+                   extra_arguments=list(QUIET_KERNEL)).execute()  # fmt: skip
     tidy_outputs(notebook)
     notebook.metadata.language_info = {"name": "python"}  # the version that happened to run is not part of the lesson
     _write_notebook(notebook, NOTEBOOK_DIR / f"{lesson}.ipynb")

@@ -14,6 +14,7 @@ from labutils.files import check_writable, write_atomically
 
 NOTEBOOK_DIR = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
+QUIET_KERNEL = ("--log-level=ERROR",)  # a kernel's warnings, about the transport say, are no news to a student
 LESSONS = ("01_function_inversion", "02_forward_noising", "03_unet", "04_training", "05_sampling", "06_discussion")
 
 
@@ -71,6 +72,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
             papermill.execute_notebook(
                 str(NOTEBOOK_DIR / f"{lesson}.ipynb"), str(target), cwd=str(NOTEBOOK_DIR), log_output=False,
                 parameters={"PRESET": preset, "DATASET": dataset}, kernel_name="python3",
+                extra_arguments=list(QUIET_KERNEL),
             )  # fmt: skip
         except PapermillExecutionError as error:
             problem = f"{error.ename}: {error.evalue}".splitlines()[0]
@@ -115,10 +117,21 @@ def tidy_outputs(notebook):
 
 
 def write_html(notebook):
-    """Write NAME.html beside NAME.ipynb."""
+    """Write NAME.html beside NAME.ipynb. Formulas become MathML, which browsers draw without fetching a script."""
+    from latex2mathml.converter import convert
     from nbconvert import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
-    body, _ = HTMLExporter().from_filename(str(notebook))
+    class Renderer(IPythonRenderer):
+        def block_math(self, body):
+            return convert(body, display="block")
+
+        def inline_math(self, body):
+            return convert(body)
+
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="")  # nothing from the network
+    exporter.register_filter("markdown2html", MarkdownWithMath(renderer=Renderer(escape=False)).render)
+    body, _ = exporter.from_filename(str(notebook))
     write_atomically(notebook.with_suffix(".html"), lambda path: path.write_text(body, encoding="utf-8"))
 
 

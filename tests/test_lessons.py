@@ -1,5 +1,7 @@
 """Every lesson, executed by papermill at the smoke preset, on each kind of data."""
 
+import re
+
 import nbformat
 import pytest
 from conftest import mnist_here, write_npz
@@ -15,7 +17,10 @@ def execute(names, dataset, out):
         text = printed(notebook)
         assert "preset smoke:" in text, f"{lesson}: the injected preset took no effect"
         assert "preset quick:" not in text and "preset full:" not in text
-        assert (out / f"{lesson}.html").stat().st_size > 100_000
+        page = (out / f"{lesson}.html").read_text(encoding="utf-8")
+        assert "<math" in page and not re.search(r"<(script|link|img)[^>]+(src|href)=.https?:", page), (
+            f"{lesson}.html needs the network to show its formulas or pictures"
+        )
         errors = [o for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
         assert not errors, f"{lesson} writes to stderr: {errors[0].text[:300]}"
         yield lesson, notebook, text

@@ -308,7 +308,7 @@ plots.show(figure, "Histograms of the walk at t = 50, 200 and 999 under the Gaus
 # SNR = 1 image and noise are equally strong (for an image of variance 1). Everything that matters about a schedule can be read off this curve.
 
 # %%
-equal = int(np.argmax(schedule.snr < 1))
+equal = int(np.argmin(np.abs(np.log(schedule.snr))))  # the t where SNR is nearest to 1
 figure, ax = plots.axes("Signal-to-noise ratio of the linear schedule", "t", "SNR (logarithmic)")
 ax.semilogy(schedule.snr)
 ax.axhline(1, color="black", linewidth=0.8, linestyle="--", label="SNR = 1: equally strong")

@@ -180,12 +180,20 @@ assert heavy > 0.8
 # the image; at t = 900 the same dot is almost surely noise. The lab's network turns t/T into a whole image by two dense layers, 1 → 32 → H·W:
 
 # %%
-keras.utils.set_random_seed(SEED)
-trained = unet.build_classic_unet(images.image_shape)
 x_train, x_test = images.x_train[: settings.ablation_images], images.x_test[: min(settings.test_images, 1_000)]
+
+
+def short_run(name, seed, **options):
+    """Build a network, train it for a short while, return it."""
+    keras.utils.set_random_seed(seed)
+    network = unet.build_classic_unet(images.image_shape, **options)
+    bar = keras_progress(settings.ablation_epochs, f"{name}, seed {seed}")
+    training.train(network, schedule, x_train, settings.ablation_epochs, seed=seed, callbacks=[bar])
+    return network
+
+
 print("training for section 3.3:", f"{len(x_train):,} images")
-training.train(trained, schedule, x_train, settings.ablation_epochs, seed=SEED,
-               callbacks=[keras_progress(settings.ablation_epochs, "training")])
+trained = short_run("classic", SEED)
 time_maps = keras.Model(trained.inputs[1], trained.get_layer("time_image").output)
 shown = [0.0, 0.25, 0.5, 0.75, 0.999]
 maps = np.asarray(time_maps(np.array(shown).reshape(-1, 1)))[..., 0]
@@ -285,15 +293,12 @@ variants = {
     "no time": {"time_input": False},
     "no skip": {"skip_connections": False},
 }
-results = {name: [] for name in variants}
-ablated = {}
+runs = {name: [] for name in variants}
+runs["classic"].append(trained)  # from section 3.3
 for name, options in variants.items():
-    for seed in range(min(settings.seeds, 2)):
-        keras.utils.set_random_seed(SEED + seed)
-        ablated[name] = unet.build_classic_unet(images.image_shape, **options)
-        training.train(ablated[name], schedule, x_train, settings.ablation_epochs, seed=SEED + seed,
-                       callbacks=[keras_progress(settings.ablation_epochs, f"{name}, seed {SEED + seed}")])
-        results[name].append(training.noise_mse(ablated[name], schedule, x_test))
+    while len(runs[name]) < min(settings.seeds, 2):
+        runs[name].append(short_run(name, SEED + len(runs[name]), **options))
+results = {name: [training.noise_mse(network, schedule, x_test) for network in runs[name]] for name in variants}
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
@@ -302,7 +307,7 @@ for i, values in enumerate(results.values()):
     left.plot([i] * len(values), values, "o", color="black", markersize=4)
 left.set(title="Noise-prediction error (dots: runs)", xlabel="network", ylabel="test MSE", xticks=range(3), xticklabels=results)
 some_t = [5, 50, 100, 200, 400, 600, 800, 990]
-by_t = {name: [training.noise_mse(ablated[name], schedule, x_test[:250], t=t) for t in some_t] for name in variants}
+by_t = {name: [training.noise_mse(runs[name][-1], schedule, x_test[:250], t=t) for t in some_t] for name in variants}
 for label, style in zip(variants, ("o-", "s--", "^:")):
     right.semilogy(some_t, by_t[label], style, label=label)
 right.set(title="The same by step (last run)", xlabel="t", ylabel="test MSE (logarithmic)")

@@ -66,8 +66,8 @@ print(f"preset {settings.name}: {len(x_train):,} images of {name}, {settings.epo
 #
 # Algorithm 1 of the paper in one formula: draw an image, a step t (uniformly) and noise ε, and minimise
 #
-# $$ L = \mathbb E_{x_0, t, \varepsilon}\;\big\|\varepsilon - \varepsilon_\theta\big(\underbrace{\sqrt{\bar\alpha_t}\,x_0 +
-# \sqrt{1-\bar\alpha_t}\,\varepsilon}_{x_t},\; t\big)\big\|^2 $$
+# $$ L = \mathbb E_{x_0, t, \varepsilon}\;\left\lVert\varepsilon - \varepsilon_\theta\big(\underbrace{\sqrt{\bar\alpha_t}\,x_0 +
+# \sqrt{1-\bar\alpha_t}\,\varepsilon}_{x_t},\; t\big)\right\rVert^2 $$
 #
 # taken as the *mean* over all pixels, so that the number means the same for every image size.
 
