@@ -272,12 +272,12 @@ few = 8 if PRESET != "smoke" else 2
 for milestone in milestones:
     saved, record = checkpoints.load(milestone)
     labels.append(f"{record['epochs']} epoch{'s' if record['epochs'] > 1 else ''}")
-    rows.append(list(sampling.sample(saved, schedule, few, record["input_shape"], seed=SEED)))
+    rows.append(list(sampling.sample(saved, schedule, few, record["input_shape"], seed=SEED, steps=settings.sample_steps)))
     if tuple(record["input_shape"]) == images.image_shape:
         by_t[labels[-1]] = [training.noise_mse(saved, schedule, x_test[:300], t=bucket) for bucket in buckets]
 
 # %%
-plots.show(plots.image_table(rows, labels, [""] * few, "The recorded run: samples (all 1000 steps, same noise)"),
+plots.show(plots.image_table(rows, labels, [""] * few, f"The recorded run: samples ({settings.sample_steps} steps, same noise)"),
            "Samples of the recorded run: strokes that are no digits after 1 epoch, more and more digits towards the end.")
 
 # %% [markdown]
@@ -347,7 +347,7 @@ assert same and resumed_history["loss"] == straight_history["loss"]
 # table names symptom, cause and cure.
 
 # %%
-brief = training.BATCH_SIZE * (100 if PRESET != "smoke" else 4)
+brief = training.BATCH_SIZE * (80 if PRESET != "smoke" else 4)
 x_brief = x_train[:brief]
 
 

@@ -233,7 +233,7 @@ def enlarge(x):
 per_image = max(settings.few_samples // 4, 2)
 originals = x_test[[0, 2, 4, 6]] if PRESET != "smoke" else x_test[:2]
 small_pictures = shrink(np.repeat(originals, per_image, axis=0))
-enlarged = sampling.sample(network, schedule, len(small_pictures), shape, seed=SEED,
+enlarged = sampling.sample(network, schedule, len(small_pictures), shape, seed=SEED, steps=settings.sample_steps,
                            constrain=lambda x0, t: x0 + enlarge(small_pictures - shrink(x0)))
 
 # %%
@@ -388,7 +388,8 @@ mask = np.ones((1, *shape[:2], 1), "float32")
 mask[:, shape[0] // 2 :] = 0
 sources = x_test[[0, 1, 3, 8]] if PRESET != "smoke" else x_test[:2]
 known = np.repeat(sources, per_image, axis=0)
-filled = sampling.sample(network, schedule, len(known), shape, seed=SEED + 1, constrain=lambda x0, t: mask * known + (1 - mask) * x0)
+filled = sampling.sample(network, schedule, len(known), shape, seed=SEED + 1, steps=settings.sample_steps,
+                         constrain=lambda x0, t: mask * known + (1 - mask) * x0)
 
 # %%
 groups = filled.reshape(len(sources), per_image, *shape)
