@@ -7,7 +7,7 @@ DATASET ?= auto
 # Empty takes the newest releases that requirements.txt admits.
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: run test lab notebooks train lint zip clean
+.PHONY: run test lab notebooks train bench lint zip clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -32,6 +32,9 @@ notebooks: $(VENV)/ready  ## for authors: execute the text twins into the commit
 
 train: $(VENV)/ready  ## the recorded full run, hours; stop it and start it again as you like
 	$(BIN)/python -m labutils train --model classic --dataset mnist --out build/classic --resume
+
+bench: $(VENV)/ready  ## measure again what the README and lesson 5 quote (an hour)
+	$(BIN)/python -m benchmarks.quality
 
 lint: $(VENV)/ready  ## ruff, as in CI
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff -c constraints.txt

@@ -32,3 +32,5 @@ if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow"):
         import tensorflow as tf
 
         tf.config.list_physical_devices()  # looks for a GPU now, and not with a message in the middle of a lesson
+        # A lesson compiles one graph for each sampler it compares; TensorFlow would warn of that as a mistake.
+        tf.get_logger().setLevel("ERROR")

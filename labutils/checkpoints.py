@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from labutils import unet
+from labutils import networks
 from labutils.data import DATA_DIR
 from labutils.files import sha256_of_file, write_atomically
 
@@ -22,7 +22,7 @@ def save(network, name, about, folder=CHECKPOINT_DIR):
     """Write a checkpoint.
 
     Args:
-        network: keras.Model built by :func:`labutils.unet.build`; its name is kept as ``network``.
+        network: keras.Model built by :func:`labutils.networks.build`; its name is kept as ``network``.
         name: name of the checkpoint, letters, digits, ``_`` and ``-``.
         about: dict with what is known of the run (data set, recipe, seed, history …); JSON types only.
         folder: where to.
@@ -62,7 +62,7 @@ def load(name="classic", folder=CHECKPOINT_DIR):
         raise FileNotFoundError(f"{weights_file} is missing. {REPAIR}")
     if sha256_of_file(weights_file) != about["weights_sha256"]:
         raise ValueError(f"{weights_file} does not match the SHA-256 in {name}.json: damaged or replaced. {REPAIR}")
-    network = unet.build(about["network"], about["input_shape"])
+    network = networks.build(about["network"], about["input_shape"])
     network.load_weights(weights_file)
     return network, about
 

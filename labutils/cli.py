@@ -1,7 +1,9 @@
 """``python -m labutils …``: run the lessons, train, draw samples, look at checkpoints and at the machine."""
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from labutils import presets
@@ -48,9 +50,9 @@ def _parser():
     run.add_argument("--record", action="store_true", help="keep the times as the expected ones")
 
     train = add("train", _train, "Train a network; the run can be stopped at any time and resumed.")
-    train.add_argument("--model", required=True, help="which network: classic")
+    train.add_argument("--model", required=True, help="classic, fast, fast_conditional, …")
     size = train.add_mutually_exclusive_group()
-    size.add_argument("--preset", default="full", help="size of the run (default: full, 50 epochs)")
+    size.add_argument("--preset", default="full", help="size of the run (default: full, as long as pays)")
     size.add_argument("--epochs", type=int, help="this many epochs on all training images")
     train.add_argument("--out", required=True, help="folder for the checkpoint and the state of the run")
     train.add_argument("--resume", action="store_true", help="go on with the run in that folder")
@@ -60,10 +62,21 @@ def _parser():
     sample = add("sample", _sample, "Draw images from a checkpoint.")
     sample.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
     sample.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T)")
-    sample.add_argument("--sampler", default="ddpm", help="ddpm")
+    sample.add_argument("--sampler", default="ddpm", help="ddpm (default), ddim, dpmpp_2m or heun")
+    sample.add_argument("--guidance", type=float, metavar="W", help="how strongly labels are followed, at least 0")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--checkpoint", default="classic", help="see the command checkpoints (default: classic)")
     sample.add_argument("--out", required=True, help="FILE.npz (array 'images') or FILE.png (a grid)")
+
+    evaluate = add(
+        "evaluate", _evaluate, "Measure images against real ones: distances, variety, how many are recognised."
+    )
+    evaluate.add_argument(
+        "file", metavar="FILE.npz", help="array 'images' (N, H, W, C) in [-1, 1], as sample writes it"
+    )
+    evaluate.add_argument("--dataset", default="auto", help="the real images; as for run")
+    evaluate.add_argument("--json", metavar="FILE", help="write the numbers there, too")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the bootstrap and the choice of real images")
 
     add("checkpoints", _checkpoints, "List the checkpoints and where they come from.")
     add("doctor", _doctor, "Report versions, threads, GPU and data, and what to do about what is missing.")
@@ -99,8 +112,11 @@ def _train(options):
     epochs, images = preset.epochs, preset.train_images
     if options.epochs is not None:
         epochs, images = options.epochs, None
+    elif preset.name == "full":
+        epochs = None  # as long as the model's plan says
+    recipes.check_model(options.model)
     dataset = data.load(options.dataset)
-    record = recipes.train_checkpoint(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
+    record = recipes.train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
     print(f"wrote {record}")
 
 
@@ -113,14 +129,17 @@ def _sample(options):
     check_writable(out)
     import numpy as np
 
-    from labutils import checkpoints, plots, sampling, schedule
+    from labutils import plots, recipes, sampling
 
-    network, about = checkpoints.load(options.checkpoint)
-    noise_schedule = schedule.linear_schedule()
-    if about.get("schedule") != repr(noise_schedule):
-        raise ValueError(f"checkpoint {options.checkpoint} was trained with another schedule: {about.get('schedule')}")
-    images = sampling.sample(network, noise_schedule, options.count, about["input_shape"], seed=options.seed,
-                             steps=options.steps, sampler=options.sampler)  # fmt: skip
+    network, schedule, shape, known = recipes.load_for_sampling(options.checkpoint)
+    known |= {"steps": options.steps, "sampler": options.sampler}
+    if "guidance" in known:
+        known["labels"] = recipes.even_labels(max(options.count, 0))
+        if options.guidance is not None:
+            known["guidance"] = options.guidance
+    elif options.guidance is not None:
+        raise ValueError(f"--guidance needs a network with labels, and {options.checkpoint} has none")
+    images = sampling.sample(network, schedule, options.count, shape, seed=options.seed, **known)
     images = np.clip(images, -1, 1)
     if out.suffix == ".npz":
         write_atomically(out, lambda path: np.savez_compressed(path, images=images))
@@ -129,18 +148,43 @@ def _sample(options):
     print(f"wrote {out}: {len(images)} images")
 
 
+def _evaluate(options):
+    if options.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {options.seed}")
+    if options.json:
+        check_writable(options.json)
+    from labutils import data, evaluation
+
+    images = evaluation.read_images(options.file)
+    dataset = data.load(options.dataset)
+    measures = evaluation.evaluate(images, dataset, seed=options.seed)
+    print(evaluation.report(measures, len(images)))
+    if options.json:
+        numbers = {"images": len(images), "dataset": dataset.name, "seed": options.seed}
+        numbers |= {name: asdict(measure) for name, measure in measures.items()}
+        text = json.dumps(numbers, indent=1) + "\n"
+        write_atomically(options.json, lambda path: path.write_text(text, encoding="utf-8"))
+        print(f"wrote {options.json}")
+
+
 def _checkpoints(options):
     from labutils import checkpoints
 
     for name in checkpoints.names():
         about = checkpoints.read_record(name)
-        missing = {"dataset", "epochs", "seconds", "seed", "test_mse", "versions"} - about.keys()
+        missing = {"dataset", "epochs", "seconds", "seed", "versions"} - about.keys()
         if missing:
             print(f"{name}: network {about['network']}, its record lacks {', '.join(sorted(missing))}")
             continue
+        if "test_mse" in about:
+            quality = f"test noise MSE {about['test_mse']['mean']:.4f}"
+        elif "test_accuracy" in about:
+            quality = f"test accuracy {about['test_accuracy']:.2%}"
+        else:
+            quality = f"last test loss {about.get('history', {}).get('val_loss', [float('nan')])[-1]:.4f}"
         print(f"{name}: network {about['network']}, {about['parameters']:,} parameters, input {about['input_shape']}")
         print(f"    trained on {about['dataset']} for {about['epochs']} epochs in {about['seconds'] / 3600:.1f} h, "
-              f"seed {about['seed']}; test noise MSE {about['test_mse']['mean']:.4f}")  # fmt: skip
+              f"seed {about['seed']}; {quality}")  # fmt: skip
         print(f"    {', '.join(f'{k} {v}' for k, v in about['versions'].items())}; "
               f"SHA-256 {about['weights_sha256'][:16]}…")  # fmt: skip
 

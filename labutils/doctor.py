@@ -3,9 +3,10 @@
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 
 PACKAGES = """tensorflow keras numpy scipy matplotlib pillow scikit-learn tqdm ipython ipykernel ipywidgets jupyterlab
-papermill nbformat nbclient nbconvert nbval pytest jupytext""".split()  # noqa: SIM905 (easier to read than 19 strings)
+papermill nbformat nbclient nbconvert latex2mathml nbval pytest jupytext""".split()  # noqa: SIM905 (easier to read than 20 strings)
 
 
 def report():
@@ -26,11 +27,20 @@ def report():
     return 1 if missing else 0
 
 
+def machine():
+    """The processor's name and how many cores this process may use, for the record of a measurement."""
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.is_file():
+        name = next((x.split(": ")[1] for x in info.read_text().splitlines() if x.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": name, "cores": cores, "system": platform.system()}
+
+
 def _report_hardware():
     import tensorflow as tf
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"CPU cores this process may use: {cores}; TensorFlow threads: "
+    found = machine()
+    print(f"{found['processor']}; CPU cores this process may use: {found['cores']}; TensorFlow threads: "
           f"{tf.config.threading.get_intra_op_parallelism_threads() or 'one per core'}")  # fmt: skip
     gpus = tf.config.list_physical_devices("GPU")
     print(f"GPU: {', '.join(gpu.name for gpu in gpus) or 'none; the lab is made for that'}")

@@ -17,6 +17,7 @@ class Preset:
         test_images: images a loss is measured on.
         samples: images drawn in lesson 5.
         few_samples: images drawn where a lesson compares several settings.
+        measured_images: images drawn where lesson 5 measures their quality.
         sample_steps: steps of the samples that illustrate something else than the sampler.
     """
 
@@ -31,6 +32,7 @@ class Preset:
     test_images: int
     samples: int
     few_samples: int
+    measured_images: int
     sample_steps: int
 
 
@@ -38,12 +40,13 @@ PRESETS = {
     preset.name: preset
     for preset in (
         Preset("smoke", seeds=1, fit_epochs=20, toy_steps=100, train_images=256, epochs=2, ablation_images=256,
-               ablation_epochs=1, test_images=100, samples=4, few_samples=4, sample_steps=100),
-        Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=8_000, epochs=4, ablation_images=4_000,
-               ablation_epochs=2, test_images=1_000, samples=64, few_samples=16, sample_steps=1000),
+               ablation_epochs=1, test_images=100, samples=4, few_samples=4, measured_images=140, sample_steps=100),
+        Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=6_000, epochs=4, ablation_images=4_000,
+               ablation_epochs=2, test_images=1_000, samples=64, few_samples=16, measured_images=500,
+               sample_steps=1000),
         Preset("full", seeds=5, fit_epochs=500, toy_steps=6000, train_images=60_000, epochs=50,
                ablation_images=60_000, ablation_epochs=3, test_images=10_000, samples=64, few_samples=64,
-               sample_steps=1000),
+               measured_images=2_000, sample_steps=1000),
     )
 }  # fmt: skip
 

@@ -13,6 +13,8 @@ Sources:
 import numpy as np
 from keras import ops
 
+TARGETS = ("noise", "v", "x0")  # what a network can be asked for
+
 
 class NoiseSchedule:
     """Everything that follows from the noise variances β_0 … β_{T-1}.
@@ -75,8 +77,7 @@ class NoiseSchedule:
         check_same_shape("noise", noise, "x0", x0)
         self.check_t(t, batch=x0.shape[0])
         x0, noise = ops.cast(x0, "float32"), ops.cast(noise, "float32")
-        signal_scale = at(np.sqrt(self.alpha_bars), t, x0.ndim)  # √ᾱ_t
-        noise_scale = at(np.sqrt(1.0 - self.alpha_bars), t, x0.ndim)  # √(1 - ᾱ_t)
+        signal_scale, noise_scale = self.scales(t, x0.ndim)
         return signal_scale * x0 + noise_scale * noise
 
     def predict_x0(self, xt, t, predicted_noise):
@@ -95,8 +96,47 @@ class NoiseSchedule:
         """
         check_same_shape("predicted_noise", predicted_noise, "xt", xt)
         self.check_t(t, batch=xt.shape[0])
-        noise_scale = at(np.sqrt(1.0 - self.alpha_bars), t, xt.ndim)
-        return (xt - noise_scale * predicted_noise) / at(np.sqrt(self.alpha_bars), t, xt.ndim)
+        signal_scale, noise_scale = self.scales(t, xt.ndim)
+        return (xt - noise_scale * predicted_noise) / signal_scale
+
+    def target(self, x0, t, noise, kind="noise"):
+        """What a network is asked for: ε, x_0, or v = √ᾱ_t ε − √(1 - ᾱ_t) x_0 (Salimans & Ho 2022, arXiv:2202.00512).
+
+        Args:
+            x0, t, noise: as in :meth:`add_noise`.
+            kind: one of TARGETS.
+
+        Returns:
+            Array or tensor of the shape of ``x0``.
+        """
+        check_target(kind)
+        if kind != "v":
+            return {"noise": noise, "x0": x0}[kind]
+        signal_scale, noise_scale = self.scales(t, len(x0.shape))
+        return signal_scale * noise - noise_scale * x0
+
+    def guess_x0(self, xt, t, output, kind="noise"):
+        """The clean image x̂_0 that a network's answer implies; the inverse of :meth:`target`.
+
+        Args:
+            xt, t: as in :meth:`predict_x0`.
+            output: the network's answer, shape of ``xt``.
+            kind: what it answers, one of TARGETS.
+
+        Returns:
+            x̂_0, a tensor of the shape of ``xt``; not clipped.
+        """
+        check_target(kind)
+        if kind == "noise":
+            return self.predict_x0(xt, t, output)
+        if kind == "x0":
+            return output
+        signal_scale, noise_scale = self.scales(t, xt.ndim)
+        return signal_scale * xt - noise_scale * output  # √ᾱ x_t − √(1 - ᾱ) v
+
+    def scales(self, t, ndim):
+        """√ᾱ_t and √(1 - ᾱ_t), shaped to multiply a batch of ``ndim`` axes."""
+        return at(np.sqrt(self.alpha_bars), t, ndim), at(np.sqrt(1.0 - self.alpha_bars), t, ndim)
 
     def check_t(self, t, batch=None):
         """Raise ``ValueError`` unless t is an integer in 0 … T - 1, alone or one per item of the batch.
@@ -163,6 +203,12 @@ def at(table, t, ndim):
     """Look up ``table`` (shape (T,)) at ``t`` and shape the result so that it multiplies a batch of ``ndim`` axes."""
     values = ops.take(ops.convert_to_tensor(np.asarray(table, dtype="float32")), ops.cast(t, "int32"))
     return ops.reshape(values, (-1,) + (1,) * (ndim - 1)) if values.ndim else values
+
+
+def check_target(kind):
+    """Raise ``ValueError`` unless ``kind`` is one of TARGETS."""
+    if kind not in TARGETS:
+        raise ValueError(f"unknown target {kind!r}, known: {', '.join(TARGETS)}")
 
 
 def check_same_shape(name, array, other_name, other):

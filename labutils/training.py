@@ -9,19 +9,68 @@ exactly the batches it would have seen, and ends with the same weights.
 
 import hashlib
 import itertools
-import json
-import time
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 import keras
 import numpy as np
 from keras import ops
 
 from labutils.data import check_images
-from labutils.files import read_npz, write_atomically
+from labutils.run_state import RunState
+from labutils.schedule import check_target
 
-LEARNING_RATE = 2e-4  # Adam, as in the DDPM paper
-BATCH_SIZE = 64
+NO_LABEL = -1  # what a network with labels is given where it shall not know
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, with Adam and the mean squared error. The defaults are the classic recipe.
+
+    Attributes:
+        batch_size: images per step.
+        learning_rate: of Adam; 2e-4 as in the DDPM paper. The largest, if it changes.
+        warmup_steps: the rate rises from 0 over so many steps.
+        decay_epochs: None, or the rate falls along a cosine and reaches 0 after so many epochs.
+        average: None, or the momentum of an exponential moving average of the weights, which are what the run returns.
+            It looks back over about 1/(1 - average) steps.
+        target: what the network predicts, one of labutils.schedule.TARGETS.
+        label_dropout: share of the labels that are hidden from a network with labels, so that it also learns to do
+            without (Ho & Salimans 2022, arXiv:2207.12598).
+    """
+
+    batch_size: int = 64
+    learning_rate: float = 2e-4
+    warmup_steps: int = 0
+    decay_epochs: int | None = None
+    average: float | None = None
+    target: str = "noise"
+    label_dropout: float = 0.1
+
+    def __post_init__(self):
+        if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1, got {self.batch_size!r}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
+        if self.warmup_steps < 0 or (self.decay_epochs is not None and self.decay_epochs < 1):
+            raise ValueError(f"warmup_steps must be at least 0 and decay_epochs at least 1, got {self.warmup_steps}, "
+                             f"{self.decay_epochs}")  # fmt: skip
+        if self.average is not None and not 0 < self.average < 1:
+            raise ValueError(f"average must lie between 0 and 1, got {self.average}")
+        if not 0 <= self.label_dropout <= 1:
+            raise ValueError(f"label_dropout must lie in 0 … 1, got {self.label_dropout}")
+        check_target(self.target)
+
+    def optimizer(self, steps_per_epoch):
+        """Adam, with the rate and the averaging of this recipe."""
+        rate = self.learning_rate
+        if self.warmup_steps or self.decay_epochs:
+            # A constant rate after the warm-up is a cosine that has hardly begun to fall.
+            end = self.decay_epochs * steps_per_epoch if self.decay_epochs else 10**9
+            rate = keras.optimizers.schedules.CosineDecay(
+                0.0 if self.warmup_steps else rate, max(end - self.warmup_steps, 1),
+                warmup_target=rate if self.warmup_steps else None, warmup_steps=self.warmup_steps,
+            )  # fmt: skip
+        return keras.optimizers.Adam(rate, use_ema=self.average is not None, ema_momentum=self.average or 0.99)
 
 
 class NoisePredictor(keras.Model):
@@ -52,21 +101,28 @@ def network_time(t, T):
     return ops.reshape(ops.cast(t, "float32") / T, (-1, 1))
 
 
-def noise_batches(images, T, batch_size, seed, first_epoch=0):
-    """Yield training batches ((x_0, t, ε), ε) for ever, epoch after epoch.
+def noise_batches(images, T, batch_size, seed, first_epoch=0, labels=None, label_dropout=0.0):
+    """Yield training batches ((x_0, t, ε), ε), or ((x_0, t, ε, label), ε), for ever, epoch after epoch.
 
     Args:
         images: (N, H, W, C).
         T: t is drawn uniformly from 0 … T - 1.
         batch_size: the last batch of an epoch may be smaller.
         seed, first_epoch: every batch is a function of (seed, epoch, step), so a run can start at any epoch.
+        labels: (N,) integers, or None.
+        label_dropout: share of the labels replaced by NO_LABEL.
     """
     starts = range(0, len(images), batch_size)
     for epoch in itertools.count(first_epoch):
         order = np.random.default_rng([seed, epoch, 0]).permutation(len(images))
         for step, start in enumerate(starts):
             rng = np.random.default_rng([seed, epoch, step + 1])
-            yield draw_noise(images[order[start : start + batch_size]], T, rng)
+            chosen = order[start : start + batch_size]
+            inputs, noise = draw_noise(images[chosen], T, rng)
+            if labels is not None:
+                told = np.where(rng.random(len(chosen)) < label_dropout, NO_LABEL, labels[chosen])
+                inputs = (*inputs, told.astype(np.int32))
+            yield inputs, noise
 
 
 def draw_noise(x0, T, rng):
@@ -76,18 +132,20 @@ def draw_noise(x0, T, rng):
     return (x0, t, noise), noise
 
 
-def train(network, schedule, images, epochs, *, seed=0, batch_size=BATCH_SIZE, learning_rate=LEARNING_RATE,
-          validation_images=None, state_file=None, callbacks=(), verbose=0):  # fmt: skip
-    """Train ``network`` in place with the recipe of the lab: Adam, MSE, shuffled, t uniform.
+def train(network, schedule, images, epochs, *, recipe=None, seed=0, labels=None, validation_images=None,
+          validation_labels=None, state_file=None, callbacks=(), verbose=0):  # fmt: skip
+    """Train ``network`` in place: shuffled batches, t uniform, the recipe's optimiser.
 
     Args:
         network: see NoisePredictor. For the same result after a kill, build it with the same seed.
         schedule: labutils.schedule.NoiseSchedule.
         images: float32 (N, H, W, C) in [-1, 1].
         epochs: train until this many epochs are done, those of an earlier, resumed run included.
+        recipe: Recipe; None for the classic one.
         seed: makes the run repeatable.
-        batch_size, learning_rate: of Adam.
+        labels: (N,) integers, for a network that is told what the image shows.
         validation_images: if given, ``val_loss`` is measured on them after each epoch, always with the same t and ε.
+        validation_labels: their labels.
         state_file: if given, the state is saved there after each epoch, and picked up from there if it exists.
         callbacks: Keras callbacks.
         verbose: as in ``fit``.
@@ -99,14 +157,13 @@ def train(network, schedule, images, epochs, *, seed=0, batch_size=BATCH_SIZE, l
         ValueError: bad arguments, or a state file that belongs to another run.
     """
     images = check_images(images)
-    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be positive, got {learning_rate}")
+    recipe = recipe or Recipe()
+    if not isinstance(epochs, (int, np.integer)) or epochs < 1:
+        raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    optimizer = keras.optimizers.Adam(learning_rate)
+    steps_per_epoch = -(-len(images) // recipe.batch_size)
+    optimizer = recipe.optimizer(steps_per_epoch)
     model = NoisePredictor(network, schedule)
     # Measured: XLA needs twice the time of TensorFlow's own kernels (oneDNN) for these convolutions on a CPU.
     model.compile(optimizer, loss="mse", jit_compile=False)
@@ -114,82 +171,40 @@ def train(network, schedule, images, epochs, *, seed=0, batch_size=BATCH_SIZE, l
 
     run = {
         "seed": int(seed),
-        "batch_size": int(batch_size),
-        "learning_rate": float(learning_rate),
+        **asdict(recipe),
         "images": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
         "schedule": hashlib.sha256(schedule.betas).hexdigest(),
     }
     state = RunState(state_file, network, optimizer, run)
-    if len(state.history["loss"]) >= epochs:
-        return state.history
-    model.fit(
-        noise_batches(images, schedule.T, batch_size, seed, first_epoch=len(state.history["loss"])),
-        steps_per_epoch=-(-len(images) // batch_size),
-        initial_epoch=len(state.history["loss"]),
-        epochs=epochs,
-        validation_data=None if validation_images is None else validation_batch(validation_images, schedule.T),
-        validation_batch_size=250,
-        shuffle=False,  # the batches come shuffled
-        callbacks=[state, *callbacks],
-        verbose=verbose,
-    )
+
+    def asked(batch):  # what the network is asked for, in place of ε
+        inputs, noise = batch
+        if recipe.target == "noise":
+            return batch
+        return inputs, np.asarray(schedule.target(*inputs[:3], kind=recipe.target))
+
+    validation = None
+    if validation_images is not None:
+        inputs, noise = validation_batch(validation_images, schedule.T)
+        validation = asked((inputs if labels is None else (*inputs, validation_labels.astype(np.int32)), noise))
+    done = len(state.history["loss"])
+    if done < epochs:
+        batches = noise_batches(images, schedule.T, recipe.batch_size, seed, done, labels, recipe.label_dropout)
+        model.fit(
+            (asked(batch) for batch in batches),
+            steps_per_epoch=steps_per_epoch,
+            initial_epoch=done,
+            epochs=epochs,
+            validation_data=validation,
+            validation_batch_size=250,
+            shuffle=False,  # the batches come shuffled
+            # SwapEMAWeights measures ``val_loss`` with the averaged weights.
+            callbacks=[state, *([keras.callbacks.SwapEMAWeights()] if recipe.average else []), *callbacks],
+            verbose=verbose,
+        )  # with `average`, Keras leaves the averaged weights in the network
+    elif recipe.average:
+        optimizer.finalize_variable_values(network.trainable_variables)
     return state.history
-
-
-class RunState(keras.callbacks.Callback):
-    """Saves weights, optimizer and history in one file after each epoch, and brings all three back.
-
-    Keras' ``BackupAndRestore`` does not keep the history and restores the optimizer only in part on a cold start
-    (keras-team/keras#19389, tensorflow/tensorflow#50516); with one renamed file there is no moment at which weights
-    and history can disagree.
-
-    Args:
-        path: the ``.npz`` to write, or None to keep the history only.
-        network, optimizer: what is saved; both built.
-        run: what must be equal for a resumed run to be the same run.
-    """
-
-    def __init__(self, path, network, optimizer, run):
-        super().__init__()
-        self.path = None if path is None else Path(path)
-        self.variables = [*network.variables, *optimizer.variables]
-        self.run = run
-        self.history = {"loss": [], "seconds": []}
-        if self.path is not None and self.path.exists():
-            self._restore()
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the epoch's clock."""
-        self.started = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Append to the history and save."""
-        for key, value in {**(logs or {}), "seconds": time.perf_counter() - self.started}.items():
-            self.history.setdefault(key, []).append(float(value))
-        if self.path is not None:
-            arrays = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(self.variables)}
-            text = json.dumps({"run": self.run, "history": self.history})
-            write_atomically(self.path, lambda path: np.savez(path, about=np.array(text), **arrays))
-
-    def _restore(self):
-        names = [f"v{i}" for i in range(len(self.variables))]
-        try:
-            found = read_npz(self.path, ["about", *names])
-            about = json.loads(str(found["about"]))
-            history, run = about["history"], about["run"]
-            history["loss"], history["seconds"], run.keys()
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.path} is not the state of a training run; delete it to start anew") from error
-        arrays = [found[name] for name in names]
-        if run != self.run:
-            differ = [key for key in self.run if run.get(key) != self.run[key]]
-            raise ValueError(f"{self.path} belongs to another run (differs in: {', '.join(differ)}); delete it or "
-                             f"write to another folder")  # fmt: skip
-        if any(a.shape != tuple(v.shape) for a, v in zip(arrays, self.variables, strict=True)):
-            raise ValueError(f"{self.path} was written for another network; write to another folder")
-        for variable, array in zip(self.variables, arrays, strict=True):
-            variable.assign(array)
-        self.history = history
 
 
 def mean_loss(network, schedule, x0, t, noise):

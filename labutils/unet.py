@@ -57,16 +57,6 @@ def build_classic_unet(input_shape=(28, 28, 1), time_input=True, skip_connection
     return keras.Model([noisy, time], predicted_noise, name="classic")
 
 
-NETWORKS = {"classic": build_classic_unet}
-
-
-def build(name, input_shape):
-    """Build the network called ``name`` for images of ``input_shape``; ``ValueError`` names the known ones."""
-    if name not in NETWORKS:
-        raise ValueError(f"unknown network {name!r}, known: {', '.join(NETWORKS)}")
-    return NETWORKS[name](input_shape)
-
-
 def sinusoidal_embedding(t, dim=32, max_period=10_000.0):
     """Describe a step by sines and cosines of many frequencies (Vaswani et al. 2017, section 3.5; DDPM appendix B).
 

@@ -11,7 +11,17 @@ from labutils import cli
 
 
 def test_help_of_every_command():
-    for arguments in ([], ["run"], ["train"], ["sample"], ["checkpoints"], ["doctor"], ["build"], ["address"]):
+    for arguments in (
+        [],
+        ["run"],
+        ["train"],
+        ["sample"],
+        ["evaluate"],
+        ["checkpoints"],
+        ["doctor"],
+        ["build"],
+        ["address"],
+    ):
         with pytest.raises(SystemExit) as left:
             cli.main([*arguments, "--help"])
         assert left.value.code == 0
@@ -41,6 +51,14 @@ BAD = [
     (["sample", "--out", "OUT/a.png", "--checkpoint", "none"], "no checkpoint 'none'"),
     (["sample", "--out", "OUT/a.png", "--seed", "-5"], "--seed must not be negative"),
     (["sample", "--out", "/dev/null/a.png"], "cannot write"),
+    (
+        ["sample", "--out", "OUT/a.png", "--guidance", "1"],
+        "--guidance needs a network with labels, and classic has none",
+    ),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "digit_features"], "which does not draw images"),
+    (["evaluate", "OUT/none.npz"], "no such file"),
+    (["evaluate", "setup.npz", "--seed", "-1"], "--seed must not be negative"),
+    (["evaluate", "setup.npz", "--json", "/dev/null/x"], "cannot write"),
     (["build", "9"], "unknown lesson '9'"),
     (["address", "ftp://example.org"], "need https://github.com/OWNER/NAME"),
 ]

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from labutils import sampling
+from labutils import samplers, sampling
 from labutils.schedule import cosine_schedule, linear_schedule
 
 pytest.importorskip("torch", reason="the oracle needs torch: pip install -r requirements-oracle.txt")
@@ -16,6 +16,7 @@ diffusers = pytest.importorskip(
 )
 import torch  # noqa: E402
 
+TOLERANCE = 5e-3  # of a state after several steps: the oracle's tables are in float32, ours in float64
 OURS = {"linear": linear_schedule(), "squaredcos_cap_v2": cosine_schedule()}
 
 
@@ -55,17 +56,48 @@ def test_reverse_step_for_all_t():
         assert np.allclose(ours, theirs.numpy(), atol=1e-3), t
 
 
-@pytest.mark.parametrize("steps", [1000, 50, 10])
-def test_sampling_tables_with_fewer_steps(steps):
+def diffusers_steps(name, count):
+    """A diffusers scheduler that does what our sampler ``name`` does, with its timesteps set."""
+    common = {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear"}
+    if name in ("ddpm", "ddim"):  # told apart by η
+        scheduler = diffusers.DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=True)
+    elif name == "dpmpp_2m":
+        scheduler = diffusers.DPMSolverMultistepScheduler(**common, algorithm_type="dpmsolver++", solver_order=2,
+                                                          final_sigmas_type="zero")  # fmt: skip
+    else:
+        scheduler = diffusers.HeunDiscreteScheduler(**common, timestep_spacing="linspace")
+    scheduler.set_timesteps(count)
+    return scheduler
+
+
+@pytest.mark.parametrize("count", [28, 10, 4])
+@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m", "heun"])
+def test_samplers_step_by_step(name, count):
+    """The same states after every step, with the exact denoiser of a few images as the network."""
     s = OURS["linear"]
-    times = sampling.spaced_steps(s.T, steps)
-    a, b, sigma = sampling.ancestral_table(s, times)
-    bars = np.concatenate([[1.0], s.alpha_bars[times]])
-    for i, t in enumerate(times):
-        alpha = bars[i + 1] / bars[i]
-        variance = (1 - alpha) * (1 - bars[i]) / (1 - bars[i + 1])
-        assert np.isclose(a[i], alpha**-0.5) and np.isclose(sigma[i] ** 2, variance)
-        assert np.isclose(b[i], (1 - alpha) / np.sqrt(alpha * (1 - s.alpha_bars[t])))
+    rng = np.random.default_rng(3)
+    exact = sampling.exact_noise_predictor(rng.uniform(-1, 1, (5, 4, 4, 1)).astype("float32"), s)
+    start = rng.standard_normal((2, 4, 4, 1)).astype("float32")
+    scheduler = diffusers_steps(name, count)
+    steps = np.array(scheduler.timesteps).round().astype(np.int32)
+    calls = steps if name != "heun" else steps[[0, *range(1, len(steps), 2)]]  # theirs lists every call
+    table = samplers.SAMPLERS[name](s, calls)
+    assert list(table.t) == list(steps)
+
+    state = torch.from_numpy(start) * (scheduler.init_noise_sigma if name == "heun" else 1)
+    x, before = start, np.zeros_like(start)
+    for row, t in enumerate(scheduler.timesteps):
+        scaled = scheduler.scale_model_input(state, t).numpy()
+        assert np.allclose(scaled, x, rtol=1e-3, atol=TOLERANCE), f"before call {row}"
+        time = np.full((2, 1), table.t[row] / s.T, np.float32)
+        predicted = np.array(exact([scaled, time]))
+        z = rng.standard_normal(x.shape).astype("float32")
+        options = {"eta": 1.0, "variance_noise": torch.from_numpy(z)} if name == "ddpm" else {}
+        state = scheduler.step(torch.from_numpy(predicted), t, state, **options).prev_sample
+        guess = np.array(s.predict_x0(x, int(table.t[row]), np.array(exact([x, time]))))
+        x = table.a[row] * x + table.b[row] * guess + table.c[row] * before + table.sigma[row] * z
+        before, x = guess, x.astype("float32")
+    assert np.allclose(state.numpy(), x, rtol=1e-3, atol=TOLERANCE)
 
 
 def test_the_weights_load_under_another_backend(tmp_path):

@@ -1,9 +1,12 @@
 """The way back: both forms of the posterior, the exact denoiser as an oracle, and what is refused."""
 
+from functools import partial
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from labutils import sampling
+from labutils import samplers, sampling
 from labutils.schedule import cosine_schedule, linear_schedule
 
 S = linear_schedule()
@@ -39,11 +42,12 @@ def test_no_noise_at_the_last_step():
     assert np.allclose(quiet, S.predict_x0(xt, 0, predicted), atol=1e-5)
 
 
-@pytest.mark.parametrize("steps", [None, 1000, 50, 7, 1])
-def test_one_known_image_is_returned_exactly(steps):
+@pytest.mark.parametrize("steps", [None, 50, 7, 2, 1])
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+def test_one_known_image_is_returned_exactly(sampler, steps):
     image = RNG.uniform(-1, 1, (1, 6, 6, 2)).astype("float32")
     exact = sampling.exact_noise_predictor(image, S)
-    drawn = sampling.sample(exact, S, 3, (6, 6, 2), steps=steps, progress=False)
+    drawn = sampling.sample(exact, S, 3, (6, 6, 2), steps=steps, sampler=sampler, progress=False)
     assert drawn.shape == (3, 6, 6, 2) and np.abs(drawn - image).max() < 1e-3
 
 
@@ -54,6 +58,99 @@ def test_samples_come_from_the_data_set_in_right_proportion():
     assert distance.min(axis=1).max() < 0.01
     counts = np.bincount(distance.argmin(axis=1), minlength=4)
     assert counts.min() > 60, f"each of four images should be drawn about 100 times, got {counts}"
+
+
+def test_ddpm_over_all_steps_is_the_posterior():
+    """DDIM with η = 1 against DDPM's formulas."""
+    table = samplers.SAMPLERS["ddpm"](S, np.arange(S.T)[::-1])
+    t = table.t
+    assert np.allclose(table.sigma**2, S.posterior_variances[t])
+    assert np.allclose(table.b, np.sqrt(S.alpha_bars_previous[t]) * S.betas[t] / (1 - S.alpha_bars[t]))
+    assert np.allclose(table.a, np.sqrt(S.alphas[t]) * (1 - S.alpha_bars_previous[t]) / (1 - S.alpha_bars[t]))
+
+
+def test_samplers_without_noise_follow_the_curve_and_better_ones_need_fewer_steps():
+    """For Gaussian data N(0, c²) the way back is known: x keeps its place, counted in standard deviations."""
+    c = 0.3
+    bars = tf.constant(S.alpha_bars, tf.float32)
+
+    def network(inputs):
+        bar = tf.gather(bars, tf.cast(tf.round(inputs[1] * S.T), tf.int32))
+        return inputs[0] * tf.sqrt(1 - bar) / (bar * c**2 + 1 - bar)  # E[ε | x_t]
+
+    start = RNG.standard_normal((50, 1)).astype("float32")
+    expected = start * c / np.sqrt(S.alpha_bars[-1] * c**2 + 1 - S.alpha_bars[-1])
+
+    def error(sampler, steps):
+        *_, (_, x, _) = sampling.reverse_process(network, S, start, sampler=sampler, steps=steps, guess=False)
+        return float(np.abs(x - expected).mean())
+
+    assert all(error(name, 1000) < 0.002 for name in ("ddim", "dpmpp_2m", "heun"))
+    assert error("heun", 20) < error("ddim", 20) / 2
+    # With steps even in t the last ones are long in λ, and a multistep method shows its order only with many.
+    assert error("dpmpp_2m", 1000) < error("ddim", 1000) / 5
+
+
+def test_eta_is_between_the_two():
+    steps = samplers.spaced_steps(S.T, 10)
+    half = partial(samplers.ddim, eta=0.5)(S, steps)
+    assert np.allclose(half.sigma, 0.5 * samplers.SAMPLERS["ddpm"](S, steps).sigma)
+    assert not samplers.ddim(S, steps).sigma.any()
+    sampling.sample(sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S), S, 1, (4, 4, 1), steps=3,
+                    sampler=partial(samplers.ddim, eta=0.5), progress=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
+def test_calls_of_the_network(name):
+    for steps in (1, 2, 25):
+        calls = len(samplers.SAMPLERS[name](S, samplers.spaced_steps(S.T, steps)).t)
+        assert calls == (2 * steps - 1 if name == "heun" else steps)
+
+
+def test_one_graph_for_any_number_of_images_and_steps():
+    """The network is traced once by each Sampler, not once per step, batch or count."""
+    traces = []
+
+    def network(inputs):
+        traces.append(1)
+        return inputs[0] * 0.5
+
+    sampling.sample(network, S, 3 * sampling.BATCH + 5, (4, 4, 1), steps=60, progress=False)
+    assert len(traces) == 1
+
+
+def test_targets_give_the_same_images():
+    """A network that answers v or x_0 draws what the same network answering ε would."""
+    exact = sampling.exact_noise_predictor(RNG.uniform(-1, 1, (4, 4, 4, 1)).astype("float32"), S)
+
+    def answering(kind):
+        def network(inputs):
+            t = tf.cast(tf.round(inputs[1][:, 0] * S.T), tf.int32)
+            noise = exact(inputs)
+            return S.target(S.predict_x0(inputs[0], t, noise), t, noise, kind)
+
+        return network
+
+    drawn = [sampling.sample(answering(kind), S, 4, (4, 4, 1), steps=30, target=kind, progress=False)
+             for kind in ("noise", "v", "x0")]  # fmt: skip
+    assert np.allclose(drawn[0], drawn[1], atol=1e-3) and np.allclose(drawn[0], drawn[2], atol=1e-3)
+
+
+def test_guidance_follows_labels():
+    """Two images, two labels, and the exact answer for each: with labels each start ends at its own image."""
+    data = RNG.uniform(-1, 1, (2, 4, 4, 1)).astype("float32")
+    one, other, both = (sampling.exact_noise_predictor(x, S) for x in (data[:1], data[1:], data))
+
+    def network(inputs):
+        label = inputs[2][:, None, None, None]
+        return tf.where(label == 0, one(inputs[:2]), tf.where(label == 1, other(inputs[:2]), both(inputs[:2])))
+
+    labels = np.array([0, 1, 1, 0])
+    for weight in (0, 0.5):
+        drawn = sampling.sample(network, S, 4, (4, 4, 1), labels=labels, guidance=weight, steps=50, progress=False)
+        assert np.abs(drawn - data[labels]).max() < 0.02
+    free = sampling.sample(network, S, 40, (4, 4, 1), labels=np.full(40, -1), guidance=0, steps=50, progress=False)
+    assert {int(np.abs(x - data).mean(axis=(1, 2, 3)).argmin()) for x in free} == {0, 1}
 
 
 def test_exact_predictor_is_the_formula():
@@ -87,8 +184,6 @@ def test_seeds_chunks_and_batches():
 
 def test_the_loop_is_the_reverse_step():
     """The compiled loop against reverse_step by hand, with the loop's own noise."""
-    import tensorflow as tf
-
     s = linear_schedule(12, 0.01, 0.4)
     exact = sampling.exact_noise_predictor(RNG.uniform(-1, 1, (3, 4, 4, 1)).astype("float32"), s)
     x = start = RNG.standard_normal((2, 4, 4, 1)).astype("float32")
@@ -116,7 +211,12 @@ def test_constrain_keeps_known_pixels():
         ({"count": 1.5}, "count must be"),
         ({"steps": 0}, r"steps must be an integer in 1 … 1000"),
         ({"steps": 1001}, r"steps must be an integer in 1 … 1000"),
-        ({"sampler": "euler"}, "unknown sampler 'euler', known: ddpm"),
+        ({"sampler": "euler"}, "unknown sampler 'euler', known: ddpm, ddim, dpmpp_2m, heun"),
+        ({"target": "score"}, "unknown target 'score'"),
+        ({"guidance": -1, "labels": [0]}, "guidance must be at least 0"),
+        ({"guidance": 1}, "needs guidance and one label for each of the 1 images"),
+        ({"labels": [0]}, "another network neither; got guidance=None and 1 labels"),
+        ({"labels": [0, 1], "guidance": 1}, "got guidance=1 and 2 labels"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -126,8 +226,8 @@ def test_bad_arguments(options, message):
 
 
 def test_spaced_steps():
-    assert list(sampling.spaced_steps(1000, 1)) == [999]
-    assert list(sampling.spaced_steps(1000, 1000)) == list(range(1000))
+    assert list(samplers.spaced_steps(1000, 1)) == [999]
+    assert list(samplers.spaced_steps(1000, 1000)) == list(range(999, -1, -1))
     for count in (2, 3, 10, 333, 999):
-        steps = sampling.spaced_steps(1000, count)
-        assert len(set(steps)) == count and steps[-1] == 999 and steps[0] == 0
+        steps = samplers.spaced_steps(1000, count)
+        assert len(set(steps)) == count and steps[0] == 999 and steps[-1] == 0

@@ -7,8 +7,10 @@ import labutils
 
 PACKAGE = Path(labutils.__file__).parent
 # From the ground up: a module may import only what stands before it.
-ORDER = """backend files progress data schedule unet training checkpoints sampling plots inversion toys checks presets
-recipes doctor lessons book cli __main__""".split()  # noqa: SIM905 (reads as the line it is)
+ORDER = """
+backend files progress data schedule unet fastnet run_state recognisers networks training checkpoints samplers sampling
+metrics evaluation plots inversion toys checks presets recipes doctor lessons book cli __main__
+""".split()  # noqa: SIM905 (reads as the two lines it is)
 
 
 def imports(path):

@@ -13,6 +13,7 @@ import pytest
 from conftest import write_npz
 
 from labutils import checkpoints, data, training, unet
+from labutils.fastnet import build_fast
 from labutils.schedule import linear_schedule
 
 S = linear_schedule()
@@ -93,8 +94,9 @@ def test_a_resumed_run_equals_a_straight_one(tmp_path, no_partial_files):
     run(2, state_file)
     resumed, history = run(3, state_file)
     assert equal(straight, resumed)
-    assert {k: v for k, v in history.items() if k != "seconds"} == {k: v for k, v in expected.items() if k != "seconds"}
-    assert len(history["seconds"]) == 3
+    for key in ("loss", "val_loss"):
+        assert history[key] == expected[key] and len(history[key]) == 3
+    assert len(history["seconds"]) == len(history["cpu_seconds"]) == 3
     again, _ = run(2, state_file)  # asked for less than is done: nothing is trained, nothing lost
     assert equal(straight, again)
 
@@ -117,14 +119,78 @@ def test_state_of_another_run_is_refused(tmp_path):
         ({"images": images() * 3}, r"must lie in \[-1, 1\]"),
         ({"images": images()[..., 0]}, "channel axis"),
         ({"epochs": 0}, "epochs must be an integer of at least 1"),
-        ({"batch_size": 0}, "batch_size must be"),
-        ({"learning_rate": 0}, "learning_rate must be positive"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
     ],
 )
 def test_bad_arguments(change, message):
     with pytest.raises(ValueError, match=message):
         training.train(**{"network": fresh(), "schedule": S, "images": images(), "epochs": 1, **change})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be an integer of at least 1"),
+        ({"learning_rate": 0}, "learning_rate must be positive"),
+        ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
+        ({"decay_epochs": 0}, "decay_epochs at least 1"),
+        ({"average": 1.0}, "average must lie between 0 and 1"),
+        ({"label_dropout": 1.5}, "label_dropout must lie in 0 … 1"),
+        ({"target": "score"}, "unknown target 'score', known: noise, v, x0"),
+    ],
+)
+def test_bad_recipes(options, message):
+    with pytest.raises(ValueError, match=message):
+        training.Recipe(**options)
+
+
+MODERN = training.Recipe(learning_rate=3e-3, warmup_steps=3, decay_epochs=4, average=0.9, target="v", batch_size=16)
+
+
+def modern_run(epochs, state_file=None):
+    keras.utils.set_random_seed(0)
+    network = build_fast((8, 8, 1), classes=3, widths=(8, 8), blocks=(1, 1), embedding=8)
+    labels = np.arange(80) % 3
+    history = training.train(network, S, images(), epochs, recipe=MODERN, labels=labels, state_file=state_file,
+                             validation_images=images(20), validation_labels=labels[:20])  # fmt: skip
+    return network, history
+
+
+def test_a_run_with_decay_average_and_labels_resumes_too(tmp_path):
+    straight, expected = modern_run(4)
+    state_file = tmp_path / "state.npz"
+    modern_run(1, state_file)
+    modern_run(3, state_file)
+    resumed, history = modern_run(4, state_file)
+    assert equal(straight, resumed) and history["val_loss"] == expected["val_loss"]
+    again, _ = modern_run(4, state_file)
+    assert equal(straight, again), "a run that is finished gives the averaged weights once more"
+
+
+def test_the_rate_rises_and_falls():
+    rate = MODERN.optimizer(steps_per_epoch=5)._learning_rate
+    rates = [float(rate(step)) for step in (0, 3, 10, 20)]
+    assert rates[0] == 0 and rates[1] == pytest.approx(3e-3) and 0 < rates[2] < 3e-3 and rates[3] == pytest.approx(0)
+    constant = training.Recipe(warmup_steps=2).optimizer(5)._learning_rate
+    assert float(constant(1)) == pytest.approx(1e-4) and float(constant(10_000)) == pytest.approx(2e-4)
+
+
+def test_labels_are_hidden_as_often_as_asked():
+    stream = training.noise_batches(images(40), 1000, 40, seed=0, labels=np.full(40, 7), label_dropout=0.25)
+    told = np.concatenate([next(stream)[0][3] for _ in range(50)])
+    assert set(told) == {7, training.NO_LABEL} and abs(np.mean(told == training.NO_LABEL) - 0.25) < 0.03
+
+
+@pytest.mark.parametrize("kind", ["noise", "v", "x0"])
+def test_targets_and_guesses_are_inverse(kind):
+    rng = np.random.default_rng(0)
+    x0, noise = rng.standard_normal((2, 1000, 2, 2, 1)).astype("float32")
+    t = np.arange(1000)
+    xt = S.add_noise(x0, t, noise)
+    output = S.target(x0, t, noise, kind)
+    assert np.allclose(S.guess_x0(xt, t, output, kind), x0, atol=1e-3)
+    if kind == "v":
+        assert abs(np.var(output) - 1) < 0.05, "v has the variance of the data and of the noise, at every t"
 
 
 def test_noise_mse_by_step():

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from labutils import unet
+from labutils import networks, unet
 
 
 def test_the_classic_network_layer_by_layer():
@@ -36,7 +36,7 @@ def test_other_shapes_are_refused(shape):
 
 def test_unknown_network():
     with pytest.raises(ValueError, match="unknown network 'modern', known: classic"):
-        unet.build("modern", (28, 28, 1))
+        networks.build("modern", (28, 28, 1))
 
 
 def test_time_matters_unless_ablated():

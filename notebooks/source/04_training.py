@@ -231,7 +231,7 @@ assert history["val_loss"][-1] < 1.0
 chosen = sorted(set(np.linspace(0, len(grid.rows) - 1, min(len(grid.rows), 6)).round().astype(int)))
 plots.show(plots.image_table([list(grid.rows[i]) for i in chosen], [f"epoch {i + 1}" for i in chosen], [""] * 8,
                              "Eight samples after each epoch, from the same noise (100 steps)"),
-           "Rows of eight samples, one row for each epoch: blots and noise at first, then strokes with the look of digits.")
+           "Rows of eight samples, one row for each epoch: noise and blots at first, then strokes; hardly a digit after so short a run.")
 
 # %% [markdown]
 # ## 4.4 What a good run looks like: the recorded full run
@@ -347,8 +347,8 @@ assert same and resumed_history["loss"] == straight_history["loss"]
 # table names symptom, cause and cure.
 
 # %%
-brief = training.BATCH_SIZE * (80 if PRESET != "smoke" else 4)
-x_brief = x_train[:brief]
+brief = training.Recipe().batch_size * (80 if PRESET != "smoke" else 4)
+x_brief = x_train[np.arange(brief) % len(x_train)]  # a small data set is shown more than once
 
 
 def short_run(x=x_brief, learning_rate=2e-4, network=None, train_schedule=schedule):
@@ -356,7 +356,8 @@ def short_run(x=x_brief, learning_rate=2e-4, network=None, train_schedule=schedu
     network = network or fresh_network()
     means = [0.0]  # Keras reports the mean over all steps so far
     record = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: means.append(logs["loss"]))
-    training.train(network, train_schedule, x, 1, seed=SEED, learning_rate=learning_rate, callbacks=[record])
+    training.train(network, train_schedule, x, 1, seed=SEED, callbacks=[record],
+                   recipe=training.Recipe(learning_rate=learning_rate))
     return np.diff(np.arange(len(means)) * means), network
 
 

@@ -1,0 +1,127 @@
+"""The measures of quality: known answers, properties, and what they do with degenerate input."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from labutils import metrics
+
+RNG = np.random.default_rng(0)
+
+
+def gaussian(count, mean=0.0, scale=1.0, dim=4, seed=0):
+    return mean + scale * np.random.default_rng(seed).standard_normal((count, dim))
+
+
+def test_frechet_of_gaussians():
+    """‖μ_a − μ_b‖² + D (σ_a − σ_b)² for round Gaussians."""
+    a, b = gaussian(200_000, seed=1), gaussian(200_000, mean=0.5, scale=2.0, seed=2)
+    assert np.isclose(metrics.frechet_distance(a, b), 4 * 0.5**2 + 4 * (2 - 1) ** 2, rtol=0.02)
+
+
+def test_frechet_against_scipys_matrix_root():
+    a, b = RNG.normal(size=(300, 6)) @ RNG.normal(size=(6, 6)), RNG.normal(size=(250, 6))
+    A, B = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    expected = np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(A + B - 2 * scipy.linalg.sqrtm(A @ B).real)
+    assert np.isclose(metrics.frechet_distance(a, b), expected)
+    assert np.isclose(metrics.frechet_distance(b, a), expected), "symmetric"
+
+
+def test_frechet_of_equal_and_singular_sets():
+    a = gaussian(50)
+    assert metrics.frechet_distance(a, a) < 1e-6
+    flat = a * [1, 1, 0, 0]  # a covariance of rank 2
+    moved = flat + [0, 0, 3.0, 0]
+    assert np.isclose(metrics.frechet_distance(flat, moved), 9.0, atol=1e-5)
+    constant = np.ones((50, 4))
+    assert np.isclose(metrics.frechet_distance(constant, constant + 1), 4.0, atol=1e-6)
+
+
+def test_frechet_falls_with_the_number_of_items():
+    """Why numbers are compared only at the same N."""
+    small, large = (np.mean([metrics.frechet_distance(gaussian(n, seed=2 * k), gaussian(n, seed=2 * k + 1))
+                             for k in range(5)]) for n in (50, 500))  # fmt: skip
+    assert small > 4 * large > 0
+
+
+def test_kernel_distance():
+    same = [metrics.kernel_distance(gaussian(200, seed=2 * k), gaussian(200, seed=2 * k + 1)) for k in range(40)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(len(same)) + 1e-3, "unbiased: 0 on average"
+    assert metrics.kernel_distance(gaussian(200), gaussian(200, mean=1.0, seed=1)) > 10 * np.std(same)
+    a, b = gaussian(5, seed=1), gaussian(4, seed=2)
+    kernel = lambda x, y: (x @ y / 4 + 1) ** 3  # noqa: E731
+    direct = np.mean([kernel(x, y) for i, x in enumerate(a) for j, y in enumerate(a) if i != j])
+    direct += np.mean([kernel(x, y) for i, x in enumerate(b) for j, y in enumerate(b) if i != j])
+    direct -= 2 * np.mean([kernel(x, y) for x in a for y in b])
+    assert np.isclose(metrics.kernel_distance(a, b), direct)
+
+
+def mean_measures(generated, real):
+    return {name: np.mean(values) for name, values in metrics.neighbour_measures(generated, real).items()}
+
+
+def test_precision_is_quality_and_recall_is_variety():
+    real = gaussian(1_000, seed=1)
+    like_real = mean_measures(gaussian(1_000, seed=2), real)
+    assert all(0.8 < value < 1.2 for value in like_real.values()), like_real
+    narrow = mean_measures(gaussian(1_000, scale=0.2, seed=2), real)
+    assert narrow["precision"] > 0.95 and narrow["recall"] < 0.2 and narrow["coverage"] < 0.3
+    wide = mean_measures(gaussian(1_000, scale=5, seed=2), real)
+    assert wide["precision"] < 0.2 and wide["recall"] > 0.8
+    far = mean_measures(gaussian(1_000, mean=50, seed=2), real)
+    assert set(far.values()) == {0.0}
+
+
+def test_neighbours_of_a_few_points():
+    """On a line, k = 1: the real balls of 0 and 1 reach to each other, that of 10 just to 1."""
+    real, generated = np.array([[0.0], [1.0], [10.0]]), np.array([[0.5], [30.0], [30.5]])
+    found = metrics.neighbour_measures(generated, real, k=1)
+    assert list(found["precision"]) == [True, False, False]
+    assert list(found["density"]) == [2.0, 0.0, 0.0]
+    assert list(found["coverage"]) == [True, True, False]
+    assert list(found["recall"]) == [True, True, True], "the ball of 0.5 reaches to 30"
+
+
+def test_class_entropy():
+    assert metrics.class_entropy(np.arange(10).repeat(7)) == pytest.approx(1.0)
+    assert metrics.class_entropy([3] * 50) == 0.0
+    assert metrics.class_entropy([0, 1] * 50) == pytest.approx(np.log(2) / np.log(10))
+
+
+def test_nearest_distances_find_copies():
+    train = RNG.uniform(-1, 1, (50, 4, 4, 1))
+    assert np.allclose(metrics.nearest_distances(train[:5], train), 0, atol=1e-6)
+    assert np.all(metrics.nearest_distances(RNG.uniform(-1, 1, (5, 4, 4, 1)), train) > 0.1)
+
+
+def test_the_interval_holds_the_truth_as_often_as_it_says():
+    """About 95 % of the time for the mean of 50 numbers; the bootstrap of few numbers is a little narrow."""
+    inside = 0
+    for seed in range(200):
+        value, low, high = metrics.bootstrap(np.mean, gaussian(50, mean=1.0, dim=1, seed=seed)[:, 0], 200, rng=seed)
+        assert low < value < high
+        inside += low <= 1.0 <= high
+    assert 0.88 <= inside / 200 <= 0.99
+
+
+@pytest.mark.parametrize(
+    ("function", "a", "b", "message"),
+    [
+        (
+            metrics.frechet_distance,
+            gaussian(4),
+            gaussian(50),
+            "covariance of 4 features needs more than 4 items, a has 4",
+        ),
+        (metrics.frechet_distance, gaussian(50), gaussian(3), "needs more than 4 items, b has 3"),
+        (metrics.frechet_distance, gaussian(50) * np.nan, gaussian(50), "NaN or infinity"),
+        (metrics.kernel_distance, gaussian(50), gaussian(50, dim=5), r"shapes \(N, D\) and \(M, D\)"),
+        (metrics.kernel_distance, gaussian(1), gaussian(50), "at least two items"),
+        (metrics.kernel_distance, np.zeros(5), gaussian(50), "features must have shapes"),
+        (metrics.neighbour_measures, gaussian(3), gaussian(50), "3 neighbours need more than 3 items"),
+        (metrics.neighbour_measures, gaussian(50), np.full((50, 4), np.inf), "NaN or infinity"),
+    ],
+)
+def test_bad_input(function, a, b, message):
+    with pytest.raises(ValueError, match=message):
+        function(a, b)
