@@ -49,7 +49,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         Path of the checkpoint's JSON file.
 
     Raises:
-        ValueError: unknown model, or a bad argument of :func:`labutils.training.train`.
+        ValueError: unknown model, labels it does not know, or a bad argument of :func:`labutils.training.train`.
     """
     check_model(model)
     keras.utils.set_random_seed(seed)
@@ -62,6 +62,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     x_train, y_train = dataset.x_train[:images], dataset.y_train[:images]
     labels = {}
     if len(network.inputs) > 2:
+        if y_train.max() >= networks.CLASSES:
+            raise ValueError(f"{model} knows labels 0 … {networks.CLASSES - 1}, {dataset.name} has {y_train.max()}")
         labels = {"labels": y_train, "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
 
     def until(epoch):
