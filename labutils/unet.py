@@ -39,6 +39,8 @@ def build_classic_unet(input_shape=(28, 28, 1), time_input=True, skip_connection
         time_map = layers.Dense(32, activation="relu", name="time_hidden")(time)
         time_map = layers.Dense(H * W, activation="relu", name="time_map")(time_map)
         x = layers.Concatenate(name="image_and_time")([x, layers.Reshape((H, W, 1), name="time_image")(time_map)])
+    else:
+        x = x + 0.0 * ops.reshape(time, (-1, 1, 1, 1))  # no effect; older Keras refuses an input that nothing uses
 
     down1 = conv(32, "down_1")(x)  # (B, H, W, 32)
     down2 = conv(64, "down_2")(layers.MaxPooling2D(name="pool_1")(down1))  # (B, H/2, W/2, 64)
