@@ -425,11 +425,11 @@ plots.show(figure, "Histogram with four narrow peaks at the four right answers -
 # (c) How can you check an answer without knowing the original?
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-1-3-super-resolution", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
-# ### BEGIN SOLUTION
+# <!-- ### BEGIN SOLUTION -->
 # (a) Many: all large pictures that become the same small one when pixels are averaged. (b) Their mean: smooth, without
 # the fine detail, because detail at another place in each candidate averages out; it looks blurred. (c) Go forward:
 # lower the resolution of the answer and compare with the small picture. Lesson 6 builds exactly that into the sampler.
-# ### END SOLUTION
+# <!-- ### END SOLUTION -->
 
 # %% [markdown]
 # ## Remember

@@ -425,11 +425,11 @@ assert error < 1e-3
 # the cell to test that.
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-6-3-measurement", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
-# ### BEGIN SOLUTION
+# <!-- ### BEGIN SOLUTION -->
 # Example. (a) Section 6.2: with small networks (not of equal design) and equal numbers of updates, this GAN misses islands in some runs and the
 # diffusion model in none. (b) It does not show that GANs cannot learn the islands: only one learning rate and one loss were tried. (c) Repeat
 # with several learning rates and a Wasserstein loss, five seeds each, and compare the best of each.
-# ### END SOLUTION
+# <!-- ### END SOLUTION -->
 
 # %% [markdown]
 # ### Exercise 6.4 – why not paste into $x_t$?
@@ -438,11 +438,11 @@ assert error < 1e-3
 # The sampler in section 6.5 corrects only the guess $\hat x_0$. Why not simply paste the clean known pixels into $x_t$ itself?
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-6-4-paste", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
-# ### BEGIN SOLUTION
+# <!-- ### BEGIN SOLUTION -->
 # The network expects x_t to have the noise level of step t in every pixel. Clean pixels pasted into x_t would be something it
 # has never seen at that t; it would take them for signal with too little noise, or remove noise that is not there. Known pixels must
 # enter at the right noise level: by correcting x̂_0, or by pasting add_noise(known, t).
-# ### END SOLUTION
+# <!-- ### END SOLUTION -->
 
 # %% [markdown]
 # ## Remember
