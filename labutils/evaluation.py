@@ -15,7 +15,7 @@ from labutils import checkpoints, metrics
 from labutils.data import DATA_DIR
 from labutils.files import read_npz
 from labutils.progress import progress_bar
-from labutils.recognisers import held_out
+from labutils.recognisers import held_out, predict
 
 QUALITY_FILE = DATA_DIR.parent / "benchmarks" / "results" / "quality.json"
 CONFIDENT = 0.9  # a digit counts as recognised from this probability on
@@ -108,12 +108,6 @@ def load_judges():
     network, _ = checkpoints.load("digit_features")
     features = keras.Model(network.input, network.get_layer("features").output)
     return features, checkpoints.load("digit_recogniser")[0]
-
-
-def predict(network, images):
-    """What ``network`` answers, 500 images at a time: NumPy array."""
-    parts = [network(images[i : i + 500], training=False) for i in range(0, len(images), 500)]
-    return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts])
 
 
 def report(measures, count):

@@ -32,7 +32,7 @@ PLANS = {
 }
 
 
-def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milestones=(), final_name=None):
+def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milestones=()):
     """Train ``model`` on ``dataset`` by its plan and save it in ``folder``; goes on with an earlier run.
 
     Args:
@@ -43,7 +43,6 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         images: use only the first so many training images; None for all.
         seed: of the starting weights, the shuffling, t and ε.
         milestones: epochs after which a checkpoint ``MODEL_epoch_NN`` is kept as well.
-        final_name: name of the checkpoint; the model's if None.
 
     Returns:
         Path of the checkpoint's JSON file.
@@ -91,7 +90,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         history = until(epoch)
         if len(history["loss"]) == epoch:  # not when the run had already gone on
             save(f"{model}_epoch_{epoch:02d}", history)
-    return save(final_name or model, until(epochs))
+    return save(model, until(epochs))
 
 
 def load_for_sampling(name, folder=checkpoints.CHECKPOINT_DIR):

@@ -178,9 +178,9 @@ def train(network, schedule, images, epochs, *, recipe=None, seed=0, labels=None
     state = RunState(state_file, network, optimizer, run)
 
     def asked(batch):  # what the network is asked for, in place of ε
-        inputs, noise = batch
         if recipe.target == "noise":
             return batch
+        inputs, _ = batch
         return inputs, np.asarray(schedule.target(*inputs[:3], kind=recipe.target))
 
     validation = None
