@@ -33,8 +33,10 @@ notebooks: $(VENV)/ready  ## for authors: execute the text twins into the commit
 train: $(VENV)/ready  ## the recorded full run, hours; stop it and start it again as you like
 	$(BIN)/python -m labutils train --model classic --dataset mnist --out build/classic --resume
 
-bench: $(VENV)/ready  ## measure again what the README and lesson 5 quote (an hour)
+bench: $(VENV)/ready  ## measure again what the README and lessons 5 and 7 quote (three hours)
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.ablation
+	$(BIN)/python -m benchmarks.speed
 
 lint: $(VENV)/ready  ## ruff, as in CI
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff -c constraints.txt

@@ -7,29 +7,26 @@ weights, are measured anew.
 """
 
 import argparse
-import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
-from labutils import checkpoints, data, doctor, evaluation, recipes, sampling
-from labutils.files import write_atomically
+from benchmarks.report import quote, save
+from labutils import checkpoints, data, doctor, evaluation, plans, sampling
 
-README = Path(__file__).resolve().parent.parent / "README.md"
-MARKS = "<!-- quality: written by benchmarks.quality -->", "<!-- end of quality -->"
 FEW = [(sampler, steps) for steps in (5, 10) for sampler in ("ddim", "dpmpp_2m", "ddpm")] + [("heun", 3), ("heun", 5)]
 MANY = [("dpmpp_2m", 20), ("ddpm", 20), ("dpmpp_2m", 50), ("ddpm", 50), ("ddpm", 1000)]
 PLAN = {  # rows are (sampler, steps, guidance or None for a network without labels)
     "fast_conditional": [(*row, 1.0) for row in (("dpmpp_2m", 6), ("dpmpp_2m", 12), *FEW)] + [("dpmpp_2m", 12, 0.5)],
+    "fast": [(*row, None) for row in (("ddim", 10), ("ddim", 20), ("dpmpp_2m", 5), ("dpmpp_2m", 10), ("dpmpp_2m", 20))],
     "classic": [(*row, None) for row in (*FEW, *MANY)],
 }
 
 
 def measure(name, sampler, steps, guidance, dataset, count):
     """One row: draw, measure, and say what it cost."""
-    network, schedule, shape, options = recipes.load_for_sampling(name)
+    network, schedule, shape, options = plans.load_for_sampling(name)
     if guidance is not None:
-        options |= {"guidance": guidance, "labels": recipes.even_labels(count)}
+        options |= {"guidance": guidance, "labels": plans.even_labels(count)}
     wall, cpu = time.perf_counter(), time.process_time()
     images = sampling.sample(network, schedule, count, shape, seed=1, sampler=sampler, steps=steps, **options)
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
@@ -38,7 +35,8 @@ def measure(name, sampler, steps, guidance, dataset, count):
     return {
         "checkpoint": name, "sampler": sampler, "steps": steps, "guidance": guidance,
         "calls": rows * (2 if guidance else 1),  # with guidance the network is asked twice
-        "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2),
+        "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2), "machine": doctor.machine(),
+        "versions": checkpoints.versions(),
         "measures": {key: {k: round(v, 5) for k, v in asdict(m).items()} for key, m in measures.items()},
     }  # fmt: skip
 
@@ -47,30 +45,21 @@ def readme_table(results, best=3):
     """The rows of each checkpoint with the smallest Fréchet distance, as a Markdown table."""
     floor = results["rows"][0]["measures"]
     lines = [
-        f"| {results['images']:,} images | guidance | calls | images/s, {results['machine']['cores']} core(s) "
-        "| Fréchet distance (95 %) | recognised |",
-        "| --- | --- | --- | --- | --- | --- |",
-        f"| real digits | | | | {floor['frechet']['floor']:.1f} | {floor['recognised']['floor']:.1%} |",
+        f"| {results['images']:,} images | guidance | calls | Fréchet distance (95 %) | recognised |",
+        "| --- | --- | --- | --- | --- |",
+        f"| real digits | | | {floor['frechet']['floor']:.1f} | {floor['recognised']['floor']:.1%} |",
     ]
     for name in results["weights"]:
         rows = [row for row in results["rows"] if row["checkpoint"] == name]
         for row in sorted(rows, key=lambda row: row["measures"]["frechet"]["value"])[:best]:
-            frechet, speed = row["measures"]["frechet"], results["images"] / row["seconds"]
+            frechet = row["measures"]["frechet"]
             cells = [
-                f"`{name}`, `{row['sampler']}`", row["guidance"] or "", row["calls"], f"{speed:.0f}",
+                f"`{name}`, `{row['sampler']}`", row["guidance"] or "", row["calls"],
                 f"{frechet['value']:.1f} ({frechet['low']:.1f}–{frechet['high']:.1f})",
                 f"{row['measures']['recognised']['value']:.1%}",
             ]  # fmt: skip
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
-
-
-def write_readme(results):
-    """Put the table between its two marks in the README."""
-    before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    text = f"{before}{MARKS[0]}\n{readme_table(results)}\n{MARKS[1]}{after}"
-    write_atomically(README, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def main():
@@ -80,9 +69,8 @@ def main():
     parser.add_argument("--count", type=int, default=2_000, help="images for each row (default: 2000)")
     options = parser.parse_args()
     dataset = data.load("mnist")
-    known = evaluation.recorded() if evaluation.QUALITY_FILE.exists() else {}
-    results = {"images": options.count, "dataset": dataset.name, "machine": doctor.machine(),
-               "versions": checkpoints.versions(), "weights": {}, "rows": []}  # fmt: skip
+    known = evaluation.recorded("quality") if (evaluation.RESULTS / "quality.json").exists() else {}
+    results = {"images": options.count, "dataset": dataset.name, "weights": {}, "rows": []}
     for name in PLAN:
         results["weights"][name] = checkpoints.read_record(name)["weights_sha256"]
         same = known.get("images") == options.count and known["weights"].get(name) == results["weights"][name]
@@ -94,9 +82,8 @@ def main():
                 continue
             row = measure(name, sampler, steps, guidance, dataset, options.count)
             results["rows"].append(row)
-            text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-            write_atomically(evaluation.QUALITY_FILE, lambda path, text=text: path.write_text(text, encoding="utf-8"))
-            write_readme(results)
+            save("quality", results)
+            quote("quality", readme_table(results))
             found = {key: row["measures"][key]["value"] for key in ("frechet", "recognised")}
             print(wanted, f"{row['calls']} calls, {row['seconds']:.0f} s:", found, flush=True)
 

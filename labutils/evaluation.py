@@ -17,7 +17,7 @@ from labutils.files import read_npz
 from labutils.progress import progress_bar
 from labutils.recognisers import held_out, predict
 
-QUALITY_FILE = DATA_DIR.parent / "benchmarks" / "results" / "quality.json"
+RESULTS = DATA_DIR.parent / "benchmarks" / "results"  # what the programs in `benchmarks` measured
 CONFIDENT = 0.9  # a digit counts as recognised from this probability on
 
 
@@ -78,7 +78,7 @@ def evaluate(images, dataset, judges=None, resamples=100, seed=0, progress=True)
     sets = [predict(features, x) for x in (images, real, other)]
     scores = [scipy.special.softmax(predict(recogniser, x), axis=1) for x in (images, other)]
     neighbours = [metrics.neighbour_measures(x, sets[1]) for x in (sets[0], sets[2])]
-    distances = [metrics.nearest_distances(x, dataset.x_train) for x in (images, other)]
+    distances = [metrics.nearest_images(x, dataset.x_train)[0] for x in (images, other)]
 
     def distance(x):
         return metrics.frechet_distance(x, sets[1])
@@ -130,12 +130,16 @@ def read_images(path):
     return read_npz(path, ["images"])["images"]
 
 
-def recorded():
-    """The committed measurements of ``python -m benchmarks.quality``: a dict with ``images``, ``rows`` and more.
+def recorded(name):
+    """The committed measurements of ``python -m benchmarks.NAME``, a dict.
+
+    Args:
+        name: quality, ablation or speed.
 
     Raises:
         FileNotFoundError: the file is not there.
     """
-    if not QUALITY_FILE.is_file():
-        raise FileNotFoundError(f"{QUALITY_FILE} is missing. Restore it (git checkout), or measure: make bench")
-    return json.loads(QUALITY_FILE.read_text(encoding="utf-8"))
+    file = RESULTS / f"{name}.json"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing. Restore it (git checkout), or measure: make bench")
+    return json.loads(file.read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 What makes it fast is where it works. A 3×3 convolution costs height × width × channels² multiply-adds, so the picture
 is folded to half its size at once (2×2 pixels become four channels: nothing is lost), and most blocks work at a
-quarter. What makes it good with few steps is how it is trained: see ``recipes``.
+quarter. What makes it good with few steps is how it is trained: see ``plans``.
 """
 
 import keras
@@ -14,7 +14,8 @@ TIME_SCALE = 1000.0  # the network is given t/T; the sinusoidal embedding wants 
 WAVES = 64  # size of that embedding
 
 
-def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2), embedding=128):
+def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2), embedding=128,
+               modulate=True, zero_start=True):  # fmt: skip
     """The fast network.
 
     Args:
@@ -23,6 +24,8 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
         widths: channels at half size and at quarter size.
         blocks: residual blocks at half size (before and after the middle) and at quarter size.
         embedding: size of the signal that carries time and label.
+        modulate: False takes that signal away: t/T enters as one more image channel (an ablation, without classes).
+        zero_start: False starts blocks and output at random instead of 0 (an ablation).
 
     Returns:
         keras.Model with inputs [images (B, H, W, C), t/T (B, 1)] and, with ``classes``, labels (B,) int32; output
@@ -34,6 +37,7 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     H, W, C = check_image_shape(input_shape)
     noisy, time = keras.Input((H, W, C), name="noisy_image"), keras.Input((1,), name="time")
     inputs = [noisy, time]
+    first = "zeros" if zero_start else "glorot_uniform"
     waves = sinusoidal_embedding(TIME_SCALE * time, WAVES)  # (B, WAVES)
     signal = layers.Dense(embedding, activation="silu", name="time_hidden")(waves)
     if classes:
@@ -44,14 +48,17 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
 
     def block(x, width, name):
         h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
-        scale_shift = layers.Dense(2 * width, kernel_initializer="zeros", name=f"{name}_signal")(signal)
-        scale, shift = ops.split(ops.reshape(scale_shift, (-1, 1, 1, 2 * width)), 2, axis=-1)
-        h = ops.silu(h * (1.0 + scale) + shift)
+        if modulate:
+            scale_shift = layers.Dense(2 * width, kernel_initializer=first, name=f"{name}_signal")(signal)
+            scale, shift = ops.split(ops.reshape(scale_shift, (-1, 1, 1, 2 * width)), 2, axis=-1)
+            h = h * (1.0 + scale) + shift
+        h = ops.silu(h)
         # Zero at the start: every block begins as the identity, which lets a large learning rate begin at once.
-        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")(h)
+        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer=first, name=f"{name}_b")(h)
 
     half, quarter = widths
-    x = layers.Conv2D(half, 3, padding="same", name="enter")(space_to_depth(noisy))  # (B, H/2, W/2, half)
+    x = noisy if modulate else ops.concatenate([noisy, ops.ones_like(noisy[..., :1]) * time[:, None, None]], axis=-1)
+    x = layers.Conv2D(half, 3, padding="same", name="enter")(space_to_depth(x))  # (B, H/2, W/2, half)
     for i in range(blocks[0]):
         x = block(x, half, f"down_{i}")
     skip = x
@@ -61,7 +68,7 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     x = depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x)) + skip
     for i in range(blocks[0]):
         x = block(x, half, f"up_{i}")
-    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer="zeros", name="leave")(ops.silu(x))
+    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer=first, name="leave")(ops.silu(x))
     return keras.Model(inputs, depth_to_space(x), name="fast_conditional" if classes else "fast")
 
 

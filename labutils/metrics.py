@@ -127,10 +127,11 @@ def class_entropy(labels, classes=10):
     return float(scipy.stats.entropy(counts) / np.log(classes))
 
 
-def nearest_distances(images, train_images):
-    """Distance (root of the summed squares over pixels) of each image to its nearest training image: (N,)."""
+def nearest_images(images, train_images):
+    """For each image the nearest training image: (root mean square distance over the pixels (N,), its index (N,))."""
     flat, train = (np.reshape(x, (len(x), -1)) for x in (images, train_images))
-    return NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train).kneighbors(flat)[0][:, 0]
+    distance, index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train).kneighbors(flat)
+    return distance[:, 0] / np.sqrt(train.shape[1]), index[:, 0]
 
 
 def bootstrap(statistic, values, resamples=100, rng=None):

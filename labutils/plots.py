@@ -55,7 +55,10 @@ def draw_image(ax, image, title=None):
     """Draw one image (H, W, C) with values in [-1, 1]; what leaves the range is shown as black or white."""
     pixels = np.clip((np.asarray(image) + 1) / 2, 0, 1)
     ax.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=1)
-    ax.set_axis_off()
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+    for spine in ax.spines.values():  # a thin frame: a white image must not vanish on a white page
+        spine.set(visible=True, color="0.7", linewidth=0.5)
     if title is not None:
         ax.set_title(title, fontsize=9)
 
@@ -64,10 +67,10 @@ def image_grid(images, title, columns=8, scale=0.75):
     """A grid of images (N, H, W, C); returns the figure."""
     rows = -(-len(images) // columns)
     figure, grid = plt.subplots(rows, columns, figsize=(scale * columns, scale * rows + 0.5), squeeze=False)
-    for ax in grid.flat:
-        ax.set_axis_off()
     for ax, image in zip(grid.flat, images, strict=False):
         draw_image(ax, image)
+    for ax in grid.flat[len(images) :]:
+        ax.set_axis_off()
     figure.suptitle(title)
     return figure
 
@@ -81,10 +84,6 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
     for row, images, label in zip(grid, rows, row_labels, strict=True):
         for ax, image in zip(row, images, strict=True):
             draw_image(ax, image)
-        row[0].set_axis_on()
-        row[0].set(xticks=[], yticks=[])
-        row[0].grid(False)
-        row[0].spines[:].set_visible(False)
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle(title)
     return figure
@@ -170,7 +169,7 @@ def draw_unet(network):
     kinds = ("Conv2D", "MaxPooling2D", "UpSampling2D", "Concatenate")
     drawn = [layer for layer in network.layers if type(layer).__name__ in kinds]
     colours = dict(zip(kinds, ("blue", "orange", "green", "sky"), strict=True))
-    figure, ax = plt.subplots(figsize=(10, 4.2))
+    figure, ax = plt.subplots(figsize=(11, 5))
     full = network.inputs[0].shape[1]
     position, labels = {}, set()
     for x, layer in enumerate(drawn):
@@ -181,15 +180,22 @@ def draw_unet(network):
         labels.add(kind)
         level = -1.35 * np.log2(full / H)
         ax.bar(x, height, width, level - height / 2, color=COLOURS[colours[kind]], label=label, edgecolor="black")
-        ax.text(x, level + height / 2 + 0.06, layer.name, ha="center", va="bottom", fontsize=7, rotation=30)
-        ax.text(x, level - height / 2 - 0.06, f"{H}×{W}×{C}", ha="center", va="top", fontsize=7)
-        position[layer.name] = (x, level)
+        ax.text(x, level + height / 2 + 0.06, layer.name, ha="center", va="bottom", fontsize=9, rotation=30)
+        ax.text(x, level - height / 2 - 0.06, f"{H}×{W}×{C}", ha="center", va="top", fontsize=8)
+        position[layer.name] = (x, level, width / 2)
     for skip, source in (("skip_1", "down_1"), ("skip_2", "down_2")):
         if skip in position and source in position:
-            ax.annotate("", position[skip], position[source], arrowprops={"arrowstyle": "->", "linestyle": "--",
-                        "color": COLOURS["red"], "lw": 1.6})  # fmt: skip
+            (start, level, before), (end, _, after) = position[source], position[skip]
+            ax.annotate(
+                "",
+                (end - after, level),
+                (start + before, level),
+                zorder=0,  # behind what lies between
+                arrowprops={"arrowstyle": "->", "linestyle": "--", "color": COLOURS["red"], "lw": 1.6},
+            )
     ax.set(title="The classic U-Net: shapes height × width × channels, skip connections dashed", ylim=(-3.6, 1.15))
-    ax.set(xlabel="order of the computation", ylabel="size of the map: full, half, quarter", xticks=[], yticks=[])
+    ax.set(xlabel="order of the computation", ylabel="size of the map", xticks=[])
+    ax.set_yticks([0, -1.35, -2.7], ["full", "half", "quarter"])
     ax.grid(False)
     ax.legend(loc="lower right", fontsize=8)
     return figure

@@ -41,7 +41,7 @@ PRESETS = {
     for preset in (
         Preset("smoke", seeds=1, fit_epochs=20, toy_steps=100, train_images=256, epochs=2, ablation_images=256,
                ablation_epochs=1, test_images=100, samples=4, few_samples=4, measured_images=140, sample_steps=100),
-        Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=6_000, epochs=4, ablation_images=4_000,
+        Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=12_000, epochs=4, ablation_images=4_000,
                ablation_epochs=2, test_images=1_000, samples=64, few_samples=16, measured_images=500,
                sample_steps=1000),
         Preset("full", seeds=5, fit_epochs=500, toy_steps=6000, train_images=60_000, epochs=50,

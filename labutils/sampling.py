@@ -213,6 +213,11 @@ def sample(network, schedule, count, shape, *, seed=0, labels=None, progress=Tru
     return finished
 
 
+def inpaint(x0, known, mask):
+    """x̂_0 with the known pixels put in, those where ``mask`` is 1: what ``constrain`` does to fill in a picture."""
+    return mask * known + (1 - mask) * x0
+
+
 def exact_noise_predictor(images, schedule):
     """The best possible noise predictor when the data set is just ``images``: a formula instead of a network.
 

@@ -9,68 +9,17 @@ exactly the batches it would have seen, and ends with the same weights.
 
 import hashlib
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import keras
 import numpy as np
 from keras import ops
 
 from labutils.data import check_images
+from labutils.recipe import Recipe
 from labutils.run_state import RunState
-from labutils.schedule import check_target
 
 NO_LABEL = -1  # what a network with labels is given where it shall not know
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained, with Adam and the mean squared error. The defaults are the classic recipe.
-
-    Attributes:
-        batch_size: images per step.
-        learning_rate: of Adam; 2e-4 as in the DDPM paper. The largest, if it changes.
-        warmup_steps: the rate rises from 0 over so many steps.
-        decay_epochs: None, or the rate falls along a cosine and reaches 0 after so many epochs.
-        average: None, or the momentum of an exponential moving average of the weights, which are what the run returns.
-            It looks back over about 1/(1 - average) steps.
-        target: what the network predicts, one of labutils.schedule.TARGETS.
-        label_dropout: share of the labels that are hidden from a network with labels, so that it also learns to do
-            without (Ho & Salimans 2022, arXiv:2207.12598).
-    """
-
-    batch_size: int = 64
-    learning_rate: float = 2e-4
-    warmup_steps: int = 0
-    decay_epochs: int | None = None
-    average: float | None = None
-    target: str = "noise"
-    label_dropout: float = 0.1
-
-    def __post_init__(self):
-        if not isinstance(self.batch_size, (int, np.integer)) or self.batch_size < 1:
-            raise ValueError(f"batch_size must be an integer of at least 1, got {self.batch_size!r}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
-        if self.warmup_steps < 0 or (self.decay_epochs is not None and self.decay_epochs < 1):
-            raise ValueError(f"warmup_steps must be at least 0 and decay_epochs at least 1, got {self.warmup_steps}, "
-                             f"{self.decay_epochs}")  # fmt: skip
-        if self.average is not None and not 0 < self.average < 1:
-            raise ValueError(f"average must lie between 0 and 1, got {self.average}")
-        if not 0 <= self.label_dropout <= 1:
-            raise ValueError(f"label_dropout must lie in 0 … 1, got {self.label_dropout}")
-        check_target(self.target)
-
-    def optimizer(self, steps_per_epoch):
-        """Adam, with the rate and the averaging of this recipe."""
-        rate = self.learning_rate
-        if self.warmup_steps or self.decay_epochs:
-            # A constant rate after the warm-up is a cosine that has hardly begun to fall.
-            end = self.decay_epochs * steps_per_epoch if self.decay_epochs else 10**9
-            rate = keras.optimizers.schedules.CosineDecay(
-                0.0 if self.warmup_steps else rate, max(end - self.warmup_steps, 1),
-                warmup_target=rate if self.warmup_steps else None, warmup_steps=self.warmup_steps,
-            )  # fmt: skip
-        return keras.optimizers.Adam(rate, use_ema=self.average is not None, ema_momentum=self.average or 0.99)
 
 
 class NoisePredictor(keras.Model):
@@ -177,21 +126,16 @@ def train(network, schedule, images, epochs, *, recipe=None, seed=0, labels=None
     }
     state = RunState(state_file, network, optimizer, run)
 
-    def asked(batch):  # what the network is asked for, in place of ε
-        if recipe.target == "noise":
-            return batch
-        inputs, _ = batch
-        return inputs, np.asarray(schedule.target(*inputs[:3], kind=recipe.target))
-
     validation = None
     if validation_images is not None:
         inputs, noise = validation_batch(validation_images, schedule.T)
-        validation = asked((inputs if labels is None else (*inputs, validation_labels.astype(np.int32)), noise))
+        told = () if labels is None else (validation_labels.astype(np.int32),)
+        validation = recipe.ask(schedule, (*inputs, *told), noise)
     done = len(state.history["loss"])
     if done < epochs:
         batches = noise_batches(images, schedule.T, recipe.batch_size, seed, done, labels, recipe.label_dropout)
         model.fit(
-            (asked(batch) for batch in batches),
+            (recipe.ask(schedule, *batch) for batch in batches),
             steps_per_epoch=steps_per_epoch,
             initial_epoch=done,
             epochs=epochs,

@@ -123,11 +123,38 @@ def cosine(T, power=2, s=0.008, end=0.5, skip=1):
     return f[skip : T + skip] / f[0]
 
 
+def taps(w):
+    return [[w[0], w[1] + w[2]], [w[0] + w[1], w[2]]]
+
+
+def fold(x, axes=(0, 1, 3, 2, 4, 5)):
+    B, H, W, C = np.shape(x)
+    return np.reshape(x, (B, H // 2, 2, W // 2, 2, C)).transpose(axes).reshape(B, H // 2, W // 2, 4 * C)
+
+
+def fold_by_slices(x):
+    return np.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
+
+
+def from_v(xt, v, a, sign=-1, root=np.sqrt, swap=False):
+    signal, level = (root(1 - a), root(a)) if swap else (root(a), root(1 - a))
+    return signal * xt + sign * level * v
+
+
 FLOAT32 = schedule.linear_schedule()
 for _table in ("betas", "alphas", "alpha_bars", "alpha_bars_previous", "posterior_variances"):
     setattr(FLOAT32, _table, getattr(FLOAT32, _table).astype("float32"))
 
 RIGHT = [
+    (checks.check_split_taps, taps),
+    (checks.check_split_taps, lambda w: np.array([[1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 1]]).reshape(2, 2, 3) @ w),
+    (checks.check_split_taps, lambda w: tf.constant(taps(w), tf.float32)),
+    (checks.check_space_to_depth, fold),
+    (checks.check_space_to_depth, fold_by_slices),
+    (checks.check_space_to_depth, lambda x: tf.nn.space_to_depth(x, 2)),
+    (checks.check_x0_from_v, from_v),
+    (checks.check_x0_from_v, lambda xt, v, a: tf.constant(np.sqrt(a) * xt) - tf.sqrt(1 - tf.constant(a, tf.float64)) * v),
+    (checks.check_x0_from_v, lambda xt, v, a: [np.sqrt(a) * x - np.sqrt(1 - a) * y for x, y in zip(xt, v, strict=True)]),
     (checks.check_build_mlp, mlp),
     (checks.check_build_mlp, mlp_with_separate_activations),
     (checks.check_build_mlp, inversion.build_mlp),
@@ -211,6 +238,20 @@ WRONG = [
     (checks.check_posterior_variances, lambda b: (1 - bars(b)) / b, "(1 − ᾱ_t)/(1 − α_t)"),
     (checks.check_posterior_variances, lambda b: b * (1 - np.append(bars(b)[1:], 1)) / (1 - bars(b)), "wrong side"),
     (checks.check_posterior_variances, lambda b: np.sqrt(tilde(b)), "√β̃"),
+    (checks.check_split_taps, lambda w: taps(w)[::-1], "rows are swapped"),
+    (checks.check_split_taps, lambda w: [w[:2], w[1:]], "must be added"),
+    (checks.check_split_taps, lambda w: [[w[0], (w[1] + w[2]) / 2], [(w[0] + w[1]) / 2, w[2]]], "averaged"),
+    (checks.check_split_taps, lambda w: [row[::-1] for row in taps(w)], "mirrored"),
+    (checks.check_space_to_depth, lambda x: x.reshape(2, 2, 3, 12), "plain reshape"),
+    (checks.check_space_to_depth, lambda x: x[:, ::2, ::2], "none is averaged or thrown away"),
+    (checks.check_space_to_depth, lambda x: np.repeat(x[:, ::2, ::2], 4, axis=-1), "every value should appear"),
+    (checks.check_space_to_depth, lambda x: fold(x).transpose(0, 3, 1, 2), "channels should come last"),
+    (checks.check_space_to_depth, lambda x: x.reshape(2, 2, 2, 3, 2, 3).swapaxes(2, 4).reshape(2, 2, 3, 12), "outside its own"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1), "second sign is wrong"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, swap=True), "factors are swapped"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1, swap=True), "you returned ε"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, root=lambda r: r), "roots are missing"),
+    (checks.check_x0_from_v, lambda xt, v, a: (xt - np.sqrt(1 - a) * v) / np.sqrt(a), "predicts ε"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, join=False), "skip connection has no effect"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation=None), "needs activation='relu'"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation="softplus"), "not that of a ReLU"),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import write_npz
 
-from labutils import data, fastnet, networks, recipes, sampling, training
+from labutils import data, fastnet, networks, plans, sampling, training
 from labutils.schedule import cosine_schedule
 
 RNG = np.random.default_rng(0)
@@ -63,9 +63,9 @@ def test_a_short_run_follows_the_label():
 
 
 def test_every_plan_has_its_network():
-    assert set(recipes.PLANS) == set(networks.DENOISERS)
+    assert set(plans.PLANS) == set(networks.DENOISERS)
     with pytest.raises(ValueError, match="unknown network 'modern', known: classic, fast"):
-        recipes.check_model("modern")
+        plans.check_model("modern")
 
 
 def test_unknown_labels_are_refused(tmp_path):
@@ -74,5 +74,5 @@ def test_unknown_labels_are_refused(tmp_path):
         changed = {key: arrays[key] + (90 if key.startswith("y") else 0) for key in arrays}
     np.savez(file, **changed)
     with pytest.raises(ValueError, match="fast_conditional knows labels 0 … 9, many"):
-        recipes.train_model("fast_conditional", data.load(str(file)), tmp_path / "out", epochs=1)
+        plans.train_model("fast_conditional", data.load(str(file)), tmp_path / "out", epochs=1)
     assert not (tmp_path / "out").exists()

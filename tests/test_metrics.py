@@ -90,8 +90,10 @@ def test_class_entropy():
 
 def test_nearest_distances_find_copies():
     train = RNG.uniform(-1, 1, (50, 4, 4, 1))
-    assert np.allclose(metrics.nearest_distances(train[:5], train), 0, atol=1e-6)
-    assert np.all(metrics.nearest_distances(RNG.uniform(-1, 1, (5, 4, 4, 1)), train) > 0.1)
+    distance, index = metrics.nearest_images(train[:5], train)
+    assert np.allclose(distance, 0, atol=1e-6) and np.array_equal(index, np.arange(5))
+    assert np.allclose(metrics.nearest_images(train[:1] + 0.01, train)[0], 0.01), "a root mean square over the pixels"
+    assert np.all(metrics.nearest_images(RNG.uniform(-1, 1, (5, 4, 4, 1)), train)[0] > 0.1)
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():

@@ -200,7 +200,7 @@ def test_constrain_keeps_known_pixels():
     mask = np.zeros((1, 4, 4, 1), np.float32)
     mask[:, :2] = 1
     drawn = sampling.sample(sampling.exact_noise_predictor(data, S), S, 4, (4, 4, 1), steps=50, progress=False,
-                            constrain=lambda x0, t: mask * data[:1] + (1 - mask) * x0)  # fmt: skip
+                            constrain=lambda x0, t: sampling.inpaint(x0, data[:1], mask))  # fmt: skip
     assert np.abs((drawn - data[:1]) * mask).max() < 1e-3
 
 

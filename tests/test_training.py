@@ -1,5 +1,6 @@
 """Training: repeatable, resumable after any kill, and a loss that means what it says."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,9 +15,10 @@ from conftest import write_npz
 
 from labutils import checkpoints, data, training, unet
 from labutils.fastnet import build_fast
-from labutils.schedule import linear_schedule
+from labutils.schedule import TARGETS, linear_schedule
 
 S = linear_schedule()
+RNG = np.random.default_rng(0)
 
 
 def fresh(shape=(8, 8, 1)):
@@ -135,6 +137,8 @@ def test_bad_arguments(change, message):
         ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
         ({"decay_epochs": 0}, "decay_epochs at least 1"),
         ({"average": 1.0}, "average must lie between 0 and 1"),
+        ({"min_snr": 0}, "min_snr must be positive"),
+        ({"clip_norm": -1.0}, "clip_norm must be positive"),
         ({"label_dropout": 1.5}, "label_dropout must lie in 0 … 1"),
         ({"target": "score"}, "unknown target 'score', known: noise, v, x0"),
     ],
@@ -142,6 +146,43 @@ def test_bad_arguments(change, message):
 def test_bad_recipes(options, message):
     with pytest.raises(ValueError, match=message):
         training.Recipe(**options)
+
+
+def test_a_recipe_is_cut_to_the_run():
+    long = training.Recipe(warmup_steps=300, decay_epochs=16, average=0.9995)
+    assert long.for_run(100, 938) == dataclasses.replace(long, decay_epochs=100)
+    short = long.for_run(2, 100)
+    assert (short.decay_epochs, short.warmup_steps, short.average) == (2, 20, 1 - 8 / 200)
+    assert 0 < long.for_run(1, 1).average < 1
+    assert training.Recipe().for_run(3, 10) == training.Recipe(), "nothing falls, warms up or is averaged"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_min_snr_weighs_the_error_of_x0(target):
+    """Whatever the network predicts, its weighted squared error is min(SNR, γ) times that of the x̂_0 it implies."""
+    schedule = linear_schedule()
+    t = np.array([3, 200, 700])
+    x0, noise = RNG.uniform(-1, 1, (3, 4, 4, 1)), RNG.standard_normal((3, 4, 4, 1))
+    _, answer, weights = training.Recipe(target=target, min_snr=5.0).ask(schedule, (x0, t, noise), noise)
+    off = answer + RNG.standard_normal(answer.shape)
+    xt = np.asarray(schedule.add_noise(x0, t, noise))
+    implied = np.asarray(schedule.guess_x0(xt, t, off, kind=target))
+    error, error_x0 = ((a - b) ** 2 for a, b in ((off, answer), (implied, x0)))
+    expected = np.minimum(schedule.snr[t], 5.0) * error_x0.mean(axis=(1, 2, 3))
+    assert weights.shape == (3, 1, 1)
+    assert np.allclose(weights[:, 0, 0] * error.mean(axis=(1, 2, 3)), expected, rtol=1e-3)
+
+
+def test_a_weighted_run_learns_and_a_clipped_step_is_bounded():
+    recipe = training.Recipe(16, learning_rate=1e-2, min_snr=5.0, target="v", clip_norm=1e-12)
+    network = build_fast((8, 8, 1), widths=(8, 8), blocks=(1, 1), embedding=8)
+    before = [w.copy() for w in network.get_weights()]
+    training.train(network, linear_schedule(), np.clip(RNG.standard_normal((32, 8, 8, 1)), -1, 1), 1, recipe=recipe)
+    # Gradients far below Adam's ε move nothing.
+    assert max(np.abs(a - b).max() for a, b in zip(before, network.get_weights(), strict=True)) < 1e-5
+    free = dataclasses.replace(recipe, clip_norm=None)
+    history = training.train(network, linear_schedule(), np.full((64, 8, 8, 1), 0.5), 10, recipe=free)
+    assert history["loss"][-1] < 0.8 * history["loss"][0]
 
 
 MODERN = training.Recipe(learning_rate=3e-3, warmup_steps=3, decay_epochs=4, average=0.9, target="v", batch_size=16)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from labutils import networks, unet
 
@@ -26,6 +27,32 @@ def test_any_shape_divisible_by_four(shape):
     network = unet.build_classic_unet(shape)
     x = np.zeros((2, *shape), np.float32)
     assert network([x, np.zeros((2, 1), np.float32)]).shape == (2, *shape)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (8, 12, 2), (4, 4, 1)])
+def test_the_short_cut_answers_as_the_layers_do(shape):
+    """Same output and same gradients as the graph of layers that the drawing shows, to 1e-5."""
+    keras.utils.set_random_seed(0)
+    network = unet.build_classic_unet(shape)
+    layer_by_layer = keras.Model(network.inputs, network.outputs[0])
+    assert isinstance(network, unet.ClassicUNet) and not isinstance(layer_by_layer, unet.ClassicUNet)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((5, *shape)).astype("float32"), rng.random((5, 1)).astype("float32")]
+    gradients = []
+    for model in (network, layer_by_layer):
+        with tf.GradientTape() as tape:
+            output = model(inputs)
+            loss = tf.reduce_sum(output**2)
+        gradients.append([output, *tape.gradient(loss, network.trainable_variables)])
+    for short, long in zip(*gradients, strict=True):
+        assert np.abs(short - long).max() < 1e-5 * max(1.0, np.abs(long).max())
+
+
+def test_growing_and_convolving_in_one():
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((2, 3, 5, 4)).astype("float32"), rng.standard_normal((3, 3, 4, 6)).astype("float32")
+    grown = keras.ops.conv(keras.layers.UpSampling2D()(x), kernel, padding="same")
+    assert np.allclose(unet.grow_and_convolve(x, kernel), grown, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(30, 28, 1), (28, 27, 1), (0, 28, 1), (28, 28, 0), (28, 28), "abc", None])

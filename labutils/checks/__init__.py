@@ -4,6 +4,7 @@ Each takes the student's function, tries properties that any right answer has, a
 passed!" or raises :class:`CheckFailed` with a sentence that names the likely mistake.
 """
 
+from labutils.checks.faster import check_space_to_depth, check_split_taps, check_x0_from_v
 from labutils.checks.feedback import CheckFailed
 from labutils.checks.functions import check_build_mlp, check_inverses
 from labutils.checks.networks import check_sinusoidal_embedding, check_up_block
@@ -29,6 +30,9 @@ __all__ = [
     "check_reverse_step",
     "check_sampling_loop",
     "check_sinusoidal_embedding",
+    "check_space_to_depth",
+    "check_split_taps",
     "check_train_step",
     "check_up_block",
+    "check_x0_from_v",
 ]

@@ -1,14 +1,15 @@
 """The whole way from a data set to a checkpoint with its provenance: what ``python -m labutils train`` does."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import keras
 import numpy as np
 
 from labutils import checkpoints, networks, recognisers
 from labutils.progress import keras_progress
+from labutils.recipe import Recipe
 from labutils.schedule import NoiseSchedule, cosine_schedule, linear_schedule
-from labutils.training import Recipe, noise_mse, train
+from labutils.training import noise_mse, train
 
 VALIDATION_IMAGES = 2_000  # enough to see the curve, few enough to cost one part in a hundred
 
@@ -24,7 +25,7 @@ class Plan:
 
 RECOGNISER_EPOCHS = 8
 GUIDANCE = 0.5  # w where nobody says otherwise
-FAST = Recipe(learning_rate=3e-3, warmup_steps=300, decay_epochs=16, average=0.9995, target="v")
+FAST = Recipe(learning_rate=2e-3, warmup_steps=300, decay_epochs=16, average=0.9995, clip_norm=1.0, target="v")
 PLANS = {
     "classic": Plan(linear_schedule(), Recipe(), epochs=50),
     "fast": Plan(cosine_schedule(), FAST, epochs=FAST.decay_epochs),
@@ -39,7 +40,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         model: a key of PLANS, or of labutils.recognisers.NETWORKS (whose short run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
-        epochs: length of the run; None for the plan's. A rate that falls reaches 0 at the end.
+        epochs: length of the run; None for the plan's. The recipe is cut to it (labutils.recipe.Recipe.for_run).
         images: use only the first so many training images; None for all.
         seed: of the starting weights, the shuffling, t and ε.
         milestones: epochs after which a checkpoint ``MODEL_epoch_NN`` is kept as well.
@@ -57,8 +58,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         return _train_recogniser(network, dataset, folder, epochs or RECOGNISER_EPOCHS, images, seed)
     plan = PLANS[model]
     epochs = epochs or plan.epochs
-    recipe = replace(plan.recipe, decay_epochs=epochs) if plan.recipe.decay_epochs else plan.recipe
     x_train, y_train = dataset.x_train[:images], dataset.y_train[:images]
+    recipe = plan.recipe.for_run(epochs, -(-len(x_train) // plan.recipe.batch_size))
     labels = {}
     if len(network.inputs) > 2:
         if y_train.max() >= networks.CLASSES:

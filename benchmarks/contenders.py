@@ -1,0 +1,237 @@
+"""What ``benchmarks.speed`` measures, one contender to a process: ``python -m benchmarks.contenders NAME``.
+
+Each prints one line of JSON. Networks of all contenders have the classic network's shape; what is timed comes after a
+warm-up. The lab's original programs are not part of this repository; they are rebuilt from their description: an eager
+training step on ``tf.GradientTape``, and ``generate_image``, which calls the network eagerly once for every step of one
+image.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+
+BATCH, WARM_UP, TRAIN_STEPS = 64, 3, 20
+SAMPLE_STEPS = 250  # of 1000: the cost is proportional to the steps, which `scaling` measures
+THREADS = os.cpu_count()
+
+
+def timed(function, repeat):
+    """Seconds of one call, from ``repeat`` calls after a warm-up."""
+    for _ in range(WARM_UP):
+        function()
+    started = time.perf_counter()
+    for _ in range(repeat):
+        function()
+    return (time.perf_counter() - started) / repeat
+
+
+def batch():
+    """(x_t, t/T, ε) of one training batch, NumPy."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    xt, noise = rng.standard_normal((2, BATCH, 28, 28, 1), dtype=np.float32)
+    return xt, rng.random((BATCH, 1), dtype=np.float32), noise
+
+
+def classic(layer_by_layer=False):
+    """The classic network; ``layer_by_layer`` without the short cut of labutils.unet.ClassicUNet."""
+    import keras
+
+    import labutils  # noqa: F401
+    from labutils.unet import build_classic_unet
+
+    network = build_classic_unet()
+    return keras.Model(network.inputs, network.outputs[0]) if layer_by_layer else network
+
+
+def tape_step(layer_by_layer=True, compiled=None):
+    """A training step on the tape: eager (None), as a graph, or by XLA; images/s and CPU seconds."""
+    network = classic(layer_by_layer)
+    import keras
+    import tensorflow as tf
+
+    optimizer = keras.optimizers.Adam(2e-4)
+    optimizer.build(network.trainable_variables)
+
+    def step(xt, time_, noise):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((network([xt, time_]) - noise) ** 2)
+        optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
+        return loss
+
+    if compiled:
+        step = tf.function(step, jit_compile=compiled == "xla")
+    inputs = [tf.constant(x) for x in batch()]
+    cpu = time.process_time()
+    rate = BATCH / timed(lambda: step(*inputs).numpy(), TRAIN_STEPS)
+    cpu = (time.process_time() - cpu) / (WARM_UP + TRAIN_STEPS)  # for the eager step; else compiling is in it
+    return {"images_per_second": rate, "cpu_seconds_per_step": cpu}
+
+
+def lab_training():
+    """``labutils.training.train`` as the lessons call it, drawing t and noise included; images/s."""
+    import numpy as np
+
+    network = classic()
+    from labutils.schedule import linear_schedule
+    from labutils.training import train
+
+    images = np.clip(np.random.default_rng(0).standard_normal((BATCH * TRAIN_STEPS, 28, 28, 1)), -1, 1)
+    history = train(network, linear_schedule(), images.astype(np.float32), 3)  # the first epoch compiles
+    return {"images_per_second": len(images) / np.mean(history["seconds"][1:])}
+
+
+def generate_image():
+    """The original's sampling: one image, one eager call of the network for each step; images/s at 1000 steps."""
+    network = classic(layer_by_layer=True)
+    import tensorflow as tf
+
+    from labutils.sampling import reverse_step
+    from labutils.schedule import linear_schedule
+
+    schedule, x = linear_schedule(), tf.random.normal((1, 28, 28, 1))
+    network([x, tf.zeros((1, 1))])
+    started = time.perf_counter()
+    for t in range(SAMPLE_STEPS - 1, -1, -1):
+        predicted = network([x, tf.fill((1, 1), t / schedule.T)])
+        x = reverse_step(schedule, x, t, predicted, tf.random.normal(x.shape))
+    return {"images_per_second": SAMPLE_STEPS / schedule.T / (time.perf_counter() - started)}
+
+
+def scaling(sizes=((64, 25), (64, 100), (128, 100), (256, 100))):
+    """``sample`` with the classic network, compiling included; seconds for each "images × steps"."""
+    network = classic()
+    from labutils.sampling import sample
+    from labutils.schedule import linear_schedule
+
+    sample(network, linear_schedule(), 1, (28, 28, 1), steps=1, progress=False)
+    found = {}
+    for count, steps in sizes:
+        started = time.perf_counter()
+        sample(network, linear_schedule(), count, (28, 28, 1), steps=steps, progress=False)
+        found[f"{count} × {steps}"] = time.perf_counter() - started
+    return {"seconds": found}
+
+
+def lab_classic():
+    """``sample`` with the classic network, compiling included; images/s at 1000 steps."""
+    (seconds,) = scaling(((BATCH, SAMPLE_STEPS),))["seconds"].values()
+    return {"images_per_second": BATCH * SAMPLE_STEPS / 1000 / seconds}
+
+
+def lab_best(name, steps, guidance=None, count=640):
+    """``sample`` with a committed checkpoint and dpmpp_2m, compiling included; images/s."""
+    import labutils  # noqa: F401
+    from labutils import plans
+    from labutils.sampling import sample
+
+    network, schedule, shape, options = plans.load_for_sampling(name)
+    if guidance is not None:
+        options |= {"guidance": guidance, "labels": plans.even_labels(count)}
+    started = time.perf_counter()
+    sample(network, schedule, count, shape, sampler="dpmpp_2m", steps=steps, progress=False, **options)
+    return {"images_per_second": count / (time.perf_counter() - started)}
+
+
+def memory_of_training():
+    """Peak memory of training the classic network on all of MNIST (the first 50 steps); MB."""
+    import labutils  # noqa: F401
+    from labutils import data
+    from labutils.schedule import linear_schedule
+    from labutils.training import train
+
+    train(classic(), linear_schedule(), data.load("mnist").x_train[: 50 * BATCH], 1)
+    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def memory_of_sampling(count):
+    """Peak memory of drawing ``count`` images with the fast checkpoint, 10 steps; MB."""
+    found = lab_best("fast", 10, count=count)
+    return {**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def matmul():
+    """What the machine can do: multiply-adds of a large matrix product; GFLOP/s."""
+    import tensorflow as tf
+
+    import labutils  # noqa: F401
+
+    a = tf.random.normal((2048, 2048))
+    product = tf.function(tf.matmul)
+    return {"gflops": 2 * 2048**3 / timed(lambda: product(a, a).numpy(), 10) / 1e9}
+
+
+def layers():
+    """Forward and backward pass of every layer of the classic network alone, batch 64; milliseconds."""
+    network = classic(layer_by_layer=True)
+    import keras
+    import tensorflow as tf
+
+    xt, time_, _ = batch()
+    found = {}
+    for layer in network.layers[2:] if isinstance(network.layers[1], keras.layers.InputLayer) else network.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        inputs = keras.Model(network.inputs, layer.input)([xt, time_])
+
+        @tf.function
+        def both(inputs, layer=layer):
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                output = layer(inputs)
+            return tape.gradient(output, [inputs, layer.trainable_variables], output_gradients=tf.ones_like(output))
+
+        found[layer.name] = 1e3 * timed(lambda both=both, inputs=inputs: both(inputs), TRAIN_STEPS)
+    return {"milliseconds": found}
+
+
+def _torch(name):
+    from benchmarks import torch_peers
+
+    return getattr(torch_peers, name)
+
+
+CONTENDERS = {
+    "train": {
+        "original loop": tape_step,
+        "original loop, compiled": lambda: tape_step(compiled="graph"),
+        "lab": lab_training,
+        "PyTorch, channels last": lambda: _torch("train_step")(),
+        "PyTorch, torch.compile": lambda: _torch("train_step")(compiled=True),
+    },
+    "choices": {
+        "graph, layer by layer": lambda: tape_step(compiled="graph"),
+        "graph, short cut": lambda: tape_step(False, "graph"),
+        "XLA, short cut": lambda: tape_step(False, "xla"),
+        "graph, short cut, 1 thread": lambda: tape_step(False, "graph"),
+        "graph, short cut, no oneDNN": lambda: tape_step(False, "graph"),
+    },
+    "sample": {
+        "original generate_image": generate_image,
+        "lab, classic": lab_classic,
+        "PyTorch, channels last": lambda: _torch("draw")(),
+        "PyTorch, torch.compile": lambda: _torch("draw")(compiled=True),
+        "diffusers DDPMPipeline": lambda: _torch("pipeline")(),
+        "lab, fast_conditional, 24 calls": lambda: lab_best("fast_conditional", 12, 0.5),
+        "lab, fast, 10 calls": lambda: lab_best("fast", 10),
+    },
+    "machine": {"matmul": matmul},
+    "scaling": {"lab, classic": scaling},
+    "memory": {
+        "training": memory_of_training,
+        "sampling 500": lambda: memory_of_sampling(500),
+        "sampling 10,000": lambda: memory_of_sampling(10_000),
+    },
+    "layers": {"layers": layers},
+}
+# What a contender needs in its environment, before TensorFlow starts.
+ENVIRONMENT = {
+    "graph, short cut, 1 thread": {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"},
+    "graph, short cut, no oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+}
+
+if __name__ == "__main__":
+    print(json.dumps(CONTENDERS[sys.argv[1]][sys.argv[2]]()))

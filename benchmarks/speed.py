@@ -1,0 +1,180 @@
+"""Speed and memory, side by side in one run: the lab, its original, PyTorch and diffusers.
+
+``python -m benchmarks.speed [--rounds N]`` runs every contender N times in a process of its own, one after the other
+and again from the start, so that a slow minute of the machine meets all of them. It writes ``results/speed.json`` and
+two pictures, and quotes them in the README. Nothing else should run meanwhile. PyTorch and diffusers come from
+``requirements-oracle.txt``; without them their rows are missing.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+from benchmarks.contenders import CONTENDERS, ENVIRONMENT
+from benchmarks.report import quote, save
+from labutils import checkpoints, doctor, plots
+from labutils.evaluation import RESULTS, recorded
+from labutils.files import write_atomically
+from labutils.progress import progress_bar
+
+PEERS = ("PyTorch", "diffusers")
+ONCE = ("memory",)  # peak memory does not scatter
+ORIGINAL_STEPS = 50 * 938  # 50 passes over MNIST in batches of 64
+BEST = "lab, fast_conditional, 24 calls"
+# What is compared with what: name → (group, contender, against)
+RATIOS = {
+    "training step, lab against the original loop": ("train", "lab", "original loop"),
+    "training step, lab against the original loop, compiled": ("train", "lab", "original loop, compiled"),
+    "training step, lab against PyTorch, channels last": ("train", "lab", "PyTorch, channels last"),
+    "1000 steps, classic, against generate_image": ("sample", "lab, classic", "original generate_image"),
+    "1000 steps, classic, against PyTorch, channels last": ("sample", "lab, classic", "PyTorch, channels last"),
+    "best digits against generate_image": ("sample", BEST, "original generate_image"),
+    "fast, 10 calls, against generate_image": ("sample", "lab, fast, 10 calls", "original generate_image"),
+}
+
+
+def run(group, name):
+    """One measurement in a process of its own: a dict, or the process's error."""
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.contenders", group, name],
+        env={**os.environ, **ENVIRONMENT.get(name, {})}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if finished.returncode:
+        raise RuntimeError(f"{group}, {name}: {finished.stderr.strip().splitlines()[-1]}")
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+def measure(rounds):
+    """All contenders, ``rounds`` times: group → contender → list of what each run found."""
+    have_peers = all(importlib.util.find_spec(name) for name in ("torch", "diffusers"))
+    plan = [(g, name) for g, names in CONTENDERS.items() for name in names if have_peers or not name.startswith(PEERS)]
+    plan = [item for number in range(rounds) for item in plan if not (number and item[0] in ONCE)]
+    found = {}
+    with progress_bar(len(plan), "measuring") as bar:
+        for group, name in plan:
+            found.setdefault(group, {}).setdefault(name, []).append(run(group, name))
+            bar.update()
+    return found
+
+
+def spread(values):
+    """Median, smallest and largest."""
+    return {"median": float(np.median(values)), "low": float(min(values)), "high": float(max(values))}
+
+
+def summarise(found):
+    """The numbers of the report from those of the runs."""
+    rates = {
+        group: {name: spread([r["images_per_second"] for r in runs]) for name, runs in found[group].items()}
+        for group in ("train", "choices", "sample")
+    }
+    ratios = {}
+    for name, (group, one, other) in RATIOS.items():
+        if other in found[group]:
+            pairs = zip(found[group][one], found[group][other], strict=True)  # of the same round
+            ratios[name] = spread([a["images_per_second"] / b["images_per_second"] for a, b in pairs])
+    cpu_per_step = [r["cpu_seconds_per_step"] for r in found["train"]["original loop"]]
+    return {
+        **rates,
+        "ratios": ratios,
+        "original_cpu_seconds": spread([ORIGINAL_STEPS * cpu for cpu in cpu_per_step]),
+        "matmul_gflops": spread([r["gflops"] for r in found["machine"]["matmul"]]),
+        "scaling": {
+            size: {"image_steps": int(np.prod([int(n) for n in size.split(" × ")])),
+                   **spread([r["seconds"][size] for r in found["scaling"]["lab, classic"]])}
+            for size in found["scaling"]["lab, classic"][0]["seconds"]
+        },
+        "peak_mb": {name: runs[0]["peak_mb"] for name, runs in found["memory"].items()},
+        "layers_ms": {
+            layer: spread([r["milliseconds"][layer] for r in found["layers"]["layers"]])
+            for layer in found["layers"]["layers"][0]["milliseconds"]
+        },
+    }  # fmt: skip
+
+
+def shortest_training():
+    """(target, row): the Fréchet distance of the classic checkpoint with all steps; the shortest ``fast`` run below it.
+
+    The runs of benchmarks.ablation are measured with 1,000 images, the checkpoint with 2,000, which favours the latter.
+    """
+    rows = recorded("quality")["rows"]
+    (target,) = (r["measures"]["frechet"]["value"] for r in rows if (r["checkpoint"], r["steps"]) == ("classic", 1000))
+    runs = [r for r in recorded("ablation")["rows"] if r["variant"].split(",")[0] == "fast"]
+    good = [r for r in runs if r["measures"]["frechet"]["value"] <= target]
+    return target, min(good, key=lambda r: r["cpu_seconds"])
+
+
+def draw(results):
+    """The two pictures: images/s of every contender, and where a training step's time goes and how cost grows."""
+    import matplotlib.pyplot as plt
+
+    plots.use_lab_style()
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4), layout="constrained")
+    titles = ("Training, batch 64", "Choices (training step)", "Drawing, 1000 steps or as named")
+    titles = dict(zip(("train", "choices", "sample"), titles, strict=True))
+    for ax, (group, title) in zip(axes, titles.items(), strict=True):
+        names = list(results[group])[::-1]
+        values = [results[group][name] for name in names]
+        middle = np.array([v["median"] for v in values])
+        bars = np.abs([[v[end] for v in values] - middle for end in ("low", "high")])
+        ax.barh(names, middle, xerr=bars, color=[plots.COLOURS["blue" if "lab" in n else "orange"] for n in names])
+        ax.set(title=title, xlabel="images per second", ylabel="contender")
+    axes[2].set(xscale="log", xlabel="images per second (logarithmic)")
+    write_atomically(RESULTS / "speed.png", lambda path: figure.savefig(path, format="png", dpi=80))
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    names = list(results["layers_ms"])[::-1]
+    left.barh(names, [results["layers_ms"][name]["median"] for name in names], color=plots.COLOURS["blue"])
+    left.set(title="Layer by layer, forward and backward, batch 64", xlabel="milliseconds", ylabel="layer")
+    work = np.array([row["image_steps"] for row in results["scaling"].values()])
+    seconds = np.array([row["median"] for row in results["scaling"].values()])
+    right.loglog(work, seconds, "o", color=plots.COLOURS["blue"], label="measured (compiling included)")
+    right.loglog(work, work * seconds[-1] / work[-1], "--", color="black", label="in proportion")
+    right.set(title="Drawing with the classic network", xlabel="images × steps", ylabel="seconds")
+    right.set_xticks(work, [f"{n:,}" for n in work])
+    right.minorticks_off()
+    right.legend()
+    write_atomically(RESULTS / "cost.png", lambda path: figure.savefig(path, format="png", dpi=80))
+
+
+def readme_table(results):
+    """The ratios and peaks as a Markdown table."""
+    lines = ["| what | measured |", "| --- | --- |"]
+    for name, r in results["ratios"].items():
+        digits = 0 if r["median"] > 20 else 2
+        lines.append(f"| {name} | {r['median']:,.{digits}f}× ({r['low']:,.{digits}f}–{r['high']:,.{digits}f}) |")
+    target, row = shortest_training()
+    cpu = results["original_cpu_seconds"]["median"]
+    lines.append(
+        f"| CPU seconds of training to a Fréchet distance of {target:.0f}, that of the original recipe's 50 passes "
+        f"with 1000 steps: original loop {cpu:,.0f}, `fast` {row['cpu_seconds']:,.0f} (reaches "
+        f"{row['measures']['frechet']['value']:.0f} with 20 steps) | {cpu / row['cpu_seconds']:.0f}× |"
+    )
+    for name, value in results["peak_mb"].items():
+        images = " images" if "sampling" in name else ""
+        lines.append(f"| peak memory, {name}{images} | {value:,.0f} MB |")
+    lines.append(
+        f"| matrix product, {results['machine']['cores']} cores | {results['matmul_gflops']['median']:.0f} GFLOP/s |"
+    )
+    return "\n".join(lines)
+
+
+def main():
+    """Measure, summarise, draw and quote."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each contender (default: 5)")
+    rounds = parser.parse_args().rounds
+    about = {"machine": doctor.machine(), "versions": checkpoints.versions(), "rounds": rounds}
+    results = {**about, **summarise(measure(rounds))}
+    save("speed", results)
+    draw(results)
+    quote("speed", readme_table(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The same network and loop in PyTorch, and Hugging Face diffusers' pipeline: peers of the benchmark only."""
+
+import time
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate, max_pool2d, relu
+
+from benchmarks.contenders import BATCH, SAMPLE_STEPS, THREADS, TRAIN_STEPS, WARM_UP, timed
+
+torch.set_num_threads(THREADS)
+
+
+class Classic(nn.Module):
+    """labutils.unet.build_classic_unet, layer by layer."""
+
+    def __init__(self):
+        super().__init__()
+
+        def conv(channels, filters):
+            return nn.Conv2d(channels, filters, 3, padding=1)
+
+        self.time_hidden, self.time_map = nn.Linear(1, 32), nn.Linear(32, 28 * 28)
+        self.down_1, self.down_2, self.middle = conv(2, 32), conv(32, 64), conv(64, 128)
+        self.up_2, self.up_1, self.predicted_noise = conv(192, 64), conv(96, 32), nn.Conv2d(32, 1, 1)
+
+    def forward(self, x, time_):
+        """(B, 1, 28, 28) and t/T (B, 1) → predicted noise (B, 1, 28, 28)."""
+        time_map = relu(self.time_map(relu(self.time_hidden(time_)))).view(-1, 1, 28, 28)
+        x = torch.cat([x, time_map], 1).contiguous(memory_format=torch.channels_last)
+        down1 = relu(self.down_1(x))
+        down2 = relu(self.down_2(max_pool2d(down1, 2)))
+        x = relu(self.middle(max_pool2d(down2, 2)))
+        x = relu(self.up_2(torch.cat([interpolate(x, scale_factor=2), down2], 1)))
+        x = relu(self.up_1(torch.cat([interpolate(x, scale_factor=2), down1], 1)))
+        return self.predicted_noise(x)
+
+
+def network(compiled):
+    """The network in channels-last memory, (forward function, parameters)."""
+    net = Classic().to(memory_format=torch.channels_last)
+    assert sum(p.numel() for p in net.parameters()) == 257_265
+    return torch.compile(net) if compiled else net, list(net.parameters())
+
+
+def train_step(compiled=False):
+    """A training step; images/s."""
+    net, parameters = network(compiled)
+    optimizer = torch.optim.Adam(parameters, 2e-4)
+    x, noise, time_ = torch.randn(BATCH, 1, 28, 28), torch.randn(BATCH, 1, 28, 28), torch.rand(BATCH, 1)
+
+    def step():
+        optimizer.zero_grad()
+        ((net(x, time_) - noise) ** 2).mean().backward()
+        optimizer.step()
+
+    return {"images_per_second": BATCH / timed(step, TRAIN_STEPS)}
+
+
+def draw(compiled=False):
+    """Ancestral sampling of one batch; images/s at 1000 steps."""
+    net, _ = network(compiled)
+    betas = torch.linspace(1e-4, 0.02, 1000)
+    alpha_bars = torch.cumprod(1 - betas, 0)
+    with torch.no_grad():
+        x = torch.randn(BATCH, 1, 28, 28)
+        for _ in range(WARM_UP):
+            net(x, torch.zeros(BATCH, 1))
+        started = time.perf_counter()
+        for t in range(SAMPLE_STEPS - 1, -1, -1):
+            predicted = net(x, torch.full((BATCH, 1), t / 1000))
+            x = (x - betas[t] / (1 - alpha_bars[t]).sqrt() * predicted) / (1 - betas[t]).sqrt()
+            if t:
+                x += (betas[t] * (1 - alpha_bars[t - 1]) / (1 - alpha_bars[t])).sqrt() * torch.randn_like(x)
+    return {"images_per_second": BATCH * SAMPLE_STEPS / 1000 / (time.perf_counter() - started)}
+
+
+def pipeline(steps=20):
+    """Diffusers' DDPMPipeline with its own U-Net, of about the classic network's size; images/s at 1000 steps."""
+    from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
+    net = UNet2DModel(
+        sample_size=28, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(16, 32, 32),
+        norm_num_groups=8, down_block_types=("DownBlock2D",) * 3, up_block_types=("UpBlock2D",) * 3,
+        add_attention=False,
+    )  # fmt: skip
+    pipe = DDPMPipeline(net.to(memory_format=torch.channels_last), DDPMScheduler())
+    pipe.set_progress_bar_config(disable=True)
+    pipe(batch_size=BATCH, num_inference_steps=1)
+    started = time.perf_counter()
+    pipe(batch_size=BATCH, num_inference_steps=steps)
+    seconds = time.perf_counter() - started
+    return {"images_per_second": BATCH * steps / 1000 / seconds, "parameters": sum(p.numel() for p in net.parameters())}
