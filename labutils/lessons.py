@@ -15,7 +15,10 @@ from labutils.files import check_writable, write_atomically
 NOTEBOOK_DIR = Path(__file__).resolve().parent.parent / "notebooks"
 SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
 QUIET_KERNEL = ("--log-level=ERROR",)  # a kernel's warnings, about the transport say, are no news to a student
-LESSONS = ("01_function_inversion", "02_forward_noising", "03_unet", "04_training", "05_sampling", "06_discussion")
+LESSONS = (
+    "01_function_inversion", "02_forward_noising", "03_unet", "04_training", "05_sampling", "06_discussion",
+    "07_better_and_faster",
+)  # fmt: skip
 
 
 def find_lessons(names):

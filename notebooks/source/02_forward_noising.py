@@ -59,8 +59,8 @@ print(f"preset {settings.name}: {settings.test_images} images for the statistics
 # Pixels come as whole numbers 0 … 255. We do two things, and neither moves or removes a pixel (so this is *scaling*, not
 # resizing):
 #
-# - **Scale to [-1, 1]:** pixel / 127.5 − 1. The noise we shall add has mean 0 and variance 1. Images centred on 0 and of
-#   similar size drown in it evenly; images in 0 … 255 would hardly notice it.
+# - **Scale to [-1, 1]:** pixel / 127.5 − 1. The noise we shall add has mean 0 and variance 1. Values in a range centred
+#   on 0 and of similar size drown in it evenly; values in 0 … 255 would hardly notice it.
 # - **Add a channel axis:** a convolution expects (batch, height, width, channels). A grey image has one channel, a colour
 #   image three.
 
@@ -69,7 +69,7 @@ images = data.load(DATASET)
 pixels = (images.x_train[:3, ..., 0] + 1) * 127.5  # back to 0 … 255 (first channel), to show the scaling once
 x = data.to_model_range(pixels.round().astype(np.uint8))
 print(f"{images.name}: {len(images.x_train):,} training images of shape {images.image_shape}, "
-      f"values {images.x_train.min():.0f} … {images.x_train.max():.0f}")
+      f"values {images.x_train.min():.0f} … {images.x_train.max():.0f} (as pixels {pixels.min():.0f} … {pixels.max():.0f})")
 assert x.shape == (3, *images.image_shape[:2], 1) and np.allclose(x[..., 0], images.x_train[:3, ..., 0])
 
 # %%
@@ -95,7 +95,7 @@ plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"), f"
 # | $\beta_{start}, \beta_{end}$ | `beta_start`, `beta_end` | first and last $\beta$: 0.0001 and 0.02 |
 # | $\beta_t$ | `betas` | variance of the noise that step t adds; grows in a straight line |
 # | $\alpha_t = 1 - \beta_t$ | `alphas` | share of the variance that step t keeps |
-# | $\bar\alpha_t = \alpha_0 \alpha_1 \cdots \alpha_t$ | `alpha_bars` | share of the image's variance that is left after step t |
+# | $\bar\alpha_t = \alpha_0 \alpha_1 \cdots \alpha_t$ | `schedule.alpha_bars` | share of the image's variance that is left after step t |
 
 # %%
 T, beta_start, beta_end = 1000, 1e-4, 0.02
@@ -105,9 +105,9 @@ assert betas.shape == (T,) and np.all(np.diff(betas) > 0)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.plot(betas)
-left.set(title="β: noise added by step t", xlabel="t", ylabel="β_t")
+left.set(title="β: noise added by step t", xlabel="t", ylabel=r"$\beta_t$")
 right.plot(alphas, color=plots.COLOURS["orange"])
-right.set(title="α = 1 − β: share kept by step t", xlabel="t", ylabel="α_t", ylim=(0.9, 1.005))
+right.set(title="α = 1 − β: share kept by step t", xlabel="t", ylabel=r"$\alpha_t$", ylim=(0.9, 1.005))
 plots.show(figure, "Left: β rises in a straight line from 0.0001 to 0.02. Right: α falls in a straight line from 0.9999 to "
            "0.98: every single step keeps nearly everything.")
 
@@ -160,8 +160,8 @@ print(f"after the last step ᾱ = {schedule.alpha_bars[-1]:.2e} of the image's v
 assert np.isclose(schedule.alpha_bars[-1], 4.04e-5, rtol=1e-2)
 
 figure, ax = plots.axes("ᾱ: how much of the image is left at step t", "t", "share of the variance")
-ax.plot(schedule.alpha_bars, label="ᾱ_t: image")
-ax.plot(1 - schedule.alpha_bars, "--", label="1 − ᾱ_t: noise")
+ax.plot(schedule.alpha_bars, label=r"$\bar\alpha_t$: image")
+ax.plot(1 - schedule.alpha_bars, "--", label=r"$1 - \bar\alpha_t$: noise")
 ax.legend()
 half = int(np.argmax(schedule.alpha_bars < 0.5))
 plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one half at t = {half}; 1 − ᾱ rises as its mirror.")
@@ -188,6 +188,11 @@ plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one 
 # Write `add_noise(x0, t, noise, alpha_bars)`: the jump, for a whole batch. `x0` and `noise` have shape (B, H, W, C); `t` is
 # an integer array of shape (B,), since every image gets a step of its own; the argument `alpha_bars` is a table of shape
 # (T,), not your function of exercise 2.1.
+#
+# <details><summary>Hint: where to begin?</summary>
+#
+# Look up ᾱ for each image first: `alpha_bars[t]`. Then the formula above, with that in place of $\bar\alpha_t$.
+# </details>
 #
 # <details><summary>Help: "the result has shape (50, 4, 4, 50)"</summary>
 #
@@ -241,7 +246,7 @@ one_noise = rng.standard_normal(examples[:1].shape)
 
 def draw_step(ax, t):
     xt = schedule.add_noise(examples[:1], t, one_noise)
-    plots.draw_image(ax, xt[0], f"t = {t}, ᾱ = {schedule.alpha_bars[t]:.3f}")
+    plots.draw_image(ax, xt[0], f"t = {t}\nᾱ = {schedule.alpha_bars[t]:.4g}")
 
 
 plots.slider_or_strip(draw_step, T - 1, [0, 50, 150, 300, 450, 600, 999], f"One image under the same noise ({name})",
@@ -250,7 +255,7 @@ plots.slider_or_strip(draw_step, T - 1, [0, 50, 150, 300, 450, 600, 999], f"One 
 # %% [markdown]
 # ## 2.5 Does the jump equal the walk?
 #
-# For one image the two give different pixels, since they use different noise. They shall agree *in distribution*: the same
+# For one image the two give different pixels, since they use different noise. They should agree *in distribution*: the same
 # mean and the same variance. We take one pixel value, walk 20,000 copies of it through 1000 single steps, and compare
 # mean and variance with the formula on the way.
 
@@ -267,15 +272,15 @@ walked_mean, walked_variance = np.array(list(walk.values())).T
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4))
-left.plot(np.sqrt(schedule.alpha_bars) * 0.8, label="jump: √ᾱ_t · x_0")
+left.plot(np.sqrt(schedule.alpha_bars) * 0.8, label=r"jump: $\sqrt{\bar\alpha_t}\, x_0$")
 left.plot(ts, walked_mean, "o", markersize=4, label="walk: mean of 20,000")
 left.set(title="Mean of a pixel that started at 0.8", xlabel="t", ylabel="mean")
-right.plot(1 - schedule.alpha_bars, label="jump: 1 − ᾱ_t")
+right.plot(1 - schedule.alpha_bars, label=r"jump: $1 - \bar\alpha_t$")
 right.plot(ts, walked_variance, "o", markersize=4, label="walk: variance of 20,000")
-right.set(title="Variance", xlabel="t", ylabel="variance")
+right.set(title="Variance of the same pixel", xlabel="t", ylabel="variance")
 for ax in (left, right):
     ax.legend()
-plots.show(figure, "Mean and variance of the walk, as dots, lie on the curves of the closed formula at every step.")
+plots.show(figure, "Mean and variance of the walk, as dots, lie on the curves of the closed formula at every 50th step.")
 
 # %%
 # A mean of n values scatters by √(variance/n), a variance by about variance·√(2/n). Five such widths are allowed.
@@ -338,12 +343,13 @@ for t in (0, 250, 500, 999):
 # %%
 careless = linear_schedule(100, 1e-4, 0.02)
 rescaled = linear_schedule(100, 1e-3, 0.2)  # ten times fewer steps, ten times more noise in each
-fraction = np.linspace(0, 1, 100)
+fraction = np.arange(100) / 100
 
 figure, ax = plots.axes("Ten times fewer steps", "t / T", "ᾱ: share of the image left")
-ax.plot(np.linspace(0, 1, T), schedule.alpha_bars, label="T = 1000, β up to 0.02")
+ax.plot(np.arange(T) / T, schedule.alpha_bars, label="T = 1000, β up to 0.02")
 ax.plot(fraction, careless.alpha_bars, "--", label="T = 100, β up to 0.02 (careless)")
 ax.plot(fraction, rescaled.alpha_bars, ":", linewidth=3, label="T = 100, β up to 0.2 (rescaled)")
+ax.set_ylim(top=1.45)  # room for the legend
 ax.legend()
 plots.show(figure, "ᾱ over t/T: the curve with T = 100 and unchanged β stays above one third to the end; with β ten times "
            "as large it follows the curve of T = 1000 to zero.")
@@ -381,8 +387,8 @@ plots.show(plots.image_table(rows, ["T = 1000", "T = 100, careless", "T = 100, r
 #
 # <details><summary>Hint: where does the 1 go?</summary>
 #
-# $\bar\alpha_{t-1}$ is the table $\bar\alpha$ moved by one place to the right, with a 1 in front:
-# `np.concatenate([[1.0], alpha_bars[:-1]])`.
+# $\bar\alpha_{t-1}$ is the table $\bar\alpha$ moved by one place to the right, with a 1 in front. With
+# `bars = np.cumprod(1 - betas)`: `np.concatenate([[1.0], bars[:-1]])`.
 # </details>
 #
 # <details><summary>Help: "ᾱ is padded on the wrong side"</summary>
@@ -410,8 +416,8 @@ checks.check_posterior_variances(posterior_variances)
 
 # %%
 figure, ax = plots.axes("β̃ beside β, the first 50 steps", "t", "variance")
-ax.plot(schedule.betas[:50], label="β_t: added on the way out")
-ax.plot(schedule.posterior_variances[:50], "--", label="β̃_t: added on the way back")
+ax.plot(schedule.betas[:50], label=r"$\beta_t$: added on the way out")
+ax.plot(schedule.posterior_variances[:50], "--", label=r"$\tilde\beta_t$: added on the way back")
 ax.legend()
 plots.show(figure, "β̃ starts at 0 below β and comes close to it within the first fifty steps.")
 assert schedule.posterior_variances[0] == 0 and np.all(schedule.posterior_variances < schedule.betas)

@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 3 · The U-Net: a network that finds the noise
 #
-# The network gets a noisy image and the step t, and shall say which noise was added. Input and output are images of the
+# The network gets a noisy image and the step t, and must say which noise was added. Input and output are images of the
 # same size; to tell noise from stroke it must look both at single pixels and at the whole. The **U-Net** does: it goes down
 # to a small map whose units each see a large part of the image, and up again, with *skip connections* that hand the fine detail across.
 #
 # **You will be able to**
 # - trace the shapes through a U-Net and rebuild one of its levels;
-# - say where its parameters are and where its time goes (not the same place);
+# - say where its parameters are and where its work is done (not in the same proportion);
 # - show by experiment what the time input and the skip connections do;
 # - write the sinusoidal time embedding that most diffusion models use.
 #
@@ -137,7 +137,7 @@ def up_block(x, skip, filters):
 checks.check_up_block(up_block)
 
 # %% [markdown]
-# ## 3.2 Where are the parameters, and where does the time go?
+# ## 3.2 Where are the parameters, and where is the work done?
 #
 # A dense layer uses each of its weights once per image. A convolution uses each weight at *every pixel*. So count two
 # things: parameters, and *multiply-adds* (one multiplication and one addition).
@@ -166,9 +166,10 @@ plots.show(figure, "Two bar charts by layer. Parameters: up_2 and middle have th
            "most, although up_1 has only a quarter of the parameters of up_2.")
 
 # %% tags=["nbval-check-output"]
-heavy = sum(row["multiply_adds"] for row in costs if row["name"].startswith("up_")) / total["multiply_adds"]
-print(f"the two layers of the way up do {heavy:.0%} of the work")
-assert heavy > 0.8
+share = {key: sum(row[key] for row in costs if row["name"].startswith("up_")) / total[key] for key in total}
+print(f"the two layers of the way up hold {share['parameters']:.0%} of the parameters and do {share['multiply_adds']:.0%} "
+      "of the work")
+assert share["multiply_adds"] > 0.8
 
 # %% [markdown]
 # The way up is expensive: many channels come together (from below and from the skip connection) on a large map.
@@ -233,7 +234,7 @@ plots.show(figure, "Five pictures of the learned time map for growing t: its val
 #
 # <details><summary>Help: "all frequencies are alike"</summary>
 #
-# In Python 3, `//` rounds down: `k // (dim // 2)` is 0 for every k (or −1, with a minus sign in front). Use `/`.
+# `//` rounds down: `k // (dim // 2)` is 0 for every k (or −1, with a minus sign in front). Use `/`.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-3-2-sinusoidal-embedding", "grade": false, "solution": true, "locked": false, "task": false}
@@ -269,21 +270,24 @@ for ax, vectors, title in ((left, embedding, "sinusoidal, 64 numbers"), (right, 
     ax.set(title=title, xlabel="t", ylabel="t")
     ax.grid(False)
 figure.colorbar(drawn, ax=(left, right), label="likeness of two steps (cosine)")
-figure.suptitle("How alike do two steps look to the network?")
-plots.show(figure, "Two square pictures of likeness between steps. Sinusoidal: a sharp bright diagonal that fades evenly with "
-           "distance. Dense map: nearly everything is alike, except for the smallest t.")
+figure.suptitle("How alike are the descriptions of two steps?")
+plots.show(figure, "Two square pictures of likeness between steps. Sinusoidal: a sharp bright diagonal that fades with "
+           "distance, in stripes. Dense map: nearly everything is alike, except for the smallest t.")
+sizes = np.linalg.norm(dense_map, axis=1)
+print("size (norm) of the dense map:", ", ".join(f"t = {t}: {sizes[t]:.2f}" for t in (100, 300, 500, 999)))
 
 # %% [markdown]
 # To the sinusoidal embedding, two steps are, on the whole, the less alike the farther apart they are, and near steps can be told
-# apart. In the dense map every image of time points in nearly the same direction: what changes with t is mostly its size.
+# apart. In the dense map, except for the smallest t, every image of time points in nearly the same direction: what changes
+# with t is mostly its size.
 # The classic network works all the same: the noise level can also be *seen* in the image. How much does t add, then?
 # Let us measure.
 
 # %% [markdown]
 # ## 3.4 Ablation: take a part away and measure
 #
-# Three networks, the same data, seed and number of steps: the classic one, one that is not told t, and one without skip
-# connections.
+# Three networks, the same data, seeds and number of steps: the classic one, one that is not told t, and one without skip
+# connections. (Their sizes differ a little.) Remember the yardstick: a network that always answers 0 has MSE 1.
 #
 # **Predict before you run:** which part is missed more?
 
@@ -305,33 +309,38 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
 for i, values in enumerate(results.values()):
     left.bar(i, np.mean(values), color=plots.CYCLE[i])
     left.plot([i] * len(values), values, "o", color="black", markersize=4)
-left.set(title="Noise-prediction error (dots: runs)", xlabel="network", ylabel="test MSE", xticks=range(3), xticklabels=results)
+    left.text(i, max(values) + 0.03, f"{np.mean(values):.3f}", ha="center")
+left.set(title="Noise-prediction error (dots: runs)", xlabel="network", ylabel="test MSE", xticks=range(3), xticklabels=results,
+         ylim=(0, 1.1 * max(map(max, results.values()))))
 some_t = [5, 50, 100, 200, 400, 600, 800, 990]
 by_t = {name: [training.noise_mse(runs[name][-1], schedule, x_test[:250], t=t) for t in some_t] for name in variants}
 for label, style in zip(variants, ("o-", "s--", "^:")):
     right.semilogy(some_t, by_t[label], style, label=label)
 right.set(title="The same by step (last run)", xlabel="t", ylabel="test MSE (logarithmic)")
+right.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
 right.legend()
 plots.show(figure, "Left: test error of the classic network, without time input and without skip connections; without skips it "
            "is by far the largest. Right: the same over t; without skips the error is close to 1 at every t.")
 
 # %%
 for name, values in results.items():
-    print(f"{name:8} test MSE {np.mean(values):.4f}  (runs: {', '.join(f'{v:.4f}' for v in values)})")
+    print(f"{name:8} {runs[name][0].count_params():7,} parameters, test MSE {np.mean(values):.4f}  "
+          f"(runs: {', '.join(f'{v:.4f}' for v in values)})")
 if PRESET != "smoke":
     assert np.mean(results["no skip"]) > 1.2 * np.mean(results["classic"])
 
 # %% [markdown]
-# Without skip connections the noise of single pixels must squeeze through a map of a quarter of the size. It cannot: the
-# error is far larger, most of all at large t, where $x_t$ is almost only noise and the right answer is nearly a *copy of
-# the input*. Copying is just what a skip connection is good at.
+# Without skip connections the noise of single pixels must pass through the smallest map, where the place of a pixel
+# survives only as a code in the channels. In such a short run the network does not learn that code: the error is far larger, most
+# of all at large t, where $x_t$ is almost only noise and the right answer is nearly a *copy of the input*. Copying is just
+# what a skip connection is good at. At t = 5 the noise is so faint that after this short training no network finds it.
 #
-# The time input matters much less in such a short run, probably because the network can estimate the noise level
-# from the image. If the dots of two networks overlap, the runs show no difference between them.
+# In the saved run the values of *classic* and *no time* overlap: these runs show no effect of the time input, probably
+# because the network can estimate the noise level from the image.
 
 # %% [markdown]
 # ## Remember
 # - A U-Net sees far at the bottom, and keeps the detail by its skip connections.
-# - Parameters and work are different things: the way up does most of the work.
-# - t must reach the network somehow; sines and cosines are the usual way.
+# - Parameters and work are different things: the way up holds half of the parameters and does most of the work.
+# - t is usually given to the network, most often as sines and cosines; our short runs saw no effect of it.
 # - To know what a part does, take it away and measure, more than once.

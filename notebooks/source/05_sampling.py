@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 5 · Sampling: from noise to digits
 #
-# The network can tell the noise in an image. Now we walk back: start from pure noise, take a little of the predicted noise
+# The network can find the noise in an image. Now we walk back: start from pure noise, take a little of the predicted noise
 # away, a thousand times. First we derive the step, then test the sampler where the right result is known, and only then
 # let the network draw.
 #
@@ -22,8 +22,8 @@
 # [Text source of this lesson](source/05_sampling.py) · no account or GPU needed
 
 # %% tags=["parameters"]
-PRESET = "quick"  # "smoke": seconds, to test; "quick": what a laptop does in a few minutes; "full": the same here
-DATASET = "auto"  # for the exact denoiser; the checkpoint draws MNIST digits on any machine
+PRESET = "quick"  # "smoke": seconds, to test; "quick": what a laptop does in a few minutes; "full": more images measured
+DATASET = "auto"  # for the exact denoiser and for measuring; the checkpoint draws MNIST digits on any machine
 SEED = 0
 
 # %% tags=["setup"]
@@ -49,8 +49,8 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from labutils import checkpoints, checks, data, evaluation, plots, presets, recipes, recognisers, samplers, sampling
-from labutils.schedule import linear_schedule
+from labutils import checkpoints, checks, data, evaluation, metrics, plans, plots, presets, recognisers, samplers, sampling
+from labutils.schedule import cosine_schedule, linear_schedule
 
 settings = presets.get(PRESET)
 plots.use_lab_style()
@@ -96,9 +96,10 @@ assert np.allclose(1 / precision_sum, s.posterior_variances[1:]) and s.posterior
 
 weight_x0 = np.sqrt(s.alpha_bars_previous) * s.betas / (1 - s.alpha_bars)
 weight_xt = np.sqrt(s.alphas) * (1 - s.alpha_bars_previous) / (1 - s.alpha_bars)
-figure, ax = plots.axes("The mean of x_{t−1}: how much of each", "t", "weight")
-ax.plot(weight_x0, label="weight of x_0")
-ax.plot(weight_xt, "--", label="weight of x_t")
+figure, ax = plots.axes(r"The mean of $x_{t-1}$: how much of each", "t (logarithmic from 1)", "weight")
+ax.plot(weight_x0, label="weight of $x_0$")
+ax.plot(weight_xt, "--", label="weight of $x_t$")
+ax.set_xscale("symlog")
 ax.legend()
 plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0; after a few dozen steps nearly all is on "
            "x_t, which is changed only a little.")
@@ -115,7 +116,7 @@ assert np.isclose(weight_x0[0], 1) and weight_xt[0] == 0
 # That answers a common question, "why first $\hat x_0$ and then the posterior?": the posterior *needs* an $x_0$, and this is our
 # estimate. Put it into $\tilde\mu_t$ and collect the terms:
 #
-# $$ \tilde\mu_t = \sqrt{\tfrac{1}{\alpha_t}}\;\Big(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\;\varepsilon_\theta\Big)
+# $$ \tilde\mu_t(x_t, \hat x_0) = \sqrt{\tfrac{1}{\alpha_t}}\;\Big(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\;\varepsilon_\theta\Big)
 #    \qquad\text{(the } \varepsilon \text{ form, DDPM eq. 11)} $$
 #
 # The two forms are equal. Numbers instead of algebra:
@@ -227,7 +228,8 @@ print(f"different images drawn: {len(set(nearest))} of {len(few)}")
 assert distance.min(axis=1).max() < 1e-2
 
 # %%
-plots.show(plots.image_table([list(few[:12]), list(drawn[:12])], ["data set", "drawn"], [""] * 12, f"The oracle: 12 of 16 images of {name}, and 12 samples"),
+plots.show(plots.image_table([list(few), list(drawn[:16])], ["data set", "drawn"], [""] * 16,
+                             f"The oracle: 16 images of {name}, and 16 samples", scale=0.8),
            "Top: images of the data set. Bottom: samples drawn with the exact predictor, each one an image of the data set.")
 
 # %% [markdown]
@@ -238,8 +240,8 @@ plots.show(plots.image_table([list(few[:12]), list(drawn[:12])], ["data set", "d
 # %% [markdown]
 # ## 5.4 The network draws
 #
-# The same sampler, now with the network. labutils runs all 1000 steps for the whole batch as one compiled graph: numbers of
-# the schedule come from a table, so that nothing is compiled twice.
+# The same sampler, now with the network. labutils walks the whole batch through a compiled graph, 25 steps at a call: the numbers
+# of the schedule come from a table, so that nothing is compiled twice.
 
 # %%
 started = time.perf_counter()
@@ -256,28 +258,20 @@ plots.show(plots.image_grid(digits, f"{len(digits)} digits drawn by the checkpoi
 # %% [markdown]
 # ### New digits or copies?
 #
-# For some samples, find the nearest training image, and do the same for real *test* digits, as a yardstick. (Only if the
-# data set here is the one the checkpoint was trained on.)
+# For every sample (eight are shown), find the nearest training image, and do the same for real *test* digits, as a
+# yardstick. (Only if the data set here is the one the checkpoint was trained on.)
 
 # %%
 if images.sha256 == about["dataset_sha256"]:
-    flat = images.x_train.reshape(len(images.x_train), -1)
-
-    def nearest_training_image(x):
-        """Index of the nearest training image, and the root mean square distance to it."""
-        x = np.clip(x, -1, 1).reshape(len(x), -1)
-        squared = (x**2).sum(1)[:, None] - 2 * x @ flat.T + (flat**2).sum(1)[None]
-        return squared.argmin(axis=1), np.sqrt(squared.min(axis=1) / flat.shape[1])
-
-    nearest, rms = nearest_training_image(digits)
-    _, yardstick = nearest_training_image(images.x_test[: len(digits)])
+    rms, nearest = metrics.nearest_images(np.clip(digits, -1, 1), images.x_train)
+    yardstick, _ = metrics.nearest_images(images.x_test[: len(digits)], images.x_train)
     print(f"distance to the nearest training image, median (smallest): drawn {np.median(rms):.2f} ({rms.min():.2f}), "
           f"real test digits {np.median(yardstick):.2f} ({yardstick.min():.2f})")
     shown = digits[:8]
     neighbours = images.x_train[nearest[:8]]
     plots.show(plots.image_table([list(shown), list(neighbours)], ["drawn", "nearest"], [f"{d:.2f}" for d in rms[:8]],
                                  "Drawn digits and the nearest of all training images (with root mean square distance)"),
-               "Each drawn digit above its nearest training image: similar in kind, different in stroke.")
+               "Eight drawn digits, each above its nearest training image: some are similar, others are like no digit.")
 else:
     print(f"this machine has {name}, the checkpoint was trained on {about['dataset']}: no comparison")
 
@@ -305,8 +299,11 @@ for image in range(3):
     rows += [[looks[i][1][image] for i in chosen], [looks[i][2][image] for i in chosen]]
     labels += [f"x_t ({image + 1})", f"x̂_0 ({image + 1})"]
 plots.show(plots.image_table(rows, labels, heads, "The way back: noisy state and guess", scale=0.9),
-           "Film strip of three samples. The state x_t looks like noise until about t = 300. The guess at t = 999 is of glaring "
-           "black and white pixels, then a blot, takes shape between 700 and 400, and then only sharpens.")
+           "Film strip of three samples. The state x_t looks like noise until about t = 300. The guess at t = 999 is nearly all "
+           "white pixels, then a blot, takes shape between 700 and 300, and then only sharpens.")
+
+# %% [markdown]
+# Half way the guess is a blurred form that may still become another digit; in $x_t$ itself hardly anything is to be seen.
 
 # %%
 frames = [np.concatenate([xt, x0]) for _, xt, x0 in looks[::2]]
@@ -322,7 +319,8 @@ ax.invert_xaxis()
 plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on the right: large in the first half, small at the end.")
 
 # %% [markdown]
-# The large forms are decided early, the detail late; lesson 6 measures this by spatial frequency.
+# The peak at the left is only the white pixels of the first guesses going away. On the plateau that follows the shape is decided,
+# then the changes fade. Lesson 6 splits them by spatial frequency.
 
 # %% [markdown]
 # ## 5.6 How good are they? Quality as a number
@@ -336,8 +334,9 @@ plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on
 #   (Kynkäänniemi et al. 2019, [improved precision and recall](https://arxiv.org/abs/1904.06991)).
 # - **recognised**: share that the other judge reads with a confidence of at least 0.9.
 #
-# Every number needs its *floor*, the same for real images, and the same count: the Fréchet distance falls when more images are
-# taken, with the same weights.
+# Every number needs its yardstick, the same number for real images (for a distance a *floor*, for a share a ceiling), and the same
+# count: the Fréchet distance falls when more images are taken, with the same weights. (`python -m labutils evaluate` prints
+# further measures.)
 #
 # **Predict before you run:** the same network, 20 calls: will `ddpm` (noise on the way) or `dpmpp_2m` (none) draw better?
 
@@ -346,27 +345,30 @@ most = min(len(images.x_train[recognisers.held_out(images.x_train)[1]]), len(ima
 count = min(settings.measured_images, most)
 comparable = images.image_shape == shape and count > 128  # the judges know 28×28×1, by 128 features
 measured = {}
-for sampler in ("ddpm", "dpmpp_2m"):
+for sampler in ("ddpm", "dpmpp_2m") if comparable else ():
     drawn_20 = sampling.sample(network, schedule, count, shape, seed=SEED, steps=20, sampler=sampler)
-    if comparable:
-        measured[sampler] = evaluation.evaluate(drawn_20, images, seed=SEED, progress=False)
+    everything = evaluation.evaluate(drawn_20, images, seed=SEED, progress=False)
+    measured[sampler] = {key: everything[key] for key in ("frechet", "precision", "recall", "recognised")}
 for sampler, measures in measured.items():
     print(f"{sampler}, 20 calls, against {name}")
     print(evaluation.report(measures, count), "\n")
+if not comparable:
+    print(f"the judges know images of shape {shape} and need more than 128 of them: nothing measured on {name}")
 
 # %% [markdown]
-# Look at the intervals before you believe a difference, and at the last column before you believe a number.
+# Look at the intervals before you believe a difference, and at the last column before you believe a number. In the saved run `ddpm` is
+# better by the Fréchet distance (the intervals lie apart); of the shares some intervals overlap.
 #
 # ## 5.7 Fewer calls
 #
-# All samplers of labutils share one loop: ask for $\hat x_0$, then $x \leftarrow a\,x + b\,\hat x_0 + c\,\hat x_0^{\,before} + \sigma z$. Only the numbers
+# All samplers of labutils share one loop: ask for $\hat x_0$, then $x \leftarrow a\,x + b\,\hat x_0 + c\,\hat x_0^{\,\text{before}} + \sigma z$. Only the numbers
 # differ.
 #
 # | sampler | idea |
 # | --- | --- |
 # | `ddpm` | section 5.2, over fewer and larger steps |
-# | `ddim` | no noise on the way: the same ε̂ leads to the next noise level (Song, Meng, Ermon 2020, [DDIM](https://arxiv.org/abs/2010.02502)) |
-# | `dpmpp_2m` | also draws on the guess before, as if in a straight line (Lu et al. 2022, [DPM-Solver++](https://arxiv.org/abs/2211.01095)) |
+# | `ddim` | no noise on the way: the same $\varepsilon_\theta$ leads to the next noise level (Song, Meng, Ermon 2020, [DDIM](https://arxiv.org/abs/2010.02502)) |
+# | `dpmpp_2m` | extends the straight line through the guess before and this one (Lu et al. 2022, [DPM-Solver++](https://arxiv.org/abs/2211.01095)) |
 # | `heun` | asks a second time where the step led, and takes the mean (Karras et al. 2022, [EDM](https://arxiv.org/abs/2206.00364)); two calls for a step |
 #
 # First the numbers of three of them, for the same three steps:
@@ -397,22 +399,22 @@ for sampler in samplers.SAMPLERS:
 rows = [[x0[0] for _, x0 in path] for path in paths.values()]
 heads = [f"call {3 * i + 1}" for i in range(len(rows[0]) - 1)] + ["done"]
 plots.show(plots.image_table(rows, list(paths), heads, "The guess on the way, from the same noise, 21 calls each"),
-           "Four rows of guesses, one for each sampler, from blots to a digit; the rows without noise on the way resemble each "
+           "Four rows of guesses, one for each sampler, from blots to strokes; the rows without noise on the way resemble each "
            "other, the row of ddpm goes its own way.")
 ends = {sampler: np.clip(path[-1][1], -1, 1) for sampler, path in paths.items()}
 for sampler in ("ddpm", "dpmpp_2m", "heun"):
     print(f"mean difference of the finished images, {sampler} against ddim: {np.abs(ends[sampler] - ends['ddim']).mean():.3f}")
 
 # %% [markdown]
-# One digit proves nothing. The next figure shows what was measured for many images, every sampler and two checkpoints: the
-# lab's `classic`, and `fast_conditional`, a network made for few calls that is told which digit to draw
+# The three without noise on the way end close together, `ddpm` elsewhere. But one image proves nothing. The next figure shows what was measured for many images, every sampler and three checkpoints: the
+# lab's `classic`, and `fast` and `fast_conditional`, a network made for few calls (lesson 7), the second told which digit to draw
 # (`python -m benchmarks.quality` repeats the measurement).
 
 # %%
-recorded = evaluation.recorded()
-figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+recorded = evaluation.recorded("quality")
+figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4))
 styles = dict(zip(samplers.SAMPLERS, ("o", "s", "^", "d")))
-for checkpoint, colour, dash in (("classic", "blue", "-"), ("fast_conditional", "orange", "--")):
+for checkpoint, colour, dash in (("classic", "blue", "-"), ("fast", "green", "-."), ("fast_conditional", "orange", "--")):
     for sampler, marker in styles.items():
         found = [row for row in recorded["rows"] if (row["checkpoint"], row["sampler"]) == (checkpoint, sampler)
                  and row["guidance"] in (None, 1.0)]
@@ -422,43 +424,51 @@ for checkpoint, colour, dash in (("classic", "blue", "-"), ("fast_conditional", 
                 calls, value, low, high, floor = np.array(points).T
                 ax.errorbar(calls, value, [np.maximum(value - low, 0), np.maximum(high - value, 0)], marker=marker,
                             linestyle=dash, color=plots.COLOURS[colour], capsize=2, label=f"{checkpoint}, {sampler}")
-                ax.axhline(floor[0], color="black", linewidth=0.8, linestyle=":")
+for ax, key in ((left, "frechet"), (right, "recognised")):
+    floor = recorded["rows"][0]["measures"][key]["floor"]
+    ax.axhline(floor, color="black", linewidth=0.8, linestyle=":", label="real digits")
 calls_shown = [5, 10, 20, 50, 100, 200, 500, 1000]
 left.set(title=f"Fréchet distance, {recorded['images']:,} images", xlabel="calls of the network", ylabel="Fréchet distance", xscale="log", yscale="log")
-right.set(title="Recognised with confidence 0.9", xlabel="calls of the network", ylabel="share of the images", xscale="log", ylim=(0, 1.02))
+right.set(title="Recognised with a confidence of at least 0.9", xlabel="calls of the network", ylabel="share of the images", xscale="log", ylim=(0, 1.02))
 for ax in (left, right):
     ax.set_xticks(calls_shown, calls_shown)
     ax.minorticks_off()
-right.legend(fontsize=7, loc="lower right")
-plots.show(figure, "Left: Fréchet distance against the number of calls, for every sampler and both checkpoints, with real images as a "
-           "dotted line at the bottom; far lower for the fast network than for classic, but for heun, which lies highest. Right: share "
-           "recognised, about one half for classic, nearly one for the fast network, and nearly one for heun.")
+right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+plots.show(figure, "Left: Fréchet distance against the number of calls, for every sampler and three checkpoints, with real images as a "
+           "dotted line at the bottom; far lower for the fast networks than for classic, but for heun, which lies highest. Right: share "
+           "recognised, about one half for classic, nearly one for fast_conditional, and nearly one for heun.")
 
 # %%
-print(f"{recorded['machine']['processor']}, {recorded['machine']['cores']} cores; {recorded['images']} images each")
-print(f"{'checkpoint':17}{'sampler':10}{'guidance':>9}{'calls':>6}{'images/s':>10}{'Fréchet':>10}{'recognised':>12}")
+print(f"{recorded['images']} images each")
+print(f"{'checkpoint':17}{'sampler':10}{'guidance':>9}{'steps':>6}{'calls':>6}{'Fréchet':>10}{'recognised':>12}")
 floor = recorded["rows"][0]["measures"]
-print(f"{'real digits':52}{floor['frechet']['floor']:10.2f}{floor['recognised']['floor']:12.3f}")
-for row in recorded["rows"]:
-    print(f"{row['checkpoint']:17}{row['sampler']:10}{row['guidance'] or '':>9}{row['calls']:6}{recorded['images'] / row['seconds']:10.1f}"
+print(f"{'real digits':48}{floor['frechet']['floor']:10.2f}{floor['recognised']['floor']:12.3f}")
+for row in sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["sampler"], row["guidance"] or 0, row["calls"])):
+    print(f"{row['checkpoint']:17}{row['sampler']:10}{row['guidance'] or '':>9}{row['steps']:6}{row['calls']:6}"
           f"{row['measures']['frechet']['value']:10.2f}{row['measures']['recognised']['value']:12.3f}")
+for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosine_schedule())):
+    sigmas = np.sqrt(1 / s.snr[samplers.spaced_steps(s.T, 5)])  # √((1 − ᾱ)/ᾱ)
+    print(f"noise level at 5 steps, {schedule_name}:", ", ".join(f"{sigma:.3g}" for sigma in sigmas))
 
 # %% [markdown]
 # (*guidance* is explained below; the figure shows the rows with 1.0 or none.) Three things to see in the table:
 #
-# - `fast_conditional` comes near to real digits with two dozen calls; `classic` does not with so few, whatever the sampler.
-# - `heun` with few calls fails: it corrects in a straight line over the noise level √((1−ᾱ)/ᾱ), and the first steps are enormous on that scale.
+# - `fast_conditional` comes near to real digits with two dozen calls; `classic` stays far away, even with a thousand.
+# - `heun` with 3 to 5 steps fails: it corrects in a straight line over the noise level √((1−ᾱ)/ᾱ), and the first steps are enormous on
+#   that scale (last lines of the output).
 # - Yet the judge *recognises* nearly all of its images. A network is often sure of what is no digit at all. Never trust one number.
 
 # %% [markdown]
 # The second network, live: it predicts $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead of ε (Salimans & Ho 2022,
 # [progressive distillation](https://arxiv.org/abs/2202.00512)), works on smaller maps, and knows the label. Its answer with the label is
-# exaggerated against its answer without, by a factor called guidance: *classifier-free guidance* (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)), two calls a step.
-# The table shows the price: with stronger guidance more digits are recognised, but their distance from real ones grows.
+# exaggerated against its answer without: $(1 + w)\,f(x, \text{label}) - w\,f(x, \text{no label})$, two calls a step, called
+# *classifier-free guidance* (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)); below w = 0.5. It was trained
+# with the cosine schedule of lesson 6. The table shows the price of guidance: from w = 0.5 to 1 more digits are recognised, but
+# their distance from real ones grows.
 
 # %%
-fast, fast_schedule, fast_shape, fast_options = recipes.load_for_sampling("fast_conditional")
-labels = recipes.even_labels(40)
+fast, fast_schedule, fast_shape, fast_options = plans.load_for_sampling("fast_conditional")
+labels = plans.even_labels(40)
 started = time.perf_counter()
 fast_digits = sampling.sample(fast, fast_schedule, 40, fast_shape, seed=SEED, labels=labels, sampler="dpmpp_2m", steps=12, **fast_options)
 print(f"40 images, 24 calls each, in {time.perf_counter() - started:.1f} s (compiling included)")
@@ -466,21 +476,48 @@ plots.show(plots.image_grid(fast_digits, "Drawn by fast_conditional: 12 steps of
            "Four rows of ten drawn digits, 0 to 9 in each row, nearly all easy to read and different in style.")
 
 # %% [markdown]
-# ### From one digit to another
+# What does a call cost? All samplers of one network ask it equally often, so on the clock they are equal, too; what counts is the number of calls and
+# the size of the network.
+#
+# **Predict before you run:** how many images a second will `fast_conditional` draw with 24 calls, and `classic` with 1000?
+
+# %%
+start = np.random.default_rng(SEED).standard_normal((64, *shape), dtype="float32")
+print(f"{'checkpoint':17}{'sampler':10}{'calls':>6}{'seconds for 64 images':>23}{'images/s':>10}")
+for checkpoint, sampler, steps in [("classic", sampler, 11 if sampler == "heun" else 21) for sampler in samplers.SAMPLERS] + [
+        ("classic", "ddpm", 100), ("fast", "dpmpp_2m", 10), ("fast_conditional", "dpmpp_2m", 12)]:
+    drawer, drawer_schedule, _, options = plans.load_for_sampling(checkpoint)
+    process = sampling.Sampler(drawer, drawer_schedule, shape, sampler=sampler, steps=steps, **options)
+    for _ in range(2):  # the first run compiles
+        started = time.perf_counter()
+        *_, finished = process.run(start, labels=plans.even_labels(64), guess=False)
+        seconds = time.perf_counter() - started
+    calls = len(process.t) * (2 if options.get("guidance") else 1)
+    print(f"{checkpoint:17}{sampler:10}{calls:6}{seconds:23.2f}{64 / seconds:10.1f}")
+
+# %% [markdown]
+# Seconds grow with the calls: with 1000 instead of 100, `classic` needs ten times as long as in its last row (the cell of section 5.4 shows it).
+
+# %% [markdown]
+# ### From one drawing to another
 #
 # Without noise on the way, every start has one end, so we can walk *between* two starts. The walk goes along a circle
 # (a straight line would pass through noise of too small a variance): $x(u) = \cos(\tfrac{\pi}{2} u)\, x_A + \sin(\tfrac{\pi}{2} u)\, x_B$.
+# The network is `fast`, which is told nothing but t.
 
 # %%
+walker, walker_schedule, _, walker_options = plans.load_for_sampling("fast")
 turn = np.linspace(0, np.pi / 2, 8, dtype="float32").reshape(-1, 1, 1, 1)
 pairs = np.random.default_rng(SEED + 2).standard_normal((3, 2, *shape), dtype="float32")
 between = np.concatenate([np.cos(turn) * a + np.sin(turn) * b for a, b in pairs])
-print(f"standard deviation on the way: {between.std(axis=(1, 2, 3)).min():.2f} to {between.std(axis=(1, 2, 3)).max():.2f}")
-*_, (_, walked, _) = sampling.reverse_process(network, schedule, between, sampler="ddim", steps=50, guess=False)
+straight = [((a + b) / 2).std() for a, b in pairs]
+print(f"standard deviation on the way: {between.std(axis=(1, 2, 3)).min():.2f} to {between.std(axis=(1, 2, 3)).max():.2f}; "
+      f"half way on a straight line: {min(straight):.2f} to {max(straight):.2f}")
+*_, (_, walked, _) = sampling.reverse_process(walker, walker_schedule, between, sampler="ddim", steps=50, guess=False, **walker_options)
 walked = np.asarray(walked).reshape(3, 8, *shape)
 plots.show(plots.image_table([list(row) for row in walked], ["A to B", "C to D", "E to F"], [f"{u:.0%}" for u in np.linspace(0, 1, 8)],
                              "Eight starts between two, drawn by ddim"),
-           "Three rows; in each, eight digits that change shape step by step from the first to the last.")
+           "Three rows; in each, eight drawings that change shape step by step from the first to the last.")
 
 # %% [markdown]
 # ## Remember
