@@ -1,4 +1,4 @@
-"""``python -m labutils …``: run the lessons, train, draw samples, look at checkpoints and at the machine."""
+"""``python -m labutils …``: run the lessons, train, draw samples, look at checkpoints, hand out, write notebooks."""
 
 import argparse
 import json
@@ -81,6 +81,10 @@ def _parser():
     add("checkpoints", _checkpoints, "List the checkpoints and where they come from.")
     add("doctor", _doctor, "Report versions, threads, GPU and data, and what to do about what is missing.")
 
+    release = add("release", _release, "For instructors: write notebooks without solutions, and a manifest.")
+    release.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
+    release.add_argument("--out", required=True, help="folder: student/ is for them, manifest.json for you alone")
+
     build = add("build", _build, "For authors: execute text twins into the committed notebooks.")
     build.add_argument("lessons", nargs="*", metavar="LESSON")
     address = add("address", _address, "For authors: write the repository's address into badges and setup cells.")
@@ -107,16 +111,16 @@ def _train(options):
     check_writable(state_file)
     if state_file.exists() and not options.resume:
         raise ValueError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
-    from labutils import data, recipes
+    from labutils import data, plans
 
     epochs, images = preset.epochs, preset.train_images
     if options.epochs is not None:
         epochs, images = options.epochs, None
     elif preset.name == "full":
         epochs = None  # as long as the model's plan says
-    recipes.check_model(options.model)
+    plans.check_model(options.model)
     dataset = data.load(options.dataset)
-    record = recipes.train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
+    record = plans.train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
     print(f"wrote {record}")
 
 
@@ -129,12 +133,12 @@ def _sample(options):
     check_writable(out)
     import numpy as np
 
-    from labutils import plots, recipes, sampling
+    from labutils import plans, plots, sampling
 
-    network, schedule, shape, known = recipes.load_for_sampling(options.checkpoint)
+    network, schedule, shape, known = plans.load_for_sampling(options.checkpoint)
     known |= {"steps": options.steps, "sampler": options.sampler}
     if "guidance" in known:
-        known["labels"] = recipes.even_labels(max(options.count, 0))
+        known["labels"] = plans.even_labels(max(options.count, 0))
         if options.guidance is not None:
             known["guidance"] = options.guidance
     elif options.guidance is not None:
@@ -193,6 +197,12 @@ def _doctor(options):
     from labutils import doctor
 
     return doctor.report()
+
+
+def _release(options):
+    from grading.release import release
+
+    release(options.lessons, options.out)
 
 
 def _build(options):

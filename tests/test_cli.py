@@ -19,6 +19,7 @@ def test_help_of_every_command():
         ["evaluate"],
         ["checkpoints"],
         ["doctor"],
+        ["release"],
         ["build"],
         ["address"],
     ):
@@ -31,7 +32,7 @@ BAD = [
     ([], "COMMAND"),
     (["fly"], "invalid choice: 'fly'"),
     (["run", "--preset", "huge"], "unknown preset 'huge', known: smoke, quick, full"),
-    (["run", "7"], "unknown lesson '7', known: 1 … 6"),
+    (["run", "9"], "unknown lesson '9', known: 1 … 7"),
     (["run", "02_backward"], "unknown lesson"),
     (["run", "--dataset", "mnits"], "unknown data set 'mnits'"),
     (["run", "--dataset", "none.npz"], "no such data file: none.npz"),
@@ -59,6 +60,9 @@ BAD = [
     (["evaluate", "OUT/none.npz"], "no such file"),
     (["evaluate", "setup.npz", "--seed", "-1"], "--seed must not be negative"),
     (["evaluate", "setup.npz", "--json", "/dev/null/x"], "cannot write"),
+    (["release"], "--out"),
+    (["release", "--out", "OUT", "9"], "unknown lesson '9'"),
+    (["release", "--out", "/dev/null/x", "2"], "cannot write"),
     (["build", "9"], "unknown lesson '9'"),
     (["address", "ftp://example.org"], "need https://github.com/OWNER/NAME"),
 ]
@@ -77,7 +81,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
 
 
 def test_exit_code_of_the_process():
-    done = subprocess.run([sys.executable, "-m", "labutils", "run", "7"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "labutils", "run", "9"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
 
 
