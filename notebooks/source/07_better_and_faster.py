@@ -332,7 +332,7 @@ for variant in order[::-1]:
 #
 # - **Chance** is small: the runs of `fast` from different seeds lie close together. So most differences in the table are real.
 # - **Earned:** a rate that is large and falls (the small constant one is far behind), the start at zero, scale and shift in every
-#   block, the cosine schedule, the folded network. Take one away, and the distance grows.
+#   block, the cosine schedule, the network (the classic one with the same recipe is behind). Take one away, and the distance grows.
 # - **Not earned in so short a run:** averaging. With it and without it the distance is the same; the rate has come to rest anyway.
 # - **Better than the recipe:** predicting $x_0$, Min-SNR weighting, and being told the digit. The first two were not tried in longer runs; the
 #   third is `fast_conditional`, whose distance after 16 passes is by far the smallest of lesson 5.
