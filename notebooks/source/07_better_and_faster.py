@@ -57,7 +57,7 @@ images = data.load(DATASET)
 if images.image_shape != (28, 28, 1):
     images = data.load("digits")  # the recorded measurements are of 28×28×1
 name = images.note or images.name  # what the figures call the data
-print(f"preset {settings.name}; images: {name}")
+print(f"preset {settings.name}: {settings.samples} samples drawn at the end; images: {name}")
 
 # %% [markdown]
 # ## 7.1 Where the time goes
