@@ -1,11 +1,54 @@
 """How a check speaks: it accepts any right answer, and names the likely mistake behind a wrong one."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 
 class CheckFailed(AssertionError):
     """An exercise is not right yet; the message is a sentence for the student."""
+
+
+class Property(NamedTuple):
+    """Something that holds for any right answer: in words for the student, and as a test of the student's function.
+
+    The test takes the function and a random generator, from which it draws its inputs, and raises CheckFailed.
+    """
+
+    text: str
+    test: Callable
+
+
+class Check:
+    """The properties of one exercise, each a test of its own.
+
+    Called with the student's function it tries them in order, raises CheckFailed at the first that does not hold, and
+    else prints "All tests in … passed!".
+
+    Args:
+        name: of the student's function.
+        about: what it should be, in one line.
+    """
+
+    def __init__(self, name, about):
+        self.name, self.__doc__, self.properties = name, about, []
+
+    def property(self, text):
+        """Decorator: add a test as the next property."""
+
+        def add(test):
+            self.properties.append(Property(text, test))
+            return test
+
+        return add
+
+    def __call__(self, function, seed=0):
+        """Try all properties; ``seed`` chooses the inputs."""
+        for each in self.properties:
+            each.test(function, np.random.default_rng(seed))
+        print(f"All tests in `{self.name}` passed!")
 
 
 def run(function, *arguments):
@@ -23,6 +66,14 @@ def run(function, *arguments):
         raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
     finally:
         tf.config.run_functions_eagerly(eager)
+
+
+def beside(helper, function):
+    """``helper(function)``, where the student's function lives: in this process, or in the one that stands behind it.
+
+    For what cannot travel between processes, such as Keras' symbolic tensors.
+    """
+    return function.beside(helper) if hasattr(function, "beside") else helper(function)
 
 
 def as_numbers(answer, shape=None, what="the result"):
@@ -110,8 +161,3 @@ def require(condition, sentence):
     """Raise CheckFailed with ``sentence`` unless ``condition`` holds."""
     if not condition:
         raise CheckFailed(sentence)
-
-
-def passed(name):
-    """Say that an exercise is solved."""
-    print(f"All tests in `{name}` passed!")

@@ -2,41 +2,68 @@
 
 import numpy as np
 
-from labutils.checks.feedback import as_numbers, compare, passed, require, run
+from labutils.checks.feedback import Check, as_numbers, compare, require, run
 from labutils.schedule import linear_schedule
 
-
-def check_alpha_bars(alpha_bars):
-    """``alpha_bars(betas)`` is ᾱ_t = (1-β_0)(1-β_1)…(1-β_t)."""
-    for betas in (np.linspace(1e-4, 0.02, 1000), np.array([0.1, 0.2, 0.5])):
-        alphas = 1 - betas
-        right = np.cumprod(alphas)
-        mistakes = {
-            "you returned α_t where ᾱ_t is needed: the noise level barely changes between t=0 and t=999. "
-            "Multiply all α up to t": alphas,
-            "you multiplied the β: the signal that is kept is the product of α = 1 − β": np.cumprod(betas),
-            "you added where you should multiply: each step keeps a share of what the last one kept": np.cumsum(alphas),
-            "ᾱ is shifted by one: ᾱ_0 is α_0, since the step t = 0 already adds noise, and not 1":
-                np.concatenate([[1.0], right[:-1]]),
-            "ᾱ is shifted by one: ᾱ_0 must be α_0": np.concatenate([right[1:], right[-1:]]),
-            "you returned √ᾱ; the root is taken later, in add_noise": np.sqrt(right),
-            "you returned only the last value; ᾱ has one value for every t: use a cumulative product": right[-1],
-            "you returned 1 − ᾱ, the variance of the noise; ᾱ is what is kept of the signal": 1 - right,
-        }  # fmt: skip
-        answer = run(alpha_bars, betas)
-        compare(answer, right, mistakes, "ᾱ_t should be the product of all 1 − β_s with s ≤ t")
-    passed("alpha_bars")
+check_alpha_bars = Check("alpha_bars", "``alpha_bars(betas)`` is ᾱ_t = (1-β_0)(1-β_1)…(1-β_t).")
+check_add_noise = Check(
+    "add_noise",
+    "``add_noise(x0, t, noise, alpha_bars)`` is √ᾱ_t x_0 + √(1-ᾱ_t) ε, for images and a t of their own each.",
+)
+check_posterior_variances = Check(
+    "posterior_variances", "``posterior_variances(betas)`` is β̃_t = β_t (1-ᾱ_{t-1}) / (1-ᾱ_t), and β̃_0 = 0."
+)
+check_cosine_alpha_bars = Check(
+    "cosine_alpha_bars",
+    "``cosine_alpha_bars(T)`` is ᾱ_t = f(t+1)/f(0) with f(n) = cos²((n/T + s)/(1 + s) · π/2), t = 0 … T-1.",
+)
 
 
-def check_add_noise(add_noise):
-    """``add_noise(x0, t, noise, alpha_bars)`` is √ᾱ_t x_0 + √(1-ᾱ_t) ε, for images and a t of their own each."""
-    rng = np.random.default_rng(0)
-    schedule = linear_schedule(50, 1e-3, 0.3)  # not the notebook's own: a hidden use of global variables shows
-    B = 50
-    x0 = rng.uniform(-1, 1, (B, 4, 4, 1)).astype(np.float32)
-    noise = rng.standard_normal(x0.shape).astype(np.float32)
-    t = rng.permutation(B)
-    table = schedule.alpha_bars.astype(np.float32)
+def _any_betas(rng):
+    """Not the lab's own, and few: a hidden use of the notebook's variables shows."""
+    return np.sort(rng.uniform(0.05, 0.6, 3))
+
+
+@check_alpha_bars.property("right for the β of the lab")
+def _(alpha_bars, rng):
+    _judge_alpha_bars(alpha_bars, np.linspace(1e-4, 0.02, 1000))
+
+
+@check_alpha_bars.property("right for any other β")
+def _(alpha_bars, rng):
+    _judge_alpha_bars(alpha_bars, _any_betas(rng))
+
+
+def _judge_alpha_bars(alpha_bars, betas):
+    alphas = 1 - betas
+    right = np.cumprod(alphas)
+    mistakes = {
+        "you returned α_t where ᾱ_t is needed: the noise level barely changes between t=0 and t=999. "
+        "Multiply all α up to t": alphas,
+        "you multiplied the β: the signal that is kept is the product of α = 1 − β": np.cumprod(betas),
+        "you added where you should multiply: each step keeps a share of what the last one kept": np.cumsum(alphas),
+        "ᾱ is shifted by one: ᾱ_0 is α_0, since the step t = 0 already adds noise, and not 1":
+            np.concatenate([[1.0], right[:-1]]),
+        "ᾱ is shifted by one: ᾱ_0 must be α_0": np.concatenate([right[1:], right[-1:]]),
+        "you returned √ᾱ; the root is taken later, in add_noise": np.sqrt(right),
+        "you returned only the last value; ᾱ has one value for every t: use a cumulative product": right[-1],
+        "you returned 1 − ᾱ, the variance of the noise; ᾱ is what is kept of the signal": 1 - right,
+    }  # fmt: skip
+    compare(run(alpha_bars, betas), right, mistakes, "ᾱ_t should be the product of all 1 − β_s with s ≤ t")
+
+
+@check_add_noise.property("keeps the shape of the images")
+def _(add_noise, rng):
+    x0, t, noise, schedule = _noising(rng)
+    answer = as_numbers(run(add_noise, x0, t, noise, schedule.alpha_bars.astype(np.float32)))
+    require(answer.shape == x0.shape, f"the result has shape {answer.shape}, it should be {x0.shape}: alpha_bars[t] is "
+            "one number per image, shape (B,); give it three more axes with .reshape(-1, 1, 1, 1)")  # fmt: skip
+
+
+@check_add_noise.property("x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε")
+def _(add_noise, rng):
+    x0, t, noise, schedule = _noising(rng)
+    B, table = len(t), schedule.alpha_bars.astype(np.float32)
 
     def mix(signal, rest, x=x0, e=noise):
         return signal.reshape(-1, 1, 1, 1) * x + rest.reshape(-1, 1, 1, 1) * e
@@ -61,70 +88,93 @@ def check_add_noise(add_noise):
             mix(*np.sqrt([table[t - 1], 1 - table[t - 1]])),
         "your function returns the noise alone": noise,
     }  # fmt: skip
-    answer = as_numbers(run(add_noise, x0, t, noise, table))
-    require(answer.shape == x0.shape, f"the result has shape {answer.shape}, it should be {x0.shape}: alpha_bars[t] is "
-            "one number per image, shape (B,); give it three more axes with .reshape(-1, 1, 1, 1)")  # fmt: skip
-    compare(answer, mix(np.sqrt(bar), np.sqrt(1 - bar)), mistakes,
+    compare(run(add_noise, x0, t, noise, table), mix(np.sqrt(bar), np.sqrt(1 - bar)), mistakes,
             "x_t should be √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε, with ᾱ_t from the argument `alpha_bars`")  # fmt: skip
-    # Data of variance 1 keep variance 1 at every t.
-    data, e = rng.standard_normal((2, B, 40, 40, 1)).astype(np.float32)
-    variance = as_numbers(run(add_noise, data, t, e, table)).var()
+
+
+@check_add_noise.property("data of variance 1 keep variance 1 at every t")
+def _(add_noise, rng):
+    _, t, _, schedule = _noising(rng)
+    data, e = rng.standard_normal((2, len(t), 40, 40, 1)).astype(np.float32)
+    variance = as_numbers(run(add_noise, data, t, e, schedule.alpha_bars.astype(np.float32))).var()
     require(abs(variance - 1) < 0.05, f"data of variance 1 should keep variance 1, got {variance:.2f}")
-    passed("add_noise")
 
 
-def check_posterior_variances(posterior_variances):
-    """``posterior_variances(betas)`` is β̃_t = β_t (1-ᾱ_{t-1}) / (1-ᾱ_t), and β̃_0 = 0."""
-    for betas in (np.linspace(1e-4, 0.02, 1000), np.array([0.1, 0.2, 0.5])):
-        bars = np.cumprod(1 - betas)
-        previous = np.concatenate([[1.0], bars[:-1]])
-        right = betas * (1 - previous) / (1 - bars)
-        first_kept = right.copy()
-        first_kept[0] = betas[0]
-        following = np.concatenate([bars[1:], bars[-1:]])
-        mistakes = {
-            "you returned β; β̃ is smaller: it is the noise that is left when x_0 is known too": betas,
-            "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1": first_kept,
-            "you computed (1 − ᾱ_t)/(1 − α_t): β̃_t is β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)": (1 - bars) / betas,
-            "ᾱ is padded on the wrong side: ᾱ_{t-1} starts with a 1, it does not end with one":
-                betas * (1 - np.concatenate([bars[1:], [1.0]])) / (1 - bars),
-            "you used ᾱ_{t+1}; the earlier step is ᾱ_{t-1}": betas * (1 - following) / (1 - bars),
-            "numerator and denominator are swapped: β̃_t must be smaller than β_t":
-                np.divide(betas * (1 - bars), 1 - previous, out=np.zeros_like(betas), where=previous < 1),
-            "you returned √β̃, the standard deviation; the variance is asked for": np.sqrt(right),
-            "the factor β_t is missing": (1 - previous) / (1 - bars),
-            "you used α where ᾱ is needed": betas * np.concatenate([[0.0], betas[:-1]]) / betas,
-        }  # fmt: skip
-        answer = as_numbers(run(posterior_variances, betas), betas.shape)
-        first = answer[0]
-        # The first value is so small beside the others that the comparison below would not see it.
-        if first > 1e-3 * betas[0]:
-            compare(answer[1:], right[1:], {s: m[1:] for s, m in mistakes.items() if "β̃_0" not in s},
-                    "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)")  # fmt: skip
-            require(False, "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1")
-        compare(answer, right, mistakes, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t), with ᾱ_{-1} = 1")
-    passed("posterior_variances")
+def _noising(rng, B=50):
+    """x0, t, noise and a schedule that is not the notebook's own."""
+    x0 = rng.uniform(-1, 1, (B, 4, 4, 1)).astype(np.float32)
+    noise = rng.standard_normal(x0.shape).astype(np.float32)
+    return x0, rng.permutation(B), noise, linear_schedule(B, 1e-3, 0.3)
 
 
-def check_cosine_alpha_bars(cosine_alpha_bars):
-    """``cosine_alpha_bars(T)`` is ᾱ_t = f(t+1)/f(0) with f(n) = cos²((n/T + s)/(1 + s) · π/2), t = 0 … T-1."""
-    for T in (1000, 40):
-        n = np.arange(T + 1) / T
+@check_posterior_variances.property("right for every t > 0")
+def _(posterior_variances, rng):
+    for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
+        answer, right, mistakes = _tildes(posterior_variances, betas)
+        rest = {sentence: mistake[1:] for sentence, mistake in mistakes.items() if "β̃_0" not in sentence}
+        if answer[0] <= 1e-3 * betas[0]:
+            compare(answer, right, mistakes, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t), with ᾱ_{-1} = 1")
+        compare(answer[1:], right[1:], rest, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)")
 
-        def curve(power=2.0, s=0.008, quarter=np.pi / 2, n=n):
-            f = np.cos((n + s) / (1 + s) * quarter) ** power
-            return f[1:] / f[0]
 
-        f = np.cos((n + 0.008) / 1.008 * np.pi / 2) ** 2
-        mistakes = {
-            "the cosine is not squared (or you returned √ᾱ, which is the same)": curve(power=1.0),
-            "the argument should end at π/2, not π": curve(quarter=np.pi),
-            "your list starts at n = 0 and so contains ᾱ = 1, the clean image: ᾱ_t belongs to n = t + 1": f[:-1] / f[0],
-            "your list has T + 1 values: leave n = 0 away, the clean image": f / f[0],
-            "the division by f(0) is missing: ᾱ must start from exactly 1": f[1:],
-            "you returned β; the cosine gives ᾱ itself": 1 - f[1:] / f[:-1],
-        }
-        answer = run(cosine_alpha_bars, T)
-        compare(answer, curve(), mistakes, "ᾱ_t should be f(t+1)/f(0), f(n) = cos²((n/T + s)/(1 + s) · π/2), s = 0.008",
-                tolerance=5e-5)  # fmt: skip
-    passed("cosine_alpha_bars")
+@check_posterior_variances.property("β̃_0 = 0")
+def _(posterior_variances, rng):
+    for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
+        # The first value is so small beside the others that a comparison of all would not see it.
+        answer, _, _ = _tildes(posterior_variances, betas)
+        require(answer[0] <= 1e-3 * betas[0], "β̃_0 should be 0, not β_0: at the last step no noise is added, because "
+                "ᾱ_{-1} = 1")  # fmt: skip
+
+
+def _tildes(posterior_variances, betas):
+    """The answer, the right one, and those of typical mistakes."""
+    bars = np.cumprod(1 - betas)
+    previous = np.concatenate([[1.0], bars[:-1]])
+    right = betas * (1 - previous) / (1 - bars)
+    first_kept = right.copy()
+    first_kept[0] = betas[0]
+    following = np.concatenate([bars[1:], bars[-1:]])
+    mistakes = {
+        "you returned β; β̃ is smaller: it is the noise that is left when x_0 is known too": betas,
+        "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1": first_kept,
+        "you computed (1 − ᾱ_t)/(1 − α_t): β̃_t is β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)": (1 - bars) / betas,
+        "ᾱ is padded on the wrong side: ᾱ_{t-1} starts with a 1, it does not end with one":
+            betas * (1 - np.concatenate([bars[1:], [1.0]])) / (1 - bars),
+        "you used ᾱ_{t+1}; the earlier step is ᾱ_{t-1}": betas * (1 - following) / (1 - bars),
+        "numerator and denominator are swapped: β̃_t must be smaller than β_t":
+            np.divide(betas * (1 - bars), 1 - previous, out=np.zeros_like(betas), where=previous < 1),
+        "you returned √β̃, the standard deviation; the variance is asked for": np.sqrt(right),
+        "the factor β_t is missing": (1 - previous) / (1 - bars),
+        "you used α where ᾱ is needed": betas * np.concatenate([[0.0], betas[:-1]]) / betas,
+    }  # fmt: skip
+    return as_numbers(run(posterior_variances, betas), betas.shape), right, mistakes
+
+
+@check_cosine_alpha_bars.property("right for T = 1000")
+def _(cosine_alpha_bars, rng):
+    _judge_cosine(cosine_alpha_bars, 1000)
+
+
+@check_cosine_alpha_bars.property("right for any T")
+def _(cosine_alpha_bars, rng):
+    _judge_cosine(cosine_alpha_bars, int(rng.integers(30, 80)))
+
+
+def _judge_cosine(cosine_alpha_bars, T):
+    n = np.arange(T + 1) / T
+
+    def curve(power=2.0, s=0.008, quarter=np.pi / 2):
+        f = np.cos((n + s) / (1 + s) * quarter) ** power
+        return f[1:] / f[0]
+
+    f = np.cos((n + 0.008) / 1.008 * np.pi / 2) ** 2
+    mistakes = {
+        "the cosine is not squared (or you returned √ᾱ, which is the same)": curve(power=1.0),
+        "the argument should end at π/2, not π": curve(quarter=np.pi),
+        "your list starts at n = 0 and so contains ᾱ = 1, the clean image: ᾱ_t belongs to n = t + 1": f[:-1] / f[0],
+        "your list has T + 1 values: leave n = 0 away, the clean image": f / f[0],
+        "the division by f(0) is missing: ᾱ must start from exactly 1": f[1:],
+        "you returned β; the cosine gives ᾱ itself": 1 - f[1:] / f[:-1],
+    }
+    compare(run(cosine_alpha_bars, T), curve(), mistakes, "ᾱ_t should be f(t+1)/f(0), f(n) = cos²((n/T + s)/(1 + s) · "
+            "π/2), s = 0.008", tolerance=5e-5)  # fmt: skip
