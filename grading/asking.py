@@ -15,7 +15,7 @@ from labutils.schedule import NoiseSchedule
 
 
 class Ended(BaseException):
-    """The student's process is gone, or talks nonsense. No Exception: else a check takes it for one of the student's."""
+    """The student's process is gone, or talks nonsense. No Exception: else a check takes it for the student's."""
 
 
 class Conversation:

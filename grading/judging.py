@@ -1,7 +1,7 @@
-"""Judges the answers of one notebook: runs each in the student's process, and asks labutils.checks about it from here.
+"""Judges the answers of one notebook: runs them in the student's process, and asks labutils.checks about them here.
 
-The instructor's cells come from the manifest, the answers from the student. A question whose answer ends the process, or
-takes too long, is lost; the next one gets a new process.
+The instructor's cells come from the manifest, the answers from the student. A question whose answer ends the process,
+or takes too long, is lost; the next one gets a new process.
 """
 
 import ast
@@ -108,8 +108,8 @@ def judge(entry, answers, start, seeds=(0,), seconds=60):
         seconds: wall time for one question.
 
     Returns:
-        list of dicts, one for each question in order: ``question``, ``points``, ``max_points``, ``status``, ``found`` (a
-        sentence), ``matched``, ``note``, and ``properties``, a list of dicts ``text``, ``holds``, ``found``.
+        list of dicts, one for each question in order: ``question``, ``points``, ``max_points``, ``status``, ``found``
+        (a sentence), ``matched``, ``note``, and ``properties``, a list of dicts ``text``, ``holds``, ``found``.
     """
     cells = entry["cells"]
     sources = [_runnable(cell, answers) for cell in cells]

@@ -46,7 +46,7 @@ def _(build_mlp, rng):
         for _ in range(8):
             curve = _curve(network, rng)
             second = np.abs(np.diff(curve, 2))
-            bends.append(np.mean(second > 1e-5 * max(np.ptp(curve), 1e-6)))
+            bends.append(np.mean(second > 1e-5 * max(np.abs(curve).max(), 1e-6)))
         require(max(bends) > 0, "your network is one straight line: without an activation between them, stacked layers "
                 "are a single one. Use activation='relu' in the hidden layers")  # fmt: skip
         require(max(bends) < 0.3, "the curve of your network bends smoothly; a ReLU network is made of straight "
