@@ -85,6 +85,18 @@ def _parser():
     release.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
     release.add_argument("--out", required=True, help="folder: student/ is for them, manifest.json for you alone")
 
+    grade = add("grade", _grade, "For instructors: mark a folder of submissions; stopped, it goes on where it was.")
+    grade.add_argument("submissions", metavar="SUBMISSIONS", help="folder or zip: STUDENT/NOTEBOOK.ipynb")
+    grade.add_argument("--manifest", required=True, metavar="FILE", help="what release wrote for you")
+    grade.add_argument("--out", required=True, help="folder for grades.csv, verdicts, feedback and index.html")
+    grade.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks judged at once (default: 1)")
+    grade.add_argument(
+        "--sandbox", default="auto", choices=("required", "auto", "off"), help="how students' code is confined"
+    )
+    grade.add_argument("--seeds", type=int, default=2, metavar="K", help="inputs for each property (default: 2)")
+    grade.add_argument("--rerun", action="store_true", help="judge again what is judged already")
+    grade.add_argument("--marks", metavar="FILE.csv", help="points for free text: student_id, question, points")
+
     build = add("build", _build, "For authors: execute text twins into the committed notebooks.")
     build.add_argument("lessons", nargs="*", metavar="LESSON")
     address = add("address", _address, "For authors: write the repository's address into badges and setup cells.")
@@ -203,6 +215,13 @@ def _release(options):
     from grading.release import release
 
     release(options.lessons, options.out)
+
+
+def _grade(options):
+    from grading.batch import grade
+
+    grade(options.submissions, options.manifest, options.out, options.jobs, options.sandbox, options.seeds,
+          options.rerun, options.marks)  # fmt: skip
 
 
 def _build(options):
