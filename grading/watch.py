@@ -1,0 +1,207 @@
+"""Starts a confined command, watches all its processes, ends them, and says why.
+
+Run by its path (``python -I -S watch.py SPEC``) as a process between grader and command, so that it outlives a killed
+grader for the moment it takes to clean up, and costs the grader no thread. Only the standard library.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import namedtuple
+
+TICK = 0.2  # seconds between two looks
+KEPT = 60_000  # bytes of stderr, the last ones
+OWN_PROCESSES = 8  # more than bubblewrap and confine.py need beside the command
+NOBODY = 65534  # as whom a command of root's runs
+PR_SET_CHILD_SUBREAPER = 36
+
+Process = namedtuple("Process", "parent threads cpu_seconds rss")
+
+
+class Watch:
+    """One command from start to end."""
+
+    def __init__(self, spec):
+        self.spec, self.limits = spec, spec["confine"]["limits"]
+        # What the command forks and leaves becomes a child of this process, so nothing escapes from the tree.
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, *(ctypes.c_ulong(number) for number in (1, 0, 0, 0)))
+        self.wake, wake_end = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(wake_end, False)
+        signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
+        for number in (signal.SIGCHLD, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        self.report, report_end = os.pipe()
+        self.start, self.status, self.errors, self.looked = time.monotonic(), None, b"", -TICK
+        processes = self.limits["processes"] + threads_of_others(spec["confine"]["level"])
+        confine = spec["confine"] | {"report": report_end, "limits": self.limits | {"processes": processes}}
+        command = [*spec["launch"], json.dumps(confine)]
+        self.child = subprocess.Popen(command, stderr=subprocess.PIPE, pass_fds=[report_end])
+        os.close(report_end)
+        os.set_blocking(self.child.stderr.fileno(), False)
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in range(3):  # the grader's pipes are the command's alone
+            os.dup2(null, standard)
+
+    def run(self):
+        """Wait for the end; returns why, in words."""
+        sources = [self.wake, self.child.stderr]
+        while True:
+            ready, _, _ = select.select(sources, [], [], TICK)
+            if self.child.stderr in ready and not self.read_errors():
+                sources.remove(self.child.stderr)
+            if self.wake in ready and signal.SIGTERM in os.read(self.wake, 4096):
+                return "killed"
+            self.bury()
+            if self.status is not None:
+                return None
+            if reason := self.over_limit():
+                return reason
+
+    def read_errors(self):
+        """Take what stderr holds now; False at its end."""
+        with contextlib.suppress(BlockingIOError):
+            if not (text := os.read(self.child.stderr.fileno(), 65536)):
+                return False
+            self.errors = (self.errors + text)[-KEPT:]
+        return True
+
+    def bury(self):
+        """Wait for dead children, the command's and the adopted; False if there are no children at all."""
+        with contextlib.suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] == self.child.pid:
+                    self.status = found[1]
+            return True
+        return False
+
+    def over_limit(self):
+        """Which limit the tree is over, in words; None if none."""
+        now = time.monotonic()
+        if os.getppid() != self.spec["grader"]:
+            return "the grader is gone"
+        if now - self.start > self.limits["wall_seconds"]:
+            return f"time limit of {self.limits['wall_seconds']:g} s"
+        if now - self.looked < TICK:
+            return None
+        tree = descendants()
+        self.looked = time.monotonic()
+        if sum(process.cpu_seconds for process in tree.values()) > self.limits["cpu_seconds"]:
+            return self.cpu_limit()
+        if sum(process.rss for process in tree.values()) > self.limits["memory_bytes"]:
+            # Pages that forked processes share were counted once each: count again, slowly and truly.
+            if sum(map(proportional_memory, tree, tree.values())) > self.limits["memory_bytes"]:
+                return "memory limit"
+        if sum(process.threads for process in tree.values()) > self.limits["processes"] + OWN_PROCESSES:
+            return "process limit"  # where RLIMIT_NPROC does not bind: root at level "limits"
+        if self.spec["scratch"] and size_of(self.spec["scratch"]) > self.limits["scratch_bytes"]:
+            return "scratch space limit"  # in the namespaces the folder's own size stops it
+        return None
+
+    def cpu_limit(self):
+        return f"CPU time limit of {self.limits['cpu_seconds']:g} s"
+
+    def end_all(self):
+        """Kill until nothing is left. At the namespace levels killing process 1 is killing all."""
+        while self.bury():
+            # Stopped first, for what does not run does not fork while the others are killed.
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for pid in descendants():
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, number)
+            time.sleep(0.005)
+
+    def reported(self):
+        """What confine.py said: its error, or the status of the command; else the status of what was started."""
+        os.set_blocking(self.report, False)
+        with contextlib.suppress(BlockingIOError):
+            if text := os.read(self.report, 4096):
+                message = json.loads(text.split(b"\n")[0])
+                return message.get("error") or self.in_words(message["status"])
+        return self.in_words(self.status)
+
+    def in_words(self, status):
+        """An exit status, as waitpid gives it."""
+        if not os.WIFSIGNALED(status):
+            return f"exit {os.WEXITSTATUS(status)}"
+        number = os.WTERMSIG(status)
+        if number == signal.SIGXCPU:
+            return self.cpu_limit()
+        return f"killed by signal {number} ({(signal.strsignal(number) or 'unknown').lower()})"
+
+
+def processes():
+    """All processes of the machine: dict pid → Process. The dead that nobody buried are left out."""
+    found, tick, page = {}, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+            if fields[0] != b"Z":
+                numbers = [int(fields[place]) for place in (1, 17, 11, 12, 13, 14, 21)]
+                found[int(name)] = Process(numbers[0], numbers[1], sum(numbers[2:6]) / tick, numbers[6] * page)
+    return found
+
+
+def descendants():
+    """The processes below this one: dict pid → Process."""
+    everything, tree, layer = processes(), {}, {os.getpid()}
+    while layer:
+        layer = {pid for pid, process in everything.items() if process.parent in layer}
+        tree |= {pid: everything[pid] for pid in layer}
+    return tree
+
+
+def threads_of_others(level):
+    """What the user runs already, where RLIMIT_NPROC counts it too: outside namespaces, or before Linux 5.14."""
+    if level != "limits" and tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 14):
+        return 0
+    uid, total = os.geteuid() or NOBODY, 0
+    for pid, process in processes().items():
+        with contextlib.suppress(OSError):
+            total += process.threads * (os.stat(f"/proc/{pid}").st_uid == uid)
+    return total
+
+
+def proportional_memory(pid, process):
+    """Bytes of a process, shared pages divided by their users; without the right to know it, all of them."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+        for line in file:
+            if line.startswith(b"Pss:"):
+                return 1024 * int(line.split()[1])
+    return process.rss
+
+
+def size_of(folder):
+    """Bytes on disk below a folder."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += 512 * os.lstat(os.path.join(place, name)).st_blocks
+    return total
+
+
+def main(spec):
+    """Run it, clean up, and write a line of JSON and the end of stderr to the descriptor ``spec["result"]``."""
+    os.set_inheritable(spec["result"], False)
+    watch = Watch(spec)
+    reason = watch.run()
+    watch.end_all()
+    while len(select.select([watch.child.stderr], [], [], 0)[0]) and watch.read_errors():
+        pass
+    if spec["scratch"]:
+        shutil.rmtree(spec["scratch"], ignore_errors=True)
+    result = json.dumps({"reason": reason or watch.reported()}).encode()
+    with contextlib.suppress(BrokenPipeError), open(spec["result"], "wb") as file:
+        file.write(result + b"\n" + watch.errors)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
