@@ -7,11 +7,14 @@ that a run that was killed goes on, and ends at the same files.
 
 import hashlib
 import json
+import os
+import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
+import labutils
 from grading import gradebook, sandbox
 from grading.judging import Answer, judge
 from grading.matching import Unreadable, identify, match, read_cells
@@ -142,10 +145,18 @@ def judge_and_keep(key, task, entries, level, seeds, folder):
     """Judge one set of answers and keep what was found."""
     lesson, answers = task
     started = time.perf_counter()
-    verdicts = judge(entries[lesson], answers, partial(sandbox.start_answering, level), seeds)
+    verdicts = judge(entries[lesson], answers, partial(start_answering, level), seeds)
     found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1), "sandbox": level}
     text = json.dumps(found, indent=1, ensure_ascii=True)
     write_atomically(folder / f"{key}.json", lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def start_answering(level):
+    """A confined process that runs grading.answering; of this project it sees the two packages, and no notebook."""
+    packages = [Path(labutils.__file__).parent, Path(__file__).parent]
+    environment = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(str(folder.parent) for folder in packages))}
+    command = [sys.executable, "-m", "grading.answering"]
+    return sandbox.Confined(command, level=level, visible=packages, environment=environment)
 
 
 def run_all(work, todo, jobs):
