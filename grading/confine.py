@@ -113,7 +113,7 @@ def give_up_rights(spec):
     """All that stays: to read what is visible, to write to the scratch folder, to compute within the limits."""
     limits, home = spec["limits"], spec["environment"]["HOME"]
     alone = spec["level"] != "limits"
-    if os.geteuid() == 0 and (alone or _readable_by_nobody(spec["visible"])):
+    if os.geteuid() == 0 and (alone or _readable_by_nobody([*spec["visible"], os.path.dirname(home)])):
         if not alone:
             os.chown(home, NOBODY, NOBODY)
         _become_nobody()
