@@ -46,8 +46,11 @@ def main(spec):
     try:
         if spec["level"] == "namespaces":
             enter_namespaces(spec)
-        if spec["level"] != "limits" and (child := os.fork()):
-            be_init(child, spec["report"])
+        if spec["level"] != "limits":
+            _prctl(PR_SET_DUMPABLE, 0)  # nothing in /proc/1 is the command's to read
+            if child := os.fork():
+                be_init(child, spec["report"])
+            _prctl(PR_SET_DUMPABLE, 1)  # or the maps of /proc/self would not be its own to write
         give_up_rights(spec)
         os.execve(spec["command"][0], spec["command"], spec["environment"])
     except OSError as error:
@@ -97,6 +100,7 @@ def enter_namespaces(spec):
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.close(os.open(target, os.O_CREAT | os.O_RDONLY))
         _mount(opened, target, None, MS_BIND | MS_REC)
+        os.close(source)
         protection = READ_ONLY | MS_NOSUID | (0 if path in spec["devices"] else MS_NODEV)
         _protect(target, protection, AT_RECURSIVE)
     for link, target in spec["links"].items():
@@ -113,7 +117,7 @@ def give_up_rights(spec):
     """All that stays: to read what is visible, to write to the scratch folder, to compute within the limits."""
     limits, home = spec["limits"], spec["environment"]["HOME"]
     alone = spec["level"] != "limits"
-    if os.geteuid() == 0 and (alone or _readable_by_nobody(spec["visible"])):
+    if os.geteuid() == 0 and (alone or _readable_by_nobody([*spec["visible"], os.path.dirname(home)])):
         if not alone:
             os.chown(home, NOBODY, NOBODY)
         _become_nobody()
@@ -182,7 +186,7 @@ def _become_nobody():
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    _prctl(PR_SET_DUMPABLE, 1)  # or the files in /proc/self would belong to root
+    _prctl(PR_SET_DUMPABLE, 1)  # as above: the change of user made it 0
 
 
 def _readable_by_nobody(paths):

@@ -25,7 +25,6 @@ import json
 import os
 import select
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +116,8 @@ class Confined:
         self._scratch = tempfile.mkdtemp(prefix="confined-") if level == "limits" else None
         self._end, self._killed, self._errors = None, None, b""
         self._result, result_end = os.pipe()
+        control_end, control = os.pipe()
+        self._control = open(control, "wb", buffering=0)  # noqa: SIM115 (closed by close)
         try:
             confine = {
                 "level": level, "command": [os.fspath(part) for part in command],
@@ -124,19 +125,22 @@ class Confined:
                 "environment": _environment(self._scratch or HOME) | (environment or {}), **_layout(visible),
             }  # fmt: skip
             spec = {
-                "grader": os.getpid(), "result": result_end, "scratch": self._scratch, "confine": confine,
+                "grader": os.getpid(), "control": control_end, "result": result_end, "scratch": self._scratch,
+                "confine": confine,
                 "launch": [*(_bubblewrap(confine) if level == "bubblewrap" else ()), *PYTHON, _script("confine")],
             }  # fmt: skip
             self._watch = subprocess.Popen(
                 [*PYTHON, _script("watch"), json.dumps(spec)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, pass_fds=[result_end],
-                cwd="/", env=_environment("/"), start_new_session=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+                env=_environment("/"), pass_fds=[control_end, result_end], start_new_session=True,
             )  # fmt: skip
         except BaseException:
             os.close(self._result)
+            self._control.close()
             self._remove_scratch()
             raise
         finally:
+            os.close(control_end)
             os.close(result_end)
         self.stdin, self.stdout = self._watch.stdin, self._watch.stdout
 
@@ -152,7 +156,7 @@ class Confined:
         return self._errors
 
     def ended(self):
-        """None while it runs, else why it ended: "exit 3", "memory limit", "time limit of 60 s", …"""
+        """None while it runs, else why it ended, like "exit 3", "memory limit", "time limit of 60 s"."""
         return self.wait(0)
 
     def wait(self, seconds=None):
@@ -169,7 +173,8 @@ class Confined:
     def kill(self, reason="killed"):
         """Begin to end everything, from any thread; ``reason`` is what :meth:`ended` will say, if it still runs."""
         self._killed = self._killed or reason
-        self._watch.send_signal(signal.SIGTERM)
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended; it is closed
+            self._control.write(b"k")
 
     def close(self):
         """End everything, and wait until it is gone."""
@@ -177,7 +182,7 @@ class Confined:
         if self.wait(PATIENCE) is None:
             self._watch.kill()  # stopped by what it watched, which is possible at level "limits" only
             self.wait()
-        for pipe in (self.stdin, self.stdout):
+        for pipe in (self.stdin, self.stdout, self._control):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()
         self._remove_scratch()

@@ -36,8 +36,7 @@ class Watch:
         os.set_blocking(self.wake, False)
         os.set_blocking(wake_end, False)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
-        for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, lambda *_: None)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         self.report, report_end = os.pipe()
         self.start, self.status, self.errors, self.looked = time.monotonic(), None, b"", -TICK
         processes = self.limits["processes"] + threads_of_others(spec["confine"]["level"])
@@ -52,13 +51,16 @@ class Watch:
 
     def run(self):
         """Wait for the end; returns why, in words."""
-        sources = [self.wake, self.child.stderr]
+        control = self.spec["control"]  # a byte, or the end, when the grader wants the end or is gone
+        sources = [self.wake, control, self.child.stderr]
         while True:
             ready, _, _ = select.select(sources, [], [], TICK)
             if self.child.stderr in ready and not self.read_errors():
                 sources.remove(self.child.stderr)
-            if self.wake in ready and signal.SIGTERM in os.read(self.wake, 4096):
+            if control in ready:
                 return "killed"
+            if self.wake in ready:
+                os.read(self.wake, 4096)
             self.bury()
             if self.status is not None:
                 return None
@@ -85,7 +87,7 @@ class Watch:
     def over_limit(self):
         """Which limit the tree is over, in words; None if none."""
         now = time.monotonic()
-        if os.getppid() != self.spec["grader"]:
+        if os.getppid() != self.spec["grader"]:  # a process that it forked may keep the control open
             return "the grader is gone"
         if now - self.start > self.limits["wall_seconds"]:
             return f"time limit of {self.limits['wall_seconds']:g} s"
@@ -95,17 +97,23 @@ class Watch:
         self.looked = time.monotonic()
         if sum(process.cpu_seconds for process in tree.values()) > self.limits["cpu_seconds"]:
             return self.cpu_limit()
-        if sum(process.rss for process in tree.values()) > self.limits["memory_bytes"]:
-            # Pages that forked processes share were counted once each: count again, slowly and truly.
-            if sum(map(proportional_memory, tree, tree.values())) > self.limits["memory_bytes"]:
-                return "memory limit"
+        if self.too_much_memory(tree):
+            return "memory limit"
         if sum(process.threads for process in tree.values()) > self.limits["processes"] + OWN_PROCESSES:
             return "process limit"  # where RLIMIT_NPROC does not bind: root at level "limits"
         if self.spec["scratch"] and size_of(self.spec["scratch"]) > self.limits["scratch_bytes"]:
             return "scratch space limit"  # in the namespaces the folder's own size stops it
         return None
 
+    def too_much_memory(self, tree):
+        """Whether the processes together are over the limit."""
+        if sum(process.rss for process in tree.values()) <= self.limits["memory_bytes"]:
+            return False
+        # Pages that forked processes share were counted once for each: count again, slowly and truly.
+        return sum(map(proportional_memory, tree, tree.values())) > self.limits["memory_bytes"]
+
     def cpu_limit(self):
+        """The reason, whoever found it."""
         return f"CPU time limit of {self.limits['cpu_seconds']:g} s"
 
     def end_all(self):
