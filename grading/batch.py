@@ -6,20 +6,22 @@ that a run that was killed goes on, and ends at the same files.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import labutils
 from grading import gradebook, sandbox
-from grading.judging import Answer, judge
+from grading.judging import HUMAN, Answer, judge
 from grading.matching import Unreadable, identify, match, read_cells
-from grading.submissions import collect
+from grading.submissions import stream
 from labutils import __version__
+from labutils.checkpoints import CHECKPOINT_DIR
 from labutils.files import check_writable, write_atomically
 from labutils.progress import progress_bar
 
@@ -33,7 +35,8 @@ class Paper:
     Attributes:
         student, name: who sent it, under which file name.
         lesson: of the manifest; None if it cannot be told.
-        answers: question → Answer; None if the notebook cannot be graded by a machine.
+        answers: question → Answer; None if the notebook is not judged.
+        status: what it is then: "unreadable", "needs a human", "not counted".
         problem: why, in words.
         content: the bytes.
     """
@@ -42,6 +45,7 @@ class Paper:
     name: str
     lesson: str | None
     answers: dict | None
+    status: str = ""
     problem: str = ""
     content: bytes | None = None
 
@@ -71,7 +75,7 @@ def grade(submissions, manifest, out, jobs=1, level="auto", seeds=1, rerun=False
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds and jobs must be at least 1, got {seeds} and {jobs}")
     marks = gradebook.read_marks(marks, manifest) if marks is not None else {}
-    papers = [paper for submission in collect(submissions) for paper in [read_paper(submission, manifest)]]
+    papers = settle([read_paper(submission, manifest) for submission in stream(submissions)])
     numbers = hidden_seeds(digest, seeds)
     tasks = {}
     for paper in papers:
@@ -115,18 +119,40 @@ def read_manifest(path):
 def read_paper(submission, manifest):
     """What a student sent, as answers to the questions of a lesson."""
     paper = partial(Paper, submission.student, submission.name, content=submission.content)
+    named = submission.name if submission.name in manifest["notebooks"] else None
     if submission.problem:
-        return paper(None, None, submission.problem)
+        return paper(named, None, gradebook.UNREADABLE, submission.problem)
     try:
         cells = read_cells(submission.content)
     except Unreadable as error:
-        return paper(None, None, str(error))
+        return paper(named, None, gradebook.UNREADABLE, str(error))
     found = identify(cells, submission.name, manifest)
     if found is None:
-        return paper(None, None, "this is none of the notebooks that were handed out")
+        return paper(None, None, HUMAN, "this is none of the notebooks that were handed out")
     lesson, _ = found
     matches = match(cells, manifest["notebooks"][lesson])
-    return paper(lesson, {q: Answer(m.source, m.how, m.note, m.empty) for q, m in matches.items()})
+    answers = {q: Answer(m.source, m.how, m.note, not m.answered, bool(m.helpers)) for q, m in matches.items()}
+    return paper(lesson, answers)
+
+
+def settle(papers):
+    """Of several notebooks that one student sent for one lesson, decide which counts; if they differ, a human does."""
+    settled = []
+    for _, group in itertools.groupby(sorted(papers, key=_order), key=lambda paper: _order(paper)[:2]):
+        first, *others = group
+        if first.lesson is not None and any(other.answers != first.answers for other in others):
+            words = f"{len(others) + 1} different notebooks for {first.lesson}: which one counts?"
+            settled += [replace(paper, answers=None, status=HUMAN, problem=words) for paper in (first, *others)]
+        elif first.lesson is not None:
+            words = f"the same answers as {first.name}"
+            settled += [first, *(replace(p, answers=None, status=gradebook.IGNORED, problem=words) for p in others)]
+        else:
+            settled += [first, *others]
+    return settled
+
+
+def _order(paper):
+    return paper.student, paper.lesson or "", paper.name != paper.lesson, paper.name
 
 
 def hidden_seeds(digest, count):
@@ -152,11 +178,11 @@ def judge_and_keep(key, task, entries, level, seeds, folder):
 
 
 def start_answering(level):
-    """A confined process that runs grading.answering; of this project it sees the two packages, and no notebook."""
+    """A confined process that runs grading.answering; of this project it sees packages and checkpoints, no notebook."""
     packages = [Path(labutils.__file__).parent, Path(__file__).parent]
     environment = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(str(folder.parent) for folder in packages))}
     command = [sys.executable, "-m", "grading.answering"]
-    return sandbox.Confined(command, level=level, visible=packages, environment=environment)
+    return sandbox.Confined(command, level=level, visible=[*packages, CHECKPOINT_DIR], environment=environment)
 
 
 def run_all(work, todo, jobs):

@@ -11,7 +11,7 @@ from labutils import __version__
 from labutils.files import write_atomically
 
 FIELDS = ("student_id", "notebook", "score", "max_score", "status", "file", "open_points", "sandbox", "remarks")
-UNREADABLE, MISSING, DONE = "unreadable", "not submitted", "graded"
+UNREADABLE, MISSING, IGNORED, DONE = "unreadable", "not submitted", "not counted", "graded"
 
 
 def write(out, graded, manifest, level, marks):
@@ -24,12 +24,13 @@ def write(out, graded, manifest, level, marks):
         level: of the sandbox.
         marks: (student, question) → points given by hand.
     """
-    rows = [_row(paper, found, marks, level) for paper, found in graded]
-    rows += _missing(graded, manifest, level)
+    maxima = {lesson: sum(q["points"] for q in entry["questions"]) for lesson, entry in manifest["notebooks"].items()}
+    rows = [_row(paper, found, marks, level, maxima.get(paper.lesson, 0)) for paper, found in graded]
+    rows += _missing(graded, maxima, level)
     rows.sort(key=lambda row: (row["student_id"], row["notebook"], row["file"]))
     for row in rows:
-        name = f"{row['notebook'] or safe_name(row['file'])}.json"
-        _json(out / "verdicts" / safe_name(row["student_id"]) / name, row)
+        name = safe_name(row["file"] or row["notebook"])
+        _json(out / "verdicts" / safe_name(row["student_id"]) / f"{name}.json", row)
     for student in sorted({row["student_id"] for row in rows}):
         mine = [row for row in rows if row["student_id"] == student]
         papers = [paper for paper, _ in graded if paper.student == student]
@@ -40,11 +41,11 @@ def write(out, graded, manifest, level, marks):
     _text(out / "grades.csv", _table(rows))  # last: when it is there, all is
 
 
-def _row(paper, found, marks, level):
+def _row(paper, found, marks, level, maximum):
     """All that is said of one notebook; the keys of FIELDS go into the table, all into the verdict."""
     row = {"student_id": paper.student, "file": paper.name, "notebook": paper.lesson or "", "sandbox": level,
-           "labutils_version": __version__, "score": 0.0, "max_score": 0, "open_points": 0, "remarks": paper.problem,
-           "status": UNREADABLE if paper.lesson is None else HUMAN, "questions": []}  # fmt: skip
+           "labutils_version": __version__, "score": 0.0, "max_score": maximum, "open_points": 0,
+           "remarks": paper.problem, "status": paper.status, "questions": []}  # fmt: skip
     if found is None:
         return row
     questions = [_marked(paper.student, verdict, marks) for verdict in found["verdicts"]]
@@ -53,7 +54,6 @@ def _row(paper, found, marks, level):
     return row | {
         "questions": questions,
         "score": round(sum(question["points"] or 0 for question in questions), 2),
-        "max_score": sum(question["max_points"] for question in questions),
         "open_points": sum(still_open),
         "status": next((state for state in (HUMAN, BY_HAND) if state in states), DONE),
         "seconds": found["seconds"],
@@ -68,15 +68,14 @@ def _marked(student, verdict, marks):
     return verdict | {"points": points, "status": "marked by hand"}
 
 
-def _missing(graded, manifest, level):
+def _missing(graded, maxima, level):
     """A row for each notebook that a student did not send."""
     sent = {}
     for paper, _ in graded:
         sent.setdefault(paper.student, set()).add(paper.lesson)
     for student, lessons in sent.items():
-        for lesson, entry in manifest["notebooks"].items():
+        for lesson, maximum in maxima.items():
             if lesson not in lessons:
-                maximum = sum(question["points"] for question in entry["questions"])
                 yield {"student_id": student, "notebook": lesson, "score": 0.0, "max_score": maximum,
                        "status": MISSING, "file": "", "open_points": 0, "sandbox": level, "remarks": "",
                        "questions": []}  # fmt: skip

@@ -18,6 +18,7 @@ from labutils import checks
 RIGHT, PARTLY, WRONG, EMPTY, HUMAN, BY_HAND = (
     "right", "partly right", "wrong", "not answered", "needs a human", "to be marked by hand",
 )  # fmt: skip
+LONGEST = 20_000  # characters: the syntax tree of a longer one may take more memory than a grader has
 SIZE = 'PRESET, DATASET = "smoke", "digits"'  # run after the cell of parameters
 
 
@@ -30,12 +31,14 @@ class Answer:
         how: by what it was found.
         note: what a human should know about that.
         empty: nothing was answered.
+        helpers: other cells of the student's define names that the answer may need.
     """
 
     source: str | None
     how: str
     note: str = ""
     empty: bool = False
+    helpers: bool = False
 
 
 class Bench:
@@ -90,7 +93,7 @@ class Bench:
                     self.ran.append(source)
             return work(self.conversation)
         except Ended as error:
-            reason = f"time limit of {self.seconds:g} s" if late.is_set() else self.process.ended() or str(error)
+            reason = f"time limit of {self.seconds:g} s" if late.is_set() else self.process.wait(5) or str(error)
             self.stop()
             raise Ended(reason) from error
         finally:
@@ -144,6 +147,8 @@ def _judge_one(question, answer, cells, sources, position, bench, seeds):
         return verdict | ({"found": "nothing was written"} if answer.empty else {"status": BY_HAND, "points": None})
     if answer.empty:
         return verdict | {"found": "not written yet"}
+    if len(answer.source) > LONGEST:
+        return verdict | {"status": HUMAN, "found": f"longer than {LONGEST:,} characters"}
     check, function = _check_of(question, cells)
     before = [sources[i] for i in needed(sources, position)]
     properties, ended = [], ""
@@ -154,6 +159,8 @@ def _judge_one(question, answer, cells, sources, position, bench, seeds):
             found = ended = f"running your code ended the process: {error}"
         properties.append({"text": each.text, "holds": not found, "found": found})
     holding = sum(each["holds"] for each in properties)
+    if not holding and answer.helpers and any("NameError" in each["found"] for each in properties):
+        return verdict | {"status": HUMAN, "found": "it uses a name from a cell of the student's own"}
     status = RIGHT if holding == len(properties) else PARTLY if holding else WRONG
     return verdict | {
         "points": round(question["points"] * holding / len(properties), 2),

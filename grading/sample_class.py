@@ -1,7 +1,7 @@
 """A class to try the grader with: ``python -m grading.sample_class --manifest FILE --student DIR --out DIR``.
 
 Twenty invented students send the notebooks of a release: some right, some with the mistakes that students make, some
-with nothing, and some with what a grader must survive. What each should get stands in :data:`STUDENTS`.
+with nothing, and some with what a grader must survive. What each gets in lesson 2 stands in :data:`STUDENTS`.
 """
 
 import argparse
@@ -33,7 +33,8 @@ WRONG = {
     return a * x0 + (1 - a) * noise""",
     "ex-5-1-reverse-step": """def reverse_step(schedule, xt, t, predicted_noise, noise):
     beta, bar = schedule.betas[t], schedule.alpha_bars[t]
-    return np.sqrt(1 / schedule.alphas[t]) * (xt - beta / np.sqrt(1 - bar) * predicted_noise) + np.sqrt(beta) * noise""",
+    mean = np.sqrt(1 / schedule.alphas[t]) * (xt - beta / np.sqrt(1 - bar) * predicted_noise)
+    return mean + np.sqrt(beta) * noise""",
     "ex-6-2-inpaint": "def inpaint(x0, known, mask):\n    return mask * x0 + (1 - mask) * known",
 }
 FIRST = "ex-2-1-alpha-bars"
@@ -45,47 +46,55 @@ def _attack(line):
     return {FIRST: f"def alpha_bars(betas):\n    {line}\n    return np.cumprod(1 - betas)"}
 
 
-# student → (answers that differ from the right ones, what is done to the notebook, whether lesson 2 ends with full points)
+LOOP = """def alpha_bars(b):
+    kept, result = 1.0, []
+    for beta in b:
+        kept = kept * (1 - beta)
+        result.append(kept)
+    return result"""
+CLAIM = "\nprint('All tests in `alpha_bars` passed!')"
+# student → (answers that differ from the right ones, what is done to the notebooks, points in lesson 2)
 STUDENTS = {
-    "s01-ada": ({}, None, True),
-    "s02-björn": ({}, None, True),
-    "s03-chen": ({FIRST: RIGHT_FIRST}, None, True),
-    "s04-dora": ({FIRST: "def alpha_bars(b):\n    kept, all_ = 1.0, []\n    for x in b:\n        kept = kept * (1 - x)\n"
-                  "        all_.append(kept)\n    return all_"}, None, True),
-    "s05-emil": ({}, "strip the metadata", True),
-    "s06-fatima": ({}, "shuffle the cells", True),
-    "s07-goran": (PARTLY, None, False),
-    "s08-hana": (PARTLY | {FIRST: RIGHT_FIRST}, None, False),
-    "s09-ivan": (WRONG, None, False),
-    "s10-jo": (WRONG, None, False),
-    "s11-kim": ({q: a for q, a in WRONG.items() if q == FIRST}, None, False),
-    "s12-lena": ({FIRST: "def alpha_bars(betas):\n    return np.cumprod(1 - betas"}, None, False),
-    "s13-mo": (None, None, False),
-    "s14-nils": ({FIRST: WRONG[FIRST]}, "edit the checks", False),
-    "s15-olga": (_attack("import os; os._exit(0)"), None, False),
-    "s16-pia": (_attack("while True: pass"), None, False),
-    "s17-quinn": (_attack("open('/etc/passwd.stolen', 'w')"), None, False),
-    "s18-rosa": (_attack("import urllib.request as u; u.urlopen('http://127.0.0.1:9')"), None, False),
-    "=cmd|'/c calc'!A1": ({FIRST: WRONG[FIRST] + "\nprint('All tests in `alpha_bars` passed!')"}, None, False),
-    "s20-tom": ({}, "cut the file", False),
-}  # fmt: skip
+    "s01-ada": ({}, None, 8.0),
+    "s02-björn": ({}, None, 8.0),
+    "s03-chen": ({FIRST: RIGHT_FIRST}, None, 8.0),
+    "s04-dora": ({FIRST: LOOP}, None, 8.0),
+    "s05-emil": ({}, "strip the metadata", 8.0),
+    "s06-fatima": ({}, "shuffle the cells", 8.0),
+    "s07-goran": (PARTLY, None, 6.5),
+    "s08-hana": (PARTLY | {FIRST: RIGHT_FIRST}, None, 6.5),
+    "s09-ivan": (WRONG, None, 4.0),
+    "s10-jo": (WRONG, None, 4.0),
+    "s11-kim": ({FIRST: WRONG[FIRST]}, None, 6.0),
+    "s12-lena": ({FIRST: RIGHT_FIRST[:-1]}, None, 6.0),
+    "s13-mo": (None, None, 0.0),
+    "s14-nils": ({FIRST: WRONG[FIRST]}, "edit the checks", 6.0),
+    "s15-olga": (_attack("import os; os._exit(0)"), None, 6.0),
+    "s16-pia": (_attack("while True: pass"), None, 6.0),
+    "s17-quinn": (_attack("open('/etc/stolen', 'w')"), None, 6.0),
+    "s18-rosa": (_attack("import urllib.request as u; u.urlopen('http://127.0.0.1:9')"), None, 6.0),
+    "=cmd|'calc'!A1": ({FIRST: WRONG[FIRST] + CLAIM}, None, 6.0),
+    "s20-tom": ({}, "cut the file", 0.0),
+}
 
 
-def sample_class(manifest, student, out):
-    """Write ``out/STUDENT/LESSON.ipynb`` for all students.
+def sample_class(manifest, student, out, names=tuple(STUDENTS)):
+    """Write ``out/STUDENT/LESSON.ipynb``.
 
     Args:
         manifest, student: what ``release`` wrote: the dict of its manifest, and the folder of the student notebooks.
         out: folder.
+        names: of the students; all by default.
     """
-    for name, (changes, damage, _) in STUDENTS.items():
+    for name in names:
+        changes, damage, _ = STUDENTS[name]
         for lesson, entry in manifest["notebooks"].items():
             notebook = nbformat.read(Path(student, f"{lesson}.ipynb"), as_version=4)
             if changes is not None:
                 _fill(notebook, entry, changes)
             text = nbformat.writes(_damaged(notebook, damage))
             text = text[: len(text) // 2] if damage == "cut the file" else text
-            target = Path(out, name.replace("/", "_"), f"{lesson}.ipynb")
+            target = Path(out, name, f"{lesson}.ipynb")
             write_atomically(target, lambda path, text=text: path.write_text(text, encoding="utf-8"))
 
 

@@ -29,8 +29,8 @@ class Plain:
     def kill(self):
         self.process.kill()
 
-    def ended(self):
-        return f"exit {self.process.wait(5)}"
+    def wait(self, seconds):
+        return f"exit {self.process.wait(seconds)}"
 
     def close(self):
         self.process.kill()
