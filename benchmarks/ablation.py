@@ -30,7 +30,7 @@ SEEDS = {"fast": 3}  # runs; all others 1
 VARIANTS = {
     "fast": (build_fast, {}, FAST.schedule),
     "predict the noise": (build_fast, {"target": "noise"}, FAST.schedule),
-    "predict x_0": (build_fast, {"target": "x0"}, FAST.schedule),
+    "predict v": (build_fast, {"target": "v"}, FAST.schedule),
     "linear schedule": (build_fast, {}, linear_schedule()),
     "no averaging": (build_fast, {"average": None}, FAST.schedule),
     "small constant rate": (

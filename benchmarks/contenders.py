@@ -6,6 +6,7 @@ training step on ``tf.GradientTape``, and ``generate_image``, which calls the ne
 image.
 """
 
+import functools
 import json
 import os
 import resource
@@ -194,6 +195,12 @@ def _torch(name):
     return getattr(torch_peers, name)
 
 
+# Rows of benchmarks.quality whose speed is measured: contender → (checkpoint, steps of dpmpp_2m, guidance).
+CHECKPOINTS = {
+    "lab, fast_conditional, 24 calls": ("fast_conditional", 12, 0.5),
+    "lab, fast_conditional, 5 calls": ("fast_conditional", 5, 0.0),
+    "lab, fast, 10 calls": ("fast", 10, None),
+}
 CONTENDERS = {
     "train": {
         "original loop": tape_step,
@@ -215,8 +222,7 @@ CONTENDERS = {
         "PyTorch, channels last": lambda: _torch("draw")(),
         "PyTorch, torch.compile": lambda: _torch("draw")(compiled=True),
         "diffusers DDPMPipeline": lambda: _torch("pipeline")(),
-        "lab, fast_conditional, 24 calls": lambda: lab_best("fast_conditional", 12, 0.5),
-        "lab, fast, 10 calls": lambda: lab_best("fast", 10),
+        **{name: functools.partial(lab_best, *row) for name, row in CHECKPOINTS.items()},
     },
     "machine": {"matmul": matmul},
     "scaling": {"lab, classic": scaling},

@@ -16,7 +16,8 @@ from labutils import checkpoints, data, doctor, evaluation, plans, sampling
 FEW = [(sampler, steps) for steps in (5, 10) for sampler in ("ddim", "dpmpp_2m", "ddpm")] + [("heun", 3), ("heun", 5)]
 MANY = [("dpmpp_2m", 20), ("ddpm", 20), ("dpmpp_2m", 50), ("ddpm", 50), ("ddpm", 1000)]
 PLAN = {  # rows are (sampler, steps, guidance or None for a network without labels)
-    "fast_conditional": [(*row, 1.0) for row in (("dpmpp_2m", 6), ("dpmpp_2m", 12), *FEW)] + [("dpmpp_2m", 12, 0.5)],
+    "fast_conditional": [(*row, 1.0) for row in (("dpmpp_2m", 6), ("dpmpp_2m", 12), *FEW)]
+    + [("dpmpp_2m", 12, 0.5), ("dpmpp_2m", 5, 0.0), ("dpmpp_2m", 20, 0.0)],
     "fast": [(*row, None) for row in (("ddim", 10), ("ddim", 20), ("dpmpp_2m", 5), ("dpmpp_2m", 10), ("dpmpp_2m", 20))],
     "classic": [(*row, None) for row in (*FEW, *MANY)],
 }
@@ -54,7 +55,7 @@ def readme_table(results, best=3):
         for row in sorted(rows, key=lambda row: row["measures"]["frechet"]["value"])[:best]:
             frechet = row["measures"]["frechet"]
             cells = [
-                f"`{name}`, `{row['sampler']}`", row["guidance"] or "", row["calls"],
+                f"`{name}`, `{row['sampler']}`", "" if row["guidance"] is None else row["guidance"], row["calls"],
                 f"{frechet['value']:.1f} ({frechet['low']:.1f}–{frechet['high']:.1f})",
                 f"{row['measures']['recognised']['value']:.1%}",
             ]  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from grading.judging import BY_HAND, RIGHT
+from grading.judging import PARTLY, RIGHT, WRONG
 from grading.stubs import parse
 
 MOST_FIGURES, MOST_PIXELS = 12, 4_000_000
@@ -52,8 +52,9 @@ def summary(rows, graded, level):
     questions, mistakes = {}, Counter()
     for row in rows:
         for verdict in row["questions"]:
-            questions.setdefault(verdict["question"], []).append(verdict)
-            if verdict["found"] and verdict["status"] not in (RIGHT, BY_HAND):
+            if verdict["properties"]:
+                questions.setdefault(verdict["question"], []).append(verdict)
+            if verdict["status"] in (PARTLY, WRONG):
                 mistakes[verdict["question"], verdict["found"]] += 1
     difficulty = [
         (question, len(found), sum(v["status"] == RIGHT for v in found) / len(found))

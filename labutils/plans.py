@@ -25,7 +25,7 @@ class Plan:
 
 RECOGNISER_EPOCHS = 8
 GUIDANCE = 0.5  # w where nobody says otherwise
-FAST = Recipe(learning_rate=2e-3, warmup_steps=300, decay_epochs=16, average=0.9995, clip_norm=1.0, target="v")
+FAST = Recipe(learning_rate=2e-3, warmup_steps=300, decay_epochs=20, average=0.9995, clip_norm=1.0, target="x0")
 PLANS = {
     "classic": Plan(linear_schedule(), Recipe(), epochs=50),
     "fast": Plan(cosine_schedule(), FAST, epochs=FAST.decay_epochs),

@@ -157,7 +157,7 @@ def test_deterministic_outputs_by_nbval(lesson, tmp_path):
     path = lessons.NOTEBOOK_DIR / f"nbval-{lesson}.ipynb"  # beside the others, so that the setup cell finds labutils
     try:
         nbformat.write(notebook, path)
-        command = [sys.executable, "-m", "pytest", "--nbval-lax", "-p", "no:cacheprovider", "-q", str(path)]
+        command = [sys.executable, "-m", "pytest", "--nbval-lax", "-n0", "-p", "no:cacheprovider", "-q", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=dict(os.environ))
     finally:
         path.unlink()

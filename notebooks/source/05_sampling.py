@@ -444,7 +444,7 @@ print(f"{'checkpoint':17}{'sampler':10}{'guidance':>9}{'steps':>6}{'calls':>6}{'
 floor = recorded["rows"][0]["measures"]
 print(f"{'real digits':48}{floor['frechet']['floor']:10.2f}{floor['recognised']['floor']:12.3f}")
 for row in sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["sampler"], row["guidance"] or 0, row["calls"])):
-    print(f"{row['checkpoint']:17}{row['sampler']:10}{row['guidance'] or '':>9}{row['steps']:6}{row['calls']:6}"
+    print(f"{row['checkpoint']:17}{row['sampler']:10}{'' if row['guidance'] is None else row['guidance']:>9}{row['steps']:6}{row['calls']:6}"
           f"{row['measures']['frechet']['value']:10.2f}{row['measures']['recognised']['value']:12.3f}")
 for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosine_schedule())):
     sigmas = np.sqrt(1 / s.snr[samplers.spaced_steps(s.T, 5)])  # √((1 − ᾱ)/ᾱ)
@@ -459,8 +459,7 @@ for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosin
 # - Yet the judge *recognises* nearly all of its images. A network is often sure of what is no digit at all. Never trust one number.
 
 # %% [markdown]
-# The second network, live: it predicts $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$ instead of ε (Salimans & Ho 2022,
-# [progressive distillation](https://arxiv.org/abs/2202.00512)), works on smaller maps, and knows the label. Its answer with the label is
+# The network `fast_conditional`, live: it predicts the image $x_0$ instead of ε (lesson 7 tells why), works on smaller maps, and knows the label. Its answer with the label is
 # exaggerated against its answer without: $(1 + w)\,f(x, \text{label}) - w\,f(x, \text{no label})$, two calls a step, called
 # *classifier-free guidance* (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)); below w = 0.5. It was trained
 # with the cosine schedule of lesson 6. The table shows the price of guidance: from w = 0.5 to 1 more digits are recognised, but

@@ -268,7 +268,8 @@ plots.show(figure, "Weights against t: for ε it falls from ten thousand to almo
            "everywhere; for Min-SNR it is 5 at small t and falls like that of ε at large t.")
 
 # %% [markdown]
-# The loss for ε hardly looks at large t, the one for v keeps a weight of at least 1 everywhere.
+# The loss for ε hardly looks at large t, the one for v keeps a weight of at least 1 everywhere but counts small t far more. For
+# $x_0$ every t counts the same: that is what the recipe `fast` asks for.
 
 # %% [markdown]
 # ## 7.4 A rate that rises and falls, and weights that are averaged
@@ -330,21 +331,23 @@ for variant in order[::-1]:
 # %% [markdown]
 # What the saved measurement shows:
 #
-# - **Chance** is small: the runs of `fast` from different seeds lie close together. So most differences in the table are real.
-# - **Earned:** a rate that is large and falls (the small constant one is far behind), the start at zero, scale and shift in every
-#   block, the cosine schedule, the network (the classic one with the same recipe is behind). Take one away, and the distance grows.
-# - **Not earned in so short a run:** averaging. With it and without it the distance is the same; the rate has come to rest anyway.
-# - **Better than the recipe:** predicting $x_0$, Min-SNR weighting, and being told the digit. The first two were not tried in longer runs; the
-#   third is `fast_conditional`, whose distance after 16 passes is by far the smallest of lesson 5.
+# - **Chance** is small: the runs of `fast` from different seeds lie close together. So the larger differences in the table are real.
+# - **Earned:** predicting $x_0$ (v is far behind), a rate that is large and falls, the start at zero, the cosine schedule, and the network: the
+#   classic one with the same recipe is behind. Take one away, and the distance grows.
+# - **Not earned in so short a run:** scale and shift in every block (the time as one more channel does as well), and averaging (the rate has come to
+#   rest anyway).
+# - **Harmful here:** Min-SNR weighting. Beside the plain error of $x_0$ it takes weight away from large t, where the form of a digit is decided. For a
+#   network that predicts ε or v it would take weight away from small t instead: compare the curves of section 7.3.
+# - **Better than the recipe:** being told the digit. That is `fast_conditional`, whose distance after 20 passes is by far the smallest of lesson 5.
 # - **Broken:** predicting the noise. Under the cosine schedule ᾱ is almost 0 at the end, $\hat x_0$ is divided by its root, and drawing
 #   starts with nonsense. (Lesson 4 predicts the noise under the linear schedule, where it works.) And look at its other number: the judge
-#   *recognises* more than of any other variant. Never trust one number.
+#   *recognises* more than of most other variants. Never trust one number.
 # - **More passes** help more than any single ingredient.
 
 # %% [markdown]
 # ## 7.6 The whole of it
 #
-# Longer training, and few calls for a drawing: the committed checkpoints `fast` and `fast_conditional` were trained for 16 passes. Lesson 5 showed their quality;
+# Longer training, and few calls for a drawing: the committed checkpoints `fast` and `fast_conditional` were trained for 20 passes. Lesson 5 showed their quality;
 # here is their speed, beside the original way to draw (`generate_image`: one image, one eager call of the network for each of 1000 steps).
 
 # %%
@@ -374,8 +377,8 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, told n
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-7-4-experiment", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
 # Example: the row "no averaging". (a) After one pass, without averaging, the Fréchet distance is that of the table, beside that of `fast`. (b) It does
-# not show whether averaging still helps after 16 passes, where the rate has long fallen to 0 and the weights hardly move; nor whether it matters more with a
-# constant rate, because rate and averaging both quieten the weights. (c) Train both ways for 16 passes, three seeds each, once with the falling and once
+# not show whether averaging still helps after 20 passes, where the rate has long fallen to 0 and the weights hardly move; nor whether it matters more with a
+# constant rate, because rate and averaging both quieten the weights. (c) Train both ways for 20 passes, three seeds each, once with the falling and once
 # with a constant rate. If the intervals overlap with the falling rate, averaging is not needed there.
 # <!-- ### END SOLUTION -->
 
