@@ -463,7 +463,8 @@ for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosin
 # exaggerated against its answer without: $(1 + w)\,f(x, \text{label}) - w\,f(x, \text{no label})$, two calls a step, called
 # *classifier-free guidance* (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)); below w = 0.5. It was trained
 # with the cosine schedule of lesson 6. The table shows the price of guidance: from w = 0.5 to 1 more digits are recognised, but
-# their distance from real ones grows.
+# their distance from real ones grows. With w = 0 the network is asked once a step, and five calls are enough to come nearer to real
+# digits than `fast`, which is told nothing, comes with twenty.
 
 # %%
 fast, fast_schedule, fast_shape, fast_options = plans.load_for_sampling("fast_conditional")
