@@ -5,9 +5,9 @@ import json
 import subprocess
 import sys
 
+import answers
 import numpy as np
 import pytest
-import test_checks
 
 from grading import wire
 from grading.asking import Conversation, Ended
@@ -49,25 +49,25 @@ def process():
 @pytest.fixture(scope="module")
 def conversation(process):
     conversation = Conversation(process)
-    folder = str(test_checks.__file__).rsplit("/", 1)[0]
-    conversation.run(f"import sys; sys.path.insert(0, {folder!r}); import test_checks")
+    folder = str(answers.__file__).rsplit("/", 1)[0]
+    conversation.run(f"import sys; sys.path.insert(0, {folder!r}); import answers")
     return conversation
 
 
 SEED = 20_26  # not the one that notebooks use
 
 
-@pytest.mark.parametrize("number", range(len(test_checks.RIGHT)))
+@pytest.mark.parametrize("number", range(len(answers.RIGHT)))
 def test_right_answers_pass_from_another_process(number, conversation):
-    check = test_checks.RIGHT[number][0]
-    conversation.run(f"answer = test_checks.RIGHT[{number}][1]")
+    check = answers.RIGHT[number][0]
+    conversation.run(f"answer = answers.RIGHT[{number}][1]")
     check(conversation.function("answer"), seed=SEED)
 
 
-@pytest.mark.parametrize("number", range(len(test_checks.WRONG)))
+@pytest.mark.parametrize("number", range(len(answers.WRONG)))
 def test_wrong_answers_fail_from_another_process(number, conversation):
-    check, _, sentence = test_checks.WRONG[number]
-    conversation.run(f"answer = test_checks.WRONG[{number}][1]")
+    check, _, sentence = answers.WRONG[number]
+    conversation.run(f"answer = answers.WRONG[{number}][1]")
     with pytest.raises(checks.CheckFailed) as caught:
         check(conversation.function("answer"), seed=SEED)
     assert any(part in str(caught.value) for part in sentence.split("|")), str(caught.value)

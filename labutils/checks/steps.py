@@ -79,13 +79,14 @@ def _image(rng):
 
 @check_sampling_loop.property("the network sees t = T − 1 … 0, each once, as t/T")
 def _(sampling_loop, rng):
-    T, times = 60, []
+    T, times, seen = 60, [], []
 
     def look(xt, time):
         column = as_numbers(time, what="the time given to the network")
         require(column.max() <= 1, "the network gets t itself: it was trained with t/T, a number in [0, 1)")
         require(column.shape == (len(xt), 1), f"the time should be a column {(len(xt), 1)}, got {column.shape}")
         times.append(int(round(float(column[0, 0]) * T)))
+        seen.append(as_numbers(xt, what="the images given to the network"))
 
     _walk(sampling_loop, rng, _image(rng), look)
     expected = list(range(T - 1, -1, -1))
@@ -94,6 +95,8 @@ def _(sampling_loop, rng):
     require(not times or times[0] != T, "the loop starts at t = T; the first index is T − 1")
     require(times == expected, f"the network should see t = {T - 1}, {T - 2}, …, 0, each once; it saw "
             f"{times[:3]} … {times[-3:]}, {len(times)} calls")  # fmt: skip
+    require(not np.array_equal(seen[0], seen[-1]), "the network gets the same images at every step: is x replaced by "
+            "the result of each step?")  # fmt: skip
 
 
 @check_sampling_loop.property("with one known image it ends there")

@@ -1,0 +1,480 @@
+"""Answers as students give them: right ones in many styles, wrong ones with a part of the sentence they must get."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from labutils import checks, inversion, sampling, schedule, training, unet
+
+L = keras.layers
+
+
+# --- right answers, in several styles ---------------------------------------------------------------------------------
+def bars(betas):
+    return np.cumprod(1 - np.asarray(betas))
+
+
+def bars_by_loop(betas):
+    result, kept = [], 1.0
+    for beta in betas:
+        kept *= 1 - beta
+        result.append(kept)
+    return result
+
+
+def noisy_by_loop(x0, t, noise, table):
+    return [np.sqrt(table[k]) * x + np.sqrt(1 - table[k]) * e for x, k, e in zip(x0, t, noise, strict=True)]
+
+
+def tilde(betas, first=1.0):
+    before = np.concatenate([[first], bars(betas)[:-1]])
+    return betas * (1 - before) / (1 - bars(betas))
+
+
+def tilde_by_loop(betas):
+    result, before = [], 1.0
+    for beta in betas:
+        now = before * (1 - beta)
+        result.append(beta * (1 - before) / (1 - now))
+        before = now
+    return result
+
+
+def mlp(hidden, activation="relu", extra=0, last=None, kernel="glorot_uniform"):
+    inner = [L.Dense(n, activation=activation, kernel_initializer=kernel) for n in hidden]
+    inner += [L.Dense(hidden[-1], activation=activation) for _ in range(extra)]
+    return keras.Sequential([keras.Input((1,)), *inner, L.Dense(1, activation=last)])
+
+
+def mlp_with_separate_activations(hidden):
+    x = inputs = keras.Input((1,))
+    for n in hidden:
+        x = L.ReLU()(L.Dense(n)(x))
+    return keras.Model(inputs, L.Dense(1)(x))
+
+
+def up(x, skip, filters, join=True, size=3, activation="relu", grow=2):
+    x = L.UpSampling2D(grow)(x)
+    if join:
+        x = L.Concatenate()([skip, x])
+    return L.Conv2D(filters, size, padding="same", activation=activation)(x)
+
+
+def embed(t, dim, base=10_000.0, cosine=np.cos, power=None):
+    half = dim // 2
+    frequencies = base ** (-np.arange(half) / (power or half))
+    angles = np.asarray(t, float)[:, None] * frequencies
+    return np.concatenate([np.sin(angles), cosine(angles)], axis=1)
+
+
+def embed_interleaved(t, dim):
+    e = embed(t, dim)
+    return np.stack([e[:, : dim // 2], e[:, dim // 2 :]], axis=2).reshape(len(t), dim)
+
+
+def loss_numpy(network, s, x0, t, noise):
+    xt = np.sqrt(s.alpha_bars[t])[:, None, None, None] * x0 + np.sqrt(1 - s.alpha_bars[t])[:, None, None, None] * noise
+    return np.mean((np.asarray(network([xt, (t / s.T)[:, None]])) - noise) ** 2)
+
+
+def loss(network, s, x0, t, noise, see=None, time=None, reduce=tf.reduce_mean, target=None, power=2):
+    xt = s.add_noise(x0, t, noise) if see is None else see(x0, noise)
+    time = training.network_time(t, s.T) if time is None else time(t)
+    return reduce(tf.abs(network([xt, time]) - (noise if target is None else target(x0))) ** power)
+
+
+def step(network, optimizer, s, x0, t, noise, sign=1, apply=True, again=False, times=1, total=False):
+    with tf.GradientTape() as tape:
+        value = training.mean_loss(network, s, x0, t, noise)
+        objective = value * (x0.size if total else times)
+    gradients = [sign * g for g in tape.gradient(objective, network.trainable_variables)]
+    if apply:
+        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+    return training.mean_loss(network, s, x0, t, noise) if again else value
+
+
+def back(s, xt, t, e, z, sigma=None, scale=None, share=None, sign=-1):
+    sigma = np.sqrt(s.posterior_variances[t]) if sigma is None else sigma(s, t)
+    scale = np.sqrt(1 / s.alphas[t]) if scale is None else scale(s, t)
+    share = s.betas[t] / np.sqrt(1 - s.alpha_bars[t]) if share is None else share(s, t)
+    return scale * (xt + sign * share * e) + sigma * z
+
+
+def back_by_x0(s, xt, t, e, z):
+    mean = sampling.posterior_mean(s, s.predict_x0(xt, t, e), xt, t)
+    return np.asarray(mean) + (np.sqrt(s.posterior_variances[t]) * z if t > 0 else 0)
+
+
+def loop(network, s, x, rng, steps=None, time=None, noise=True, reverse=sampling.reverse_step):
+    for t in range(s.T - 1, -1, -1) if steps is None else steps(s.T):
+        column = np.full((len(x), 1), t / s.T, "float32") if time is None else time(x, t, s.T)
+        z = rng.standard_normal(x.shape) if noise else np.zeros(x.shape)
+        x = np.asarray(reverse(s, x, t, network([x, column]), z))
+    return x
+
+
+def loop_float64(network, s, x, rng):
+    return loop(network, s, np.asarray(x, np.float64), rng).tolist()
+
+
+def cosine(T, power=2, s=0.008, end=0.5, skip=1):
+    f = np.cos((np.arange(T + 1) / T + s) / (1 + s) * np.pi * end) ** power
+    return f[skip : T + skip] / f[0]
+
+
+def taps(w):
+    return [[w[0], w[1] + w[2]], [w[0] + w[1], w[2]]]
+
+
+def fold(x, axes=(0, 1, 3, 2, 4, 5)):
+    B, H, W, C = np.shape(x)
+    return np.reshape(x, (B, H // 2, 2, W // 2, 2, C)).transpose(axes).reshape(B, H // 2, W // 2, 4 * C)
+
+
+def fold_by_slices(x):
+    return np.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
+
+
+def from_v(xt, v, a, sign=-1, root=np.sqrt, swap=False):
+    signal, level = (root(1 - a), root(a)) if swap else (root(a), root(1 - a))
+    return signal * xt + sign * level * v
+
+
+FLOAT32 = schedule.linear_schedule()
+for _table in ("betas", "alphas", "alpha_bars", "alpha_bars_previous", "posterior_variances"):
+    setattr(FLOAT32, _table, getattr(FLOAT32, _table).astype("float32"))
+
+
+# --- in yet other styles ----------------------------------------------------------------------------------------------
+def taps_by_trial(w):
+    """What w does over the doubled values of each unit vector."""
+    doubled = np.repeat(np.eye(3), 2, axis=0)  # rows: positions 0 … 5, columns: the three values
+    rows = [[doubled[p + k - 1] for k in range(3)] for p in (2, 3)]
+    return [(np.asarray(w) @ rows[0])[[0, 1]], (np.asarray(w) @ rows[1])[[1, 2]]]
+
+
+def fold_by_loops(x):
+    B, H, W, C = x.shape
+    out = np.zeros((B, H // 2, W // 2, 4 * C))
+    for i in range(H):
+        for j in range(W):
+            k = 2 * (i % 2) + j % 2
+            out[:, i // 2, j // 2, k * C : (k + 1) * C] = x[:, i, j]
+    return out
+
+
+class OwnMLP(keras.Model):
+    """A subclass, as in PyTorch."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.inner, self.last = [L.Dense(n, activation="relu") for n in hidden], L.Dense(1)
+
+    def call(self, y):
+        for layer in self.inner:
+            y = layer(y)
+        return self.last(y)
+
+
+def mlp_by_add(hidden):
+    network = keras.Sequential()
+    for n in hidden:
+        network.add(L.Dense(n))
+        network.add(L.Activation("relu"))
+    network.add(L.Dense(1, activation="linear"))
+    return network
+
+
+def inverses_by_search(y):
+    x = np.linspace(-2 * np.pi, 2 * np.pi, 200_001)
+    gap = np.sin(x) - y
+    return x[:-1][gap[:-1] * gap[1:] <= 0]
+
+
+def tilde_by_precision(betas):
+    before = np.concatenate([[1.0], bars(betas)[:-1]])
+    with np.errstate(divide="ignore"):
+        return 1 / ((1 - betas) / betas + 1 / (1 - before))
+
+
+def step_by_apply(network, optimizer, s, x0, t, noise):
+    with tf.GradientTape() as tape:
+        predicted = network([s.add_noise(x0, t, noise), training.network_time(t, s.T)])
+        value = keras.losses.MeanSquaredError()(noise, predicted)
+    weights = network.trainable_weights
+    optimizer.apply(tape.gradient(value, weights), weights)
+    return np.array(value)
+
+
+def back_by_weights(s, xt, t, e, z):
+    b, a, bar, before = s.betas[t], s.alphas[t], s.alpha_bars[t], s.alpha_bars_previous[t]
+    x0 = (np.float64(xt) - np.sqrt(1 - bar) * e) / np.sqrt(bar)
+    mean = (np.sqrt(before) * b * x0 + np.sqrt(a) * (1 - before) * xt) / (1 - bar)
+    return mean if t == 0 else mean + np.sqrt(b * (1 - before) / (1 - bar)) * z
+
+
+def loop_down(network, s, x, rng):
+    t = s.T
+    while t:
+        t -= 1
+        z = tf.constant(rng.normal(size=x.shape), tf.float32)
+        x = sampling.reverse_step(s, x, t, network([x, tf.fill((len(x), 1), t / s.T)]), z)
+    return x
+
+
+def inpaint_in_place(x0, known, mask):
+    out = np.array(x0)
+    for image, right in zip(out, np.asarray(known), strict=True):
+        image[mask[0] == 1] = right[mask[0] == 1]
+    return out
+
+
+def lost_update(network, s, x, rng):
+    for t in range(s.T - 1, -1, -1):
+        column = np.full((len(x), 1), t / s.T, "float32")
+        new = sampling.reverse_step(s, x, t, network([x, column]), rng.standard_normal(x.shape))
+    return new
+
+
+MORE_RIGHT = [
+    (checks.check_split_taps, taps_by_trial),
+    (checks.check_split_taps, lambda w: np.reshape([w[0], w[1] + w[2], w[0] + w[1], w[2]], (2, 2)).astype("float32")),
+    (checks.check_space_to_depth, fold_by_loops),
+    (checks.check_space_to_depth, lambda x: np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1).reshape(2, 2, 3, 12)),
+    (checks.check_x0_from_v, lambda xt, v, a: (xt - np.sqrt(1 - a) * (np.sqrt(1 - a) * xt + np.sqrt(a) * v)) / np.sqrt(a)),
+    (checks.check_x0_from_v, lambda xt, v, a: (a**0.5 * xt - (1 - a) ** 0.5 * v).astype("float32")),
+    (checks.check_build_mlp, OwnMLP),
+    (checks.check_build_mlp, mlp_by_add),
+    (checks.check_inverses, inverses_by_search),
+    (checks.check_inverses, lambda y: [x for k in range(-2, 3) for x in (np.arcsin(y) + 2 * np.pi * k, np.pi - np.arcsin(y) + 2 * np.pi * k)
+                                       if -2 * np.pi <= x <= 2 * np.pi]),
+    (checks.check_alpha_bars, lambda b: np.multiply.accumulate(1 - b)),
+    (checks.check_add_noise, lambda x, t, e, a: keras.ops.sqrt(a[t].reshape(-1, 1, 1, 1)) * x + keras.ops.sqrt(1 - a[t].reshape(-1, 1, 1, 1)) * e),
+    (checks.check_add_noise, lambda x, t, e, a: np.stack([a[k] ** 0.5 * x[i] + (1 - a[k]) ** 0.5 * e[i] for i, k in enumerate(t)]).astype("float64")),
+    (checks.check_posterior_variances, tilde_by_precision),
+    (checks.check_posterior_variances, lambda b: tf.constant(tilde(b), tf.float32)),
+    (checks.check_up_block, lambda x, skip, n: L.Conv2D(n, (3, 3), activation=keras.activations.relu, padding="same")(
+        L.Concatenate(axis=-1)([L.UpSampling2D((2, 2))(x), skip]))),
+    (checks.check_up_block, lambda x, skip, n: L.Activation("relu")(L.Conv2D(n, 3, padding="SAME")(
+        keras.ops.concatenate([keras.ops.repeat(keras.ops.repeat(x, 2, axis=1), 2, axis=2), skip], axis=-1)))),
+    (checks.check_sinusoidal_embedding, lambda t, d: tf.constant(embed(t, d)[:, ::-1].copy(), tf.float32)),
+    (checks.check_train_step, step_by_apply),
+    (checks.check_train_step, lambda *a: step(*a).numpy().tolist()),
+    (checks.check_train_step, lambda n, o, s, x, t, e: step(n, o, s, tf.constant(x), t, tf.constant(e, tf.float32))
+     if hasattr(x, "size") else None),
+    (checks.check_reverse_step, back_by_weights),
+    (checks.check_sampling_loop, loop_down),
+    (checks.check_cosine_alpha_bars, lambda T: [(np.cos((k / T + 0.008) / 1.008 * np.pi / 2) / np.cos(0.008 / 1.008 * np.pi / 2)) ** 2
+                                                for k in range(1, T + 1)]),
+    (checks.check_cosine_alpha_bars, lambda T: tf.constant(cosine(T), tf.float64)),
+    (checks.check_cosine_alpha_bars, lambda T: schedule.cosine_schedule(T).alpha_bars if T == 1000 else cosine(T)),
+    (checks.check_inpaint, inpaint_in_place),
+    (checks.check_inpaint, lambda x, k, m: x + m * (k - x)),
+]  # fmt: skip
+MORE_WRONG = [
+    (checks.check_split_taps, lambda w: np.transpose(taps(w)), "which tap meets which"),
+    (checks.check_split_taps, lambda w: [[*w], [*w]], "shape"),
+    (checks.check_split_taps, lambda w: np.ravel(taps(w)), "has shape (4,)"),
+    (checks.check_split_taps, lambda w: [[w[0], w[1] * w[2]], [w[0] * w[1], w[2]]], "which tap meets which"),
+    (checks.check_space_to_depth, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), "averaged or thrown away"),
+    (checks.check_space_to_depth, lambda x: np.concatenate([x[i::2, j::2] for i in (0, 1) for j in (0, 1)], axis=-1), "has shape"),
+    (checks.check_space_to_depth, lambda x: np.concatenate([x] * 4, axis=-1)[:, ::2, ::2] * 1.0, "every value should appear"),
+    (checks.check_x0_from_v, lambda xt, v, a: np.sqrt(a) * xt - (1 - a) * v, "that is not x_0"),
+    (checks.check_x0_from_v, lambda xt, v, a: xt - v, "that is not x_0"),
+    (checks.check_x0_from_v, lambda xt, v, a: from_v(v, xt, a), "that is not x_0"),
+    (checks.check_build_mlp, lambda h: mlp(h[:-1]), "a missing layer"),
+    (checks.check_build_mlp, lambda h: keras.Sequential([keras.Input((1,)), *(L.Dense(n, activation="relu") for n in h), L.Dense(2)]),
+     "the last layer has one unit"),
+    (checks.check_build_mlp, lambda h: mlp(h, activation="sigmoid"), "bends smoothly"),
+    (checks.check_inverses, lambda y: np.degrees(inversion.inverses(y)), "sin x is not y"),
+    (checks.check_inverses, lambda y: [x for x in inversion.inverses(y) if x > 0], "there are 4 solutions"),
+    (checks.check_inverses, lambda y: np.arcsin(y) + np.pi * np.arange(-1, 2), "sin x is not y"),
+    (checks.check_inverses, lambda y: [], "you return nothing"),
+    (checks.check_alpha_bars, lambda b: 1 - bars(b), "the variance of the noise"),
+    (checks.check_alpha_bars, lambda b: bars(b)[::-1], "should be the product"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, -e, a), "noise is subtracted"),
+    (checks.check_add_noise, lambda x, t, e, a: x + np.sqrt(1 - a[t])[:, None, None, None] * e, "not scaled"),
+    (checks.check_posterior_variances, lambda b: tilde(b) / b, "factor β_t is missing"),
+    (checks.check_posterior_variances, lambda b: b[:-1], "has shape"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d).T, "shape should be"),
+    (checks.check_sinusoidal_embedding, lambda t, d: 2 * embed(t, d), "lie in [-1, 1]"),
+    (checks.check_sinusoidal_embedding, lambda t, d: np.concatenate([np.zeros((len(t), d // 2)), np.ones((len(t), d // 2))], 1),
+     "look the same|angle"),
+    (checks.check_train_step, lambda *a: [step(*a)] * 2, "got shape (2,)"),
+    (checks.check_train_step, lambda *a: step(*a, total=True), "times as long"),
+    (checks.check_train_step, lambda *a: 64 * step(*a), "the returned loss should be"),
+    (checks.check_sampling_loop, lost_update, "is x replaced by the result"),
+    (checks.check_sampling_loop, lambda n, s, x, rng: loop(n, s, x, rng)[:1], "has shape"),
+    (checks.check_cosine_alpha_bars, lambda T: cosine(T, end=1), "should end at π/2"),
+    (checks.check_cosine_alpha_bars, lambda T: cosine(T, s=0.0), "s = 0.008"),
+    (checks.check_cosine_alpha_bars, lambda T: np.linspace(1, 0, T), "should be f(t+1)/f(0)"),
+    (checks.check_inpaint, lambda x, k, m: (x + k) / 2, "averaged"),
+    (checks.check_inpaint, lambda x, k, m: k, "should be mask"),
+    (checks.check_inpaint, lambda x, k, m: m * x, "should be mask"),
+    (checks.check_inpaint, lambda x, k, m: np.where(m == 0, k, x), "upside down"),
+]  # fmt: skip
+
+RIGHT = [
+    (checks.check_split_taps, taps),
+    (checks.check_split_taps, lambda w: np.array([[1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 1]]).reshape(2, 2, 3) @ w),
+    (checks.check_split_taps, lambda w: tf.constant(taps(w), tf.float32)),
+    (checks.check_space_to_depth, fold),
+    (checks.check_space_to_depth, fold_by_slices),
+    (checks.check_space_to_depth, lambda x: tf.nn.space_to_depth(x, 2)),
+    (checks.check_x0_from_v, from_v),
+    (checks.check_x0_from_v, lambda xt, v, a: tf.constant(np.sqrt(a) * xt) - tf.sqrt(1 - tf.constant(a, tf.float64)) * v),
+    (checks.check_x0_from_v, lambda xt, v, a: [np.sqrt(a) * x - np.sqrt(1 - a) * y for x, y in zip(xt, v, strict=True)]),
+    (checks.check_build_mlp, mlp),
+    (checks.check_build_mlp, mlp_with_separate_activations),
+    (checks.check_build_mlp, inversion.build_mlp),
+    (checks.check_inverses, inversion.inverses),
+    (checks.check_inverses, lambda y: list(inversion.inverses(y))[::-1]),
+    (checks.check_inverses, lambda y: tf.constant(np.repeat(inversion.inverses(y), 2))),
+    (checks.check_alpha_bars, bars),
+    (checks.check_alpha_bars, bars_by_loop),
+    (checks.check_alpha_bars, lambda b: tf.math.cumprod(1 - tf.cast(b, tf.float32))),
+    (checks.check_alpha_bars, lambda b: np.exp(np.cumsum(np.log1p(-b)))),
+    (checks.check_add_noise, noisy_by_loop),
+    (checks.check_add_noise, lambda x, t, e, a: np.einsum("b,bhwc->bhwc", np.sqrt(a[t]), x)
+     + np.sqrt(1 - a[t])[:, None, None, None] * e),
+    (checks.check_add_noise, lambda x, t, e, a: tf.sqrt(tf.gather(a, t))[:, None, None, None] * x
+     + tf.sqrt(1 - tf.gather(a, t))[:, None, None, None] * e),
+    (checks.check_posterior_variances, tilde),
+    (checks.check_posterior_variances, tilde_by_loop),
+    (checks.check_posterior_variances, lambda b: schedule.NoiseSchedule(b).posterior_variances.astype("float32")),
+    (checks.check_up_block, up),
+    (checks.check_up_block, lambda x, skip, n: L.Conv2D(n, 3, padding="same", activation="relu")(
+        L.concatenate([L.UpSampling2D(interpolation="bilinear")(x), skip]))),
+    (checks.check_up_block, lambda x, skip, n: L.ReLU()(up(x, skip, n, activation=None))),
+    (checks.check_sinusoidal_embedding, embed),
+    (checks.check_sinusoidal_embedding, embed_interleaved),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, power=d // 2 - 1)),
+    (checks.check_sinusoidal_embedding, unet.sinusoidal_embedding),
+    (checks.check_noise_loss, loss),
+    (checks.check_noise_loss, loss_numpy),
+    (checks.check_noise_loss, training.mean_loss),
+    (checks.check_train_step, step),
+    (checks.check_train_step, lambda n, o, s, x, t, e: float(step(n, o, s, x, t, e))),
+    (checks.check_reverse_step, back),
+    (checks.check_reverse_step, back_by_x0),
+    (checks.check_reverse_step, sampling.reverse_step),
+    (checks.check_reverse_step, lambda s, xt, t, e, z: back_by_x0(FLOAT32, xt, t, e, z)),
+    (checks.check_noise_loss, tf.function(loss)),
+    (checks.check_noise_loss, lambda n, s, x0, t, e: np.mean((n.predict([s.add_noise(x0, t, e), (t / s.T)[:, None]]) - e) ** 2)),
+    (checks.check_train_step, tf.function(step)),
+    (checks.check_sampling_loop, lambda n, s, x, rng: loop(lambda i: n.predict(i, verbose=0), s, x, rng)),
+    (checks.check_sampling_loop, loop),
+    (checks.check_sampling_loop, loop_float64),
+    (checks.check_sampling_loop, lambda n, s, x, rng: loop(n, s, x, rng, reverse=back)),
+    (checks.check_cosine_alpha_bars, cosine),
+    (checks.check_cosine_alpha_bars, lambda T: [float(v) for v in cosine(T)]),
+    (checks.check_inpaint, lambda x, k, m: m * k + (1 - m) * x),
+    (checks.check_inpaint, lambda x, k, m: np.where(m == 1, k, x)),
+    (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
+    *MORE_RIGHT,
+]  # fmt: skip
+
+# --- wrong answers that students give, and a part of the sentence they must get ------------------------------------------
+WRONG = [
+    (checks.check_build_mlp, lambda h: mlp(h, extra=1), "an extra layer"),
+    (checks.check_build_mlp, lambda h: mlp(h, last="relu"), "can never be negative"),
+    (checks.check_build_mlp, lambda h: mlp(h, last="tanh"), "squeezed into a small range"),
+    (checks.check_build_mlp, lambda h: mlp(h, activation=None), "one straight line"),
+    (checks.check_build_mlp, lambda h: mlp(h, activation="tanh"), "bends smoothly"),
+    (checks.check_build_mlp, lambda h: None, "is the `return` missing"),
+    (checks.check_inverses, lambda y: [np.arcsin(y)], "π − arcsin y"),
+    (checks.check_inverses, lambda y: [np.arcsin(y), np.pi - np.arcsin(y)], "shift each solution by 2π"),
+    (checks.check_inverses, lambda y: [np.sin(y)], "x and y are swapped"),
+    (checks.check_inverses, lambda y: [np.arcsin(y), -np.arcsin(y)], "sin x is not y"),
+    (checks.check_inverses, lambda y: [np.arcsin(y) + 2 * np.pi * k for k in range(-3, 4)], "outside [-2π, 2π]"),
+    (checks.check_alpha_bars, lambda b: 1 - b, "you returned α_t where ᾱ_t is needed"),
+    (checks.check_alpha_bars, lambda b: np.prod(1 - b), "only the last value"),
+    (checks.check_alpha_bars, lambda b: np.cumprod(b), "multiplied the β"),
+    (checks.check_alpha_bars, lambda b: np.concatenate([[1], bars(b)[:-1]]), "shifted by one"),
+    (checks.check_alpha_bars, lambda b: np.sqrt(bars(b)), "√ᾱ"),
+    (checks.check_alpha_bars, lambda b: np.cumsum(1 - b), "added where you should multiply"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, a**2 + 1e-9), "√ᾱ_t · x_0"),
+    (checks.check_add_noise, lambda x, t, e, a: [a[k] * u + (1 - a[k]) * v for u, k, v in zip(x, t, e, strict=True)],
+     "square roots are missing"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(e, t, x, a), "signal and noise are swapped"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, np.concatenate([[1], a[:-1]])), "too early"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, np.concatenate([a[1:], a[-1:]])), "too late"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(
+        x, t, e, np.concatenate([[a[0]], a[1:] / a[:-1]])), "you used α_t where ᾱ_t is needed"),
+    (checks.check_add_noise, lambda x, t, e, a: np.sqrt(a[t]) * x, "reshape(-1, 1, 1, 1)"),
+    (checks.check_posterior_variances, lambda b: b, "β̃ is smaller"),
+    (checks.check_posterior_variances, lambda b: tilde(b, first=0.0), "β̃_0 should be 0"),
+    (checks.check_posterior_variances, lambda b: np.concatenate([[b[0]], tilde(b)[1:]]), "β̃_0 should be 0, not β_0"),
+    (checks.check_posterior_variances, lambda b: (1 - bars(b)) / b, "(1 − ᾱ_t)/(1 − α_t)"),
+    (checks.check_posterior_variances, lambda b: b * (1 - np.append(bars(b)[1:], 1)) / (1 - bars(b)), "wrong side"),
+    (checks.check_posterior_variances, lambda b: np.sqrt(tilde(b)), "√β̃"),
+    (checks.check_split_taps, lambda w: taps(w)[::-1], "rows are swapped"),
+    (checks.check_split_taps, lambda w: [w[:2], w[1:]], "must be added"),
+    (checks.check_split_taps, lambda w: [[w[0], (w[1] + w[2]) / 2], [(w[0] + w[1]) / 2, w[2]]], "averaged"),
+    (checks.check_split_taps, lambda w: [row[::-1] for row in taps(w)], "mirrored"),
+    (checks.check_space_to_depth, lambda x: x.reshape(2, 2, 3, 12), "plain reshape"),
+    (checks.check_space_to_depth, lambda x: x[:, ::2, ::2], "none is averaged or thrown away"),
+    (checks.check_space_to_depth, lambda x: np.repeat(x[:, ::2, ::2], 4, axis=-1), "every value should appear"),
+    (checks.check_space_to_depth, lambda x: fold(x).transpose(0, 3, 1, 2), "channels should come last"),
+    (checks.check_space_to_depth, lambda x: x.reshape(2, 2, 2, 3, 2, 3).swapaxes(2, 4).reshape(2, 2, 3, 12), "outside its own"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1), "second sign is wrong"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, swap=True), "factors are swapped"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1, swap=True), "you returned ε"),
+    (checks.check_x0_from_v, lambda *a: from_v(*a, root=lambda r: r), "roots are missing"),
+    (checks.check_x0_from_v, lambda xt, v, a: (xt - np.sqrt(1 - a) * v) / np.sqrt(a), "predicts ε"),
+    (checks.check_up_block, lambda x, skip, n: up(x, skip, n, join=False), "skip connection has no effect"),
+    (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation=None), "needs activation='relu'"),
+    (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation="softplus"), "not that of a ReLU"),
+    (checks.check_up_block, lambda x, skip, n: L.Add()([up(x, skip, n, join=False), skip]), "seem to be added"),
+    (checks.check_up_block, lambda x, skip, n: up(x, skip, n, size=1), "kernel is 1×1"),
+    (checks.check_up_block, lambda x, skip, n: up(x, L.UpSampling2D()(skip), n, grow=4), "should reach 14×14"),
+    (checks.check_up_block, lambda x, skip, n: L.Concatenate()([x, skip]), "stopped with"),
+    (checks.check_up_block, lambda x, skip, n: L.Conv2D(n, 3, activation="relu")(L.concatenate([L.UpSampling2D()(x), skip])),
+     "12×12"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, cosine=np.sin), "half of the values should be cosines"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=1.0), "all frequencies are alike"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d)[:, :d // 2], "shape should be"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(np.asarray(t) / 1000, d), "steps 0 and 1 look the same"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=2.0), "no slow frequency"),
+    (checks.check_noise_loss, lambda *a: loss(*a, reduce=tf.reduce_sum), "added the squares up"),
+    (checks.check_noise_loss, lambda *a: loss(*a, target=lambda x0: x0), "target is the clean image"),
+    (checks.check_noise_loss, lambda *a: loss(*a, see=lambda x0, e: x0), "gets the clean image"),
+    (checks.check_noise_loss, lambda *a: loss(*a, time=lambda t: t[:, None]), "gets t itself"),
+    (checks.check_noise_loss, lambda *a: loss(*a, time=lambda t: t / 1000), "should be a column"),
+    (checks.check_noise_loss, lambda *a: loss(*a, power=1), "absolute error"),
+    (checks.check_noise_loss, lambda *a: tf.sqrt(loss(*a)), "root of the mean"),
+    (checks.check_noise_loss, lambda *a: loss(*a, reduce=lambda v: v), "one number, their mean"),
+    (checks.check_train_step, lambda *a: step(*a, apply=False), "weights did not change"),
+    (checks.check_train_step, lambda *a: step(*a, sign=-1), "uphill"),
+    (checks.check_train_step, lambda *a: step(*a, again=True), "loss after the step"),
+    (checks.check_train_step, lambda *a: step(*a, times=2), "2.00 times as long"),
+    (checks.check_train_step, lambda *a: None if step(*a) is not None else 0, "is the `return` missing"),
+    (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: np.sqrt(s.betas[t])), "β taken for β̃"),
+    (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: s.posterior_variances[t]), "root over β̃_t"),
+    (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: np.sqrt(max(s.posterior_variances[t], 1e-5))),
+     "noise is added at the last step"),
+    (checks.check_reverse_step, lambda *a: back(*a, scale=lambda s, t: np.sqrt(1 / s.alpha_bars[t])), "ᾱ_t where α_t"),
+    (checks.check_reverse_step, lambda *a: back(*a, share=lambda s, t: s.betas[t] / (1 - s.alpha_bars[t])),
+     "root is missing: β_t"),
+    (checks.check_reverse_step, lambda *a: back(*a, share=lambda s, t: np.sqrt(s.betas[t])), "α_t where ᾱ_t"),
+    (checks.check_reverse_step, lambda *a: back(*a, sign=1), "should be taken away"),
+    (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: 0), "noise z is not added"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T - 1, 0, -1)), "stops before t = 0"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T)), "upwards"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, time=lambda x, t, T: np.full((len(x), 1), float(t))), "gets t itself"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, time=lambda x, t, T: np.full(len(x), t / T)), "should be a column"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, noise=False), "draw new noise"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, reverse=lambda *b: back(*b, sigma=lambda s, t: np.sqrt(s.betas[t]))),
+     "fresh noise added at t = 0"),
+    (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T, -1, -1)), "stopped with|t = T; the first"),
+    (checks.check_cosine_alpha_bars, lambda T: cosine(T, power=1), "not squared"),
+    (checks.check_cosine_alpha_bars, lambda T: cosine(T) * np.cos(0.008 / 1.008 * np.pi / 2) ** 2, "division by f(0)"),
+    (checks.check_cosine_alpha_bars, lambda T: cosine(T, skip=0), "starts at n = 0"),
+    (checks.check_cosine_alpha_bars, lambda T: np.append(1, cosine(T)), "T + 1 values"),
+    (checks.check_cosine_alpha_bars, lambda T: 1 - np.append(1, cosine(T))[1:] / np.append(1, cosine(T))[:-1], "you returned β"),
+    (checks.check_inpaint, lambda x, k, m: m * x + (1 - m) * k, "upside down"),
+    (checks.check_inpaint, lambda x, k, m: m * k, "guess x̂_0 is lost"),
+    (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
+    (checks.check_inpaint, lambda x, k, m: x, "not put in"),
+    *MORE_WRONG,
+]  # fmt: skip
