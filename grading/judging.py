@@ -1,7 +1,7 @@
 """Judges the answers of one notebook: runs them in the student's process, and asks labutils.checks about them here.
 
 The instructor's cells come from the manifest, the answers from the student. A question whose answer ends the process,
-or takes too long, is lost; the next one gets a new process.
+or takes too long, is lost. After an answer that is not right the next question gets a new process.
 """
 
 import ast
@@ -122,6 +122,8 @@ def judge(entry, answers, start, seeds=(0,), seconds=60):
             answer = answers[question["answer"]]
             position = next(i for i, cell in enumerate(cells) if cell["id"] == question["cell"])
             verdicts.append(_judge_one(question, answer, cells, sources, position, bench, seeds))
+            if verdicts[-1]["status"] in (PARTLY, WRONG):
+                bench.stop()  # who knows what it left behind: processes, a changed NumPy, replies to questions not asked
     return verdicts
 
 
