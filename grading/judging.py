@@ -123,7 +123,7 @@ def judge(entry, answers, start, seeds=(0,), seconds=60):
             position = next(i for i, cell in enumerate(cells) if cell["id"] == question["cell"])
             verdicts.append(_judge_one(question, answer, cells, sources, position, bench, seeds))
             if verdicts[-1]["status"] in (PARTLY, WRONG):
-                bench.stop()  # who knows what it left behind: processes, a changed NumPy, replies to questions not asked
+                bench.stop()  # who knows what it left behind: processes, a changed NumPy, replies without a question
     return verdicts
 
 
