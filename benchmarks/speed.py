@@ -144,6 +144,7 @@ def draw(results):
     right.loglog(work, work * seconds[-1] / work[-1], "--", color="black", label="in proportion")
     right.set(title="Drawing with the classic network", xlabel="images × steps", ylabel="seconds")
     right.set_xticks(work, [f"{n:,}" for n in work])
+    right.set_yticks(seconds, [f"{n:.2g}" for n in seconds])
     right.minorticks_off()
     right.legend()
     write_atomically(RESULTS / "cost.png", lambda path: figure.savefig(path, format="png", dpi=80))

@@ -71,7 +71,7 @@ STUDENTS = {
     "s14-nils": ({FIRST: WRONG[FIRST]}, "edit the checks", 6.0),
     "s15-olga": (_attack("import os; os._exit(0)"), None, 6.0),
     "s16-pia": (_attack("while True: pass"), None, 6.0),
-    "s17-quinn": (_attack("open('/etc/stolen', 'w')"), None, 6.0),
+    "s17-quinn": (_attack("open('../s01-ada/02_forward_noising.ipynb')"), None, 6.0),
     "s18-rosa": (_attack("import urllib.request as u; u.urlopen('http://127.0.0.1:9')"), None, 6.0),
     "=cmd|'calc'!A1": ({FIRST: WRONG[FIRST] + CLAIM}, None, 6.0),
     "s20-tom": ({}, "cut the file", 0.0),
