@@ -65,13 +65,15 @@ def grade(submissions, manifest, out, jobs=1, level="auto", seeds=1, rerun=False
         say: receives one line at the end.
 
     Raises:
-        FileNotFoundError, ValueError: nothing to grade, a manifest that ``release`` did not write, or ``out`` cannot be
-            used.
+        FileNotFoundError, ValueError: nothing to grade, a manifest that ``release`` did not write, ``out`` cannot be
+            used, or no level of the sandbox works here.
     """
     manifest, digest = read_manifest(manifest)
     out = Path(out)
     check_writable(out / "grades.csv")
     level = sandbox.choose_level(level)
+    if reason := sandbox.failure(level):
+        raise ValueError(f"students' code cannot be run here: {reason}")
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds and jobs must be at least 1, got {seeds} and {jobs}")
     marks = gradebook.read_marks(marks, manifest) if marks is not None else {}
