@@ -60,7 +60,9 @@ class Workshop:
             except BaseException as error:  # a student's code may raise anything, SystemExit included
                 from labutils.checks import CheckFailed
 
-                reply = {"raised": type(error).__name__, "text": str(error)[:2000],
+                # Python's own refinements, such as _IncompleteInputError of 3.13, say nothing to a student.
+                public = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_")
+                reply = {"raised": public, "text": str(error)[:2000],
                          "check_failed": isinstance(error, CheckFailed),
                          "not_written": isinstance(error, NotImplementedError)}  # fmt: skip
             self.say(reply)

@@ -452,14 +452,21 @@ def graded_elsewhere(level, code, python, options):
     return done.stdout.strip()
 
 
+def assert_forks_end(level, said):
+    forks, _, end = said.partition(" ")
+    assert end == "11 exit 0"
+    # With limits only, whatever else the same user runs at the moment counts, too.
+    assert 0 < int(forks) <= 39 if level == "limits" else forks == "39"
+
+
 def test_a_grader_that_is_an_ordinary_user(level, for_all):
     python, options = for_all
-    assert graded_elsewhere(level, FORKS.format(0), python, options | OTHER_USER) == "39 11 exit 0"
+    assert_forks_end(level, graded_elsewhere(level, FORKS.format(0), python, options | OTHER_USER))
 
 
 def test_root_becomes_nobody_even_in_limits(level, for_all):
     assert graded_elsewhere(level, "import os; print(*os.getresuid())", *for_all) == "65534 65534 65534 exit 0"
-    assert graded_elsewhere(level, FORKS.format(0), *for_all) == "39 11 exit 0"
+    assert_forks_end(level, graded_elsewhere(level, FORKS.format(0), *for_all))
 
 
 def test_tensorflow_works_inside(alone):
