@@ -17,15 +17,14 @@ from pathlib import Path
 
 import labutils
 from grading import gradebook, sandbox
-from grading.judging import HUMAN, Answer, judge
-from grading.matching import Unreadable, identify, match, read_cells
+from grading.judging import Answer, judge
+from grading.matching import HUMAN, Unreadable, identify, match, read_cells
+from grading.release import MANIFEST_VERSION
 from grading.submissions import stream
 from labutils import __version__
 from labutils.checkpoints import CHECKPOINT_DIR
 from labutils.files import check_writable, write_atomically
 from labutils.progress import progress_bar
-
-MANIFEST_VERSION = 1
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import io
 import json
 
 from grading import pages
-from grading.judging import BY_HAND, HUMAN
+from grading.judging import BY_HAND
+from grading.matching import HUMAN
 from grading.submissions import safe_name
 from labutils import __version__
 from labutils.files import write_atomically

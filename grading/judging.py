@@ -11,14 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grading.answers import PARSED
 from grading.asking import Conversation, Ended
 from grading.context import needed
+from grading.matching import HUMAN
 from labutils import checks
 
-RIGHT, PARTLY, WRONG, EMPTY, HUMAN, BY_HAND = (
-    "right", "partly right", "wrong", "not answered", "needs a human", "to be marked by hand",
-)  # fmt: skip
-LONGEST = 20_000  # characters: the syntax tree of a longer one may take more memory than a grader has
+RIGHT, PARTLY, WRONG, EMPTY, BY_HAND = "right", "partly right", "wrong", "not answered", "to be marked by hand"
 SIZE = 'PRESET, DATASET = "smoke", "digits"'  # run after the cell of parameters
 
 
@@ -134,7 +133,8 @@ def _runnable(cell, answers):
         return None
     if meta.get("solution"):
         answer = answers.get(meta["grade_id"])
-        return answer.source if answer is not None and not answer.empty else None
+        usable = answer is not None and not answer.empty and len(answer.source or "") <= PARSED
+        return answer.source if usable else None
     return f"{cell['source']}\n{SIZE}" if "parameters" in cell["tags"] else cell["source"]
 
 
@@ -149,8 +149,8 @@ def _judge_one(question, answer, cells, sources, position, bench, seeds):
         return verdict | ({"found": "nothing was written"} if answer.empty else {"status": BY_HAND, "points": None})
     if answer.empty:
         return verdict | {"found": "not written yet"}
-    if len(answer.source) > LONGEST:
-        return verdict | {"status": HUMAN, "found": f"longer than {LONGEST:,} characters"}
+    if len(answer.source) > PARSED:
+        return verdict | {"status": HUMAN, "found": f"longer than {PARSED:,} characters"}
     check, function = _check_of(question, cells)
     before = [sources[i] for i in needed(sources, position)]
     properties, ended = [], ""

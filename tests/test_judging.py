@@ -160,6 +160,11 @@ def test_an_answer_that_ends_the_process_costs_itself_only(entry):
     assert found["posterior_variances"]["status"] == "right"
 
 
+def test_an_answer_too_long_for_the_parser_is_left_to_a_human(entry):
+    found = verdicts(entry, alpha_bars=BARS + "\nimport a" + ".a" * 500_000)
+    assert found["alpha_bars"]["status"] == "needs a human" and found["inpaint"]["status"] == "right"
+
+
 def test_what_a_wrong_answer_leaves_behind_costs_itself_only(entry):
     found = verdicts(entry, alpha_bars="def alpha_bars(b):\n np.cumprod = len\n return b")
     assert found["alpha_bars"]["status"] == "wrong" and found["posterior_variances"]["status"] == "right"
