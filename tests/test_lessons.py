@@ -23,6 +23,10 @@ def execute(lesson, dataset, out):
     )
     index = (out / "index.html").read_text(encoding="utf-8")
     assert f"{lesson}.html" in index and "failed" not in index
+    committed = {c.id: c for c in nbformat.read(lessons.NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4).cells}
+    for cell in notebook.cells:
+        if "nbval-check-output" in cell.metadata.get("tags", []):
+            assert cell.outputs == committed[cell.id].outputs, f"{lesson}: a deterministic cell prints something else"
     errors = [o for cell in notebook.cells for o in cell.get("outputs", []) if o.get("name") == "stderr"]
     assert not errors, f"{lesson} writes to stderr: {errors[0].text[:300]}"
     return text
