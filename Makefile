@@ -24,8 +24,9 @@ run: $(VENV)/ready  ## execute all lessons into build/ (PRESET=smoke|quick|full,
 test: $(VENV)/ready  ## every test
 	$(BIN)/python -m pytest
 
-lab: $(VENV)/ready  ## open JupyterLab on the lessons
-	$(BIN)/python -m jupyterlab --notebook-dir=notebooks
+lab: $(VENV)/ready  ## open JupyterLab on your own copies in my_lab/; notebooks/ is the book beside them
+	$(BIN)/python -m labutils copy
+	$(BIN)/python -m jupyterlab --notebook-dir=. my_lab/01_function_inversion.ipynb
 
 notebooks: $(VENV)/ready  ## for authors: execute the text twins into the committed notebooks
 	$(BIN)/python -m labutils build $(LESSONS)
@@ -33,10 +34,12 @@ notebooks: $(VENV)/ready  ## for authors: execute the text twins into the commit
 train: $(VENV)/ready  ## the recorded full run, hours; stop it and start it again as you like
 	$(BIN)/python -m labutils train --model classic --dataset mnist --out build/classic --resume
 
-bench: $(VENV)/ready  ## measure again what the README and lessons 5 and 7 quote (three hours)
+bench: $(VENV)/ready  ## measure again what README and lessons quote: an hour; may be stopped and started again
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.ablation
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.grading
+	$(BIN)/python -m benchmarks.filling
 
 lint: $(VENV)/ready  ## ruff, as in CI
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff -c constraints.txt

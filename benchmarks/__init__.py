@@ -1,3 +1,3 @@
-"""Measurements whose results are committed and quoted; see README."""
+"""Measurements whose results are committed and quoted; see docs/maintainers.md."""
 
 import labutils  # noqa: F401 (before TensorFlow: it keeps the start-up messages away)

@@ -1,109 +1,133 @@
 """What each ingredient of the ``fast`` recipe is worth.
 
-``python -m benchmarks.ablation [VARIANT …]`` trains each variant for one pass over MNIST (some for more), draws 1,000
-images with 20 calls of the network each, measures them, and writes ``results/ablation.json``, which lesson 7 shows.
-Each variant changes one thing; the whole recipe is run from several seeds, to tell what chance does. A row is kept as
-soon as it is measured, so the run may be stopped and started again, and several may run side by side.
+``python -m benchmarks.ablation [--minutes M] [VARIANT …]`` trains each variant for one pass over MNIST (one for two),
+draws 1,000 images with 20 calls of the network each, measures them, and writes ``results/ablation.json``, which lesson
+7 shows. Each variant changes one thing. The whole recipe is trained from three seeds, which shows the effect of chance.
+Each row is kept as soon as it is measured: the program may be stopped and started again, and several may run side by
+side with different variants. To measure everything again, delete the file.
 """
 
-import argparse
-import fcntl
 import time
 from dataclasses import asdict, replace
 
 import keras
 
-from benchmarks.report import save
-from labutils import checkpoints, data, doctor, evaluation, networks, plans, sampling
-from labutils.fastnet import build_fast
-from labutils.progress import keras_progress
-from labutils.recipe import Recipe
+from benchmarks import report
+from benchmarks.contenders import classic
+from benchmarks.quality import IMAGES
+from labutils import data, evaluation, networks, sampling
+from labutils.networks import build_fast
 from labutils.schedule import linear_schedule
-from labutils.training import train
+from labutils.training import PLANS, Recipe, keras_progress, train
 
-FILE = evaluation.RESULTS / "ablation.json"
-IMAGES, CALLS = 1_000, 20
-FAST = plans.PLANS["fast"]
-PASSES = {"fast, 2 passes": 2, "fast, 4 passes": 4}  # over MNIST; all others 1
+CALLS = 20
+TRAIN_IMAGES = 60_000  # all of MNIST
+FAST = PLANS["fast"]
+PASSES = {"fast, 2 passes": 2}  # over MNIST; all others 1
 SEEDS = {"fast": 3}  # runs; all others 1
-# name → (what builds the network, what changes in the recipe, schedule)
+# name → (what builds the network, what changes in the recipe or None for the classic one, schedule)
 VARIANTS = {
     "fast": (build_fast, {}, FAST.schedule),
     "predict the noise": (build_fast, {"target": "noise"}, FAST.schedule),
     "predict v": (build_fast, {"target": "v"}, FAST.schedule),
     "linear schedule": (build_fast, {}, linear_schedule()),
-    "no averaging": (build_fast, {"average": None}, FAST.schedule),
+    "no warm-up": (build_fast, {"warmup_steps": 0}, FAST.schedule),
+    "no clipping": (build_fast, {"clip_norm": None}, FAST.schedule),
+    "averaging": (build_fast, {"average": 0.9995}, FAST.schedule),
     "small constant rate": (
         build_fast,
         {"learning_rate": Recipe().learning_rate, "warmup_steps": 0, "decay_epochs": None, "clip_norm": None},
         FAST.schedule,
     ),
-    "time as a channel": (lambda: build_fast(modulate=False), {}, FAST.schedule),
+    "scale and shift": (lambda: build_fast(modulate=True), {}, FAST.schedule),
     "random start": (lambda: build_fast(zero_start=False), {}, FAST.schedule),
     "Min-SNR weighting": (build_fast, {"min_snr": 5.0}, FAST.schedule),
     "told the digit": (lambda: build_fast(classes=networks.CLASSES), {}, FAST.schedule),
     **dict.fromkeys(PASSES, (build_fast, {}, FAST.schedule)),
-    "classic network": (lambda: networks.build("classic", (28, 28, 1)), {}, FAST.schedule),
-    "classic network and recipe": (lambda: networks.build("classic", (28, 28, 1)), None, linear_schedule()),
+    "classic network": (classic, {}, FAST.schedule),
+    "classic network and recipe": (classic, None, linear_schedule()),
 }
 
 
-def measure(name, seed, dataset):
-    """One row: train, draw, measure."""
-    build, changes, schedule = VARIANTS[name]
-    recipe = Recipe() if changes is None else replace(FAST.recipe, **changes)
-    passes = PASSES.get(name, 1)
-    recipe = recipe.for_run(passes, -(-len(dataset.x_train) // recipe.batch_size))
-    keras.utils.set_random_seed(seed)
+def plan():
+    """What identifies each row: variant, seed, recipe and schedule. If any of them changes, it is measured again."""
+    items = []
+    for name, (_, changes, schedule) in VARIANTS.items():
+        recipe, passes = Recipe() if changes is None else replace(FAST.recipe, **changes), PASSES.get(name, 1)
+        recipe = recipe.for_run(passes, -(-TRAIN_IMAGES // recipe.batch_size))
+        about = {"passes": passes, "recipe": asdict(recipe), "schedule": repr(schedule)}
+        items += [{"variant": name, "seed": seed, **about} for seed in range(SEEDS.get(name, 1))]
+    return items
+
+
+def rows():
+    """The result file."""
+    return report.Rows("ablation", plan(), {"images": IMAGES, "calls": CALLS, **report.about(report.JUDGES)})
+
+
+def measure(item, dataset):
+    """What one row holds: train, draw, measure."""
+    build, _, schedule = VARIANTS[item["variant"]]
+    recipe, passes = Recipe(**item["recipe"]), item["passes"]
+    keras.utils.set_random_seed(item["seed"])
     network = build()
     told = len(network.inputs) > 2
-    history = train(network, schedule, dataset.x_train, passes, recipe=recipe, seed=seed,
-                    labels=dataset.y_train if told else None, callbacks=[keras_progress(passes, name)])  # fmt: skip
-    options = {"guidance": plans.GUIDANCE, "labels": plans.even_labels(IMAGES)} if told else {}
-    images = sampling.sample(network, schedule, IMAGES, dataset.image_shape, seed=1, target=recipe.target,
-                             sampler="dpmpp_2m", steps=CALLS // 2 if told else CALLS, **options)  # fmt: skip
-    measures = evaluation.evaluate(images, dataset)
+    history = train(
+        network,
+        schedule,
+        dataset.x_train,
+        passes,
+        recipe=recipe,
+        seed=item["seed"],
+        labels=dataset.y_train if told else None,
+        callbacks=[keras_progress(passes, item["variant"])],
+    )
+    labels = {"labels": networks.even_labels(IMAGES)} if told else {}
+    options = {"guidance": PLANS["fast_conditional"].guidance, **labels} if told else {}
+    images = sampling.sample(
+        network,
+        schedule,
+        IMAGES,
+        dataset.image_shape,
+        seed=1,
+        target=recipe.target,
+        sampler="dpmpp_2m",
+        steps=CALLS // 2 if told else CALLS,
+        **options,
+    )
     return {
-        "variant": name, "seed": seed, "passes": passes, "cpu_seconds": round(sum(history["cpu_seconds"]), 1),
-        "recipe": asdict(recipe), "parameters": network.count_params(),
-        "measures": {key: {k: round(v, 5) for k, v in asdict(m).items()} for key, m in measures.items()},
-    }  # fmt: skip
+        "cpu_seconds": round(sum(history["cpu_seconds"]), 1),
+        "parameters": network.count_params(),
+        "measures": report.rounded(evaluation.evaluate(images, dataset, **labels)),
+    }
 
 
-def keep(row):
-    """Add one row to the file; a lock keeps runs side by side apart."""
-    with open(FILE.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        results = read()
-        results["rows"].append(row)
-        order = list(VARIANTS)
-        results["rows"].sort(key=lambda row: (order.index(row["variant"]), row["seed"]))
-        save("ablation", results)
-
-
-def read():
-    """What is measured so far."""
-    if FILE.exists():
-        return evaluation.recorded("ablation")
-    about = {"machine": doctor.machine(), "versions": checkpoints.versions()}
-    return {"images": IMAGES, "calls": CALLS, **about, "rows": []}
+def fill(file, names, budget, measure):
+    """Measure the missing rows of ``names``. Each time it looks again, since other programs may run beside it."""
+    for item in file.plan:
+        if item["variant"] in names and item in file.missing():
+            budget.check()
+            started = time.perf_counter()
+            kept = file.add(item, measure(item))
+            print(
+                f"{item['variant']}, seed {item['seed']}: {time.perf_counter() - started:.0f} s",
+                "" if kept else "(dropped: another program measured it meanwhile)",
+                flush=True,
+            )
+    file.finish()
 
 
 def main():
     """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = report.arguments(__doc__)
     parser.add_argument("variants", nargs="*", default=list(VARIANTS), metavar="VARIANT")
     options = parser.parse_args()
+    if unknown := set(options.variants) - set(VARIANTS):
+        parser.error(f"unknown variant {', '.join(sorted(unknown))}, known: {', '.join(VARIANTS)}")
     dataset = data.load("mnist")
-    for name in options.variants:
-        for seed in range(SEEDS.get(name, 1)):
-            if any((row["variant"], row["seed"]) == (name, seed) for row in read()["rows"]):
-                continue
-            started = time.perf_counter()
-            row = measure(name, seed, dataset)
-            keep(row)
-            found = {key: row["measures"][key]["value"] for key in ("frechet", "recognised")}
-            print(f"{name}, seed {seed}: {row['cpu_seconds']} CPU s, {time.perf_counter() - started:.0f} s", found)
+    if len(dataset.x_train) != TRAIN_IMAGES:
+        raise ValueError(f"the plan is for {TRAIN_IMAGES} training images, got {len(dataset.x_train)}")
+    fill(rows(), options.variants, report.Budget(options.minutes), lambda item: measure(item, dataset))
 
 
 if __name__ == "__main__":

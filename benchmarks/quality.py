@@ -1,92 +1,125 @@
-"""Quality against the number of network calls.
+"""Quality of the images against the number of network calls.
 
-``python -m benchmarks.quality [CHECKPOINT …] [--count N]`` draws N images for each checkpoint, sampler and number of
-steps, measures them (labutils.evaluation), and writes ``results/quality.json``, which lesson 5 and the README quote.
-Each row is kept as soon as it is measured, so the run may be stopped and started again; rows of another N, or of other
-weights, are measured anew.
+``python -m benchmarks.quality [--minutes M] [CHECKPOINT …]`` draws 1,000 images for each checkpoint, sampler and number
+of steps, measures them (labutils.evaluation), and writes ``results/quality.json``. Lesson 5 and docs/maintainers.md
+quote it. It may be stopped and started again: each row is kept as soon as it is measured, and of the row in progress
+each batch of 64 images. To measure everything again, delete the file.
 """
 
-import argparse
-import time
-from dataclasses import asdict
+import hashlib
+import json
 
-from benchmarks.report import quote, save
-from labutils import checkpoints, data, doctor, evaluation, plans, sampling
+import numpy as np
 
+from benchmarks import report
+from labutils import checkpoints, data, evaluation, networks, sampling
+from labutils._support.files import write_atomically
+
+IMAGES = 1_000  # in benchmarks.ablation, too: Fréchet distances of different numbers of images cannot be compared
 FEW = [(sampler, steps) for steps in (5, 10) for sampler in ("ddim", "dpmpp_2m", "ddpm")] + [("heun", 3), ("heun", 5)]
-MANY = [("dpmpp_2m", 20), ("ddpm", 20), ("dpmpp_2m", 50), ("ddpm", 50), ("ddpm", 1000)]
-PLAN = {  # rows are (sampler, steps, guidance or None for a network without labels)
-    "fast_conditional": [(*row, 1.0) for row in (("dpmpp_2m", 6), ("dpmpp_2m", 12), *FEW)]
-    + [("dpmpp_2m", 12, 0.5), ("dpmpp_2m", 5, 0.0), ("dpmpp_2m", 20, 0.0)],
+ROWS = {  # checkpoint → rows (sampler, steps, guidance or None for a network without labels)
+    "fast_conditional": [
+        *((*row, 1.0) for row in (*FEW, ("dpmpp_2m", 12))),
+        ("dpmpp_2m", 12, 0.5),
+        ("dpmpp_2m", 5, 0.0),
+        ("dpmpp_2m", 20, 0.0),
+    ],
     "fast": [(*row, None) for row in (("ddim", 10), ("ddim", 20), ("dpmpp_2m", 5), ("dpmpp_2m", 10), ("dpmpp_2m", 20))],
-    "classic": [(*row, None) for row in (*FEW, *MANY)],
+    "classic": [(*row, None) for row in (*FEW, ("dpmpp_2m", 20), ("ddpm", 20), ("ddpm", 50), ("ddpm", 1000))],
 }
+PLAN = [
+    {"checkpoint": name, "sampler": sampler, "steps": steps, "guidance": guidance}
+    for name, rows in ROWS.items()
+    for sampler, steps, guidance in rows
+]
 
 
-def measure(name, sampler, steps, guidance, dataset, count):
-    """One row: draw, measure, and say what it cost."""
-    network, schedule, shape, options = plans.load_for_sampling(name)
-    if guidance is not None:
-        options |= {"guidance": guidance, "labels": plans.even_labels(count)}
-    wall, cpu = time.perf_counter(), time.process_time()
-    images = sampling.sample(network, schedule, count, shape, seed=1, sampler=sampler, steps=steps, **options)
-    seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
-    measures = evaluation.evaluate(images, dataset)
-    rows = 2 * steps - 1 if sampler == "heun" else steps
-    return {
-        "checkpoint": name, "sampler": sampler, "steps": steps, "guidance": guidance,
-        "calls": rows * (2 if guidance else 1),  # with guidance the network is asked twice
-        "seconds": round(seconds, 2), "cpu_seconds": round(cpu_seconds, 2), "machine": doctor.machine(),
-        "versions": checkpoints.versions(),
-        "measures": {key: {k: round(v, 5) for k, v in asdict(m).items()} for key, m in measures.items()},
-    }  # fmt: skip
+def rows():
+    """The result file."""
+    return report.Rows("quality", PLAN, {"images": IMAGES, "dataset": "mnist", **report.about([*ROWS, *report.JUDGES])})
 
 
-def readme_table(results, best=3):
+def draw(process, shape, seed, labels=None, count=sampling.BATCH):
+    """One batch of ``count`` images by a labutils.sampling.Sampler; batches differ by their seed."""
+    start = np.random.default_rng(seed).standard_normal((count, *shape), dtype=np.float32)
+    *_, (_, images, _) = process.run(start, seed, labels, guess=False)
+    return np.asarray(images)
+
+
+def draw_all(process, shape, labels, count, file, budget):
+    """``count`` images, batch by batch; those that are drawn wait in ``file`` in case the program is stopped."""
+    images = np.load(file, allow_pickle=False) if file.is_file() else np.empty((0, *shape), np.float32)
+    while len(images) < count:
+        budget.check()
+        part = slice(len(images), min(len(images) + sampling.BATCH, count))
+        told = None if labels is None else labels[part]
+        images = np.concatenate([images, draw(process, shape, part.start, told, part.stop - part.start)])
+        write_atomically(file, lambda path, images=images: np.save(path, images))
+    return images
+
+
+def measure(item, dataset, budget, header):
+    """What one row holds: draw, and measure."""
+    network, schedule, shape, options = checkpoints.load_for_sampling(item["checkpoint"])
+    labels = None
+    if item["guidance"] is not None:
+        options["guidance"] = item["guidance"]
+        labels = networks.even_labels(IMAGES)
+    process = sampling.Sampler(network, schedule, shape, sampler=item["sampler"], steps=item["steps"], **options)
+    # The name says what the images depend on, so that images of another plan are never taken up.
+    key = hashlib.sha256(json.dumps([item, header], sort_keys=True).encode()).hexdigest()[:16]
+    file = report.SCRATCH / f"quality-{key}.npy"
+    images = draw_all(process, shape, labels, IMAGES, file, budget)
+    asked = {} if labels is None else {"labels": labels}
+    measures = report.rounded(evaluation.evaluate(images, dataset, **asked))
+    file.unlink()
+    # With guidance the network is called twice for each step, but for w = 0.
+    return {"calls": len(process.t) * (2 if item["guidance"] else 1), "measures": measures}
+
+
+def table(results, best=3):
     """The rows of each checkpoint with the smallest Fréchet distance, as a Markdown table."""
-    floor = results["rows"][0]["measures"]
+    floor = results["rows"][0]["measures"]  # of a network with labels, so that as_asked is there
     lines = [
-        f"| {results['images']:,} images | guidance | calls | Fréchet distance (95 %) | recognised |",
-        "| --- | --- | --- | --- | --- |",
-        f"| real digits | | | {floor['frechet']['floor']:.1f} | {floor['recognised']['floor']:.1%} |",
+        f"| {results['images']:,} images | guidance | calls | Fréchet distance (95 %) | recognised | as asked |",
+        "| --- | --- | --- | --- | --- | --- |",
+        f"| real digits | | | {floor['frechet']['floor']:.1f} | {floor['recognised']['floor']:.1%} | "
+        f"{floor['as_asked']['floor']:.1%} |",
     ]
-    for name in results["weights"]:
+    for name in ROWS:
         rows = [row for row in results["rows"] if row["checkpoint"] == name]
         for row in sorted(rows, key=lambda row: row["measures"]["frechet"]["value"])[:best]:
-            frechet = row["measures"]["frechet"]
+            frechet, asked = row["measures"]["frechet"], row["measures"].get("as_asked")
             cells = [
-                f"`{name}`, `{row['sampler']}`", "" if row["guidance"] is None else row["guidance"], row["calls"],
+                f"`{name}`, `{row['sampler']}`",
+                "" if row["guidance"] is None else row["guidance"],
+                row["calls"],
                 f"{frechet['value']:.1f} ({frechet['low']:.1f}–{frechet['high']:.1f})",
                 f"{row['measures']['recognised']['value']:.1%}",
-            ]  # fmt: skip
+                "" if asked is None else f"{asked['value']:.1%}",
+            ]
             lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 
 def main():
     """Measure what is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("checkpoints", nargs="*", default=list(PLAN), metavar="CHECKPOINT")
-    parser.add_argument("--count", type=int, default=2_000, help="images for each row (default: 2000)")
+    parser = report.arguments(__doc__)
+    parser.add_argument("checkpoints", nargs="*", default=list(ROWS), metavar="CHECKPOINT")
     options = parser.parse_args()
+    if unknown := set(options.checkpoints) - set(ROWS):
+        parser.error(f"unknown checkpoint {', '.join(sorted(unknown))}, known: {', '.join(ROWS)}")
+    budget, file = report.Budget(options.minutes), rows()
     dataset = data.load("mnist")
-    known = evaluation.recorded("quality") if (evaluation.RESULTS / "quality.json").exists() else {}
-    results = {"images": options.count, "dataset": dataset.name, "weights": {}, "rows": []}
-    for name in PLAN:
-        results["weights"][name] = checkpoints.read_record(name)["weights_sha256"]
-        same = known.get("images") == options.count and known["weights"].get(name) == results["weights"][name]
-        results["rows"] += [row for row in known.get("rows", []) if same and row["checkpoint"] == name]
-    for name in options.checkpoints:
-        for sampler, steps, guidance in PLAN[name]:
-            wanted = {"checkpoint": name, "sampler": sampler, "steps": steps, "guidance": guidance}
-            if any(wanted.items() <= row.items() for row in results["rows"]):
-                continue
-            row = measure(name, sampler, steps, guidance, dataset, options.count)
-            results["rows"].append(row)
-            save("quality", results)
-            quote("quality", readme_table(results))
+    for item in file.missing():
+        if item["checkpoint"] in options.checkpoints:
+            budget.check()
+            row = measure(item, dataset, budget, file.header)
+            file.add(item, row)
             found = {key: row["measures"][key]["value"] for key in ("frechet", "recognised")}
-            print(wanted, f"{row['calls']} calls, {row['seconds']:.0f} s:", found, flush=True)
+            print(item, f"{row['calls']} calls:", found, flush=True)
+    if results := file.finish():
+        report.quote("quality", table(results))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,143 @@
-"""Where results go: JSON files in ``results`` and tables between two marks in the README."""
+"""Where results go: JSON files in ``results``, row by row, and tables between two marks in the documents."""
 
+import argparse
+import contextlib
+import fcntl
 import json
+import time
+from dataclasses import asdict
 from pathlib import Path
 
-from labutils.evaluation import RESULTS
-from labutils.files import write_atomically
+from labutils import checkpoints
+from labutils._support.files import write_atomically
+from labutils.commands import doctor
+from labutils.evaluation.benchmarks import RESULTS
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+ROOT = Path(__file__).resolve().parent.parent
+README, MAINTAINERS = ROOT / "README.md", ROOT / "docs" / "maintainers.md"
+SCRATCH = ROOT / "build" / "benchmarks"  # locks, and parts of rows that take long
+JUDGES = ("digit_features", "digit_recogniser")
+METHOD = 2  # raise it when a change of the code makes earlier numbers wrong: then everything is measured again
+
+
+class Rows:
+    """One result file: a header, and one row for each item of a plan.
+
+    The header says on which machine, with which versions and with which weights all rows were measured. Rows under
+    another header do not count, and rows that are no longer in the plan do not count. So one file never mixes machines.
+
+    Args:
+        name: of the file, ``results/NAME.json``.
+        plan: list of dicts; the row of an item holds the item and what was measured.
+        header: dict of what all rows have in common, see :func:`about`.
+        derive: None, or a function of the list of rows → dict that is saved beside them.
+    """
+
+    def __init__(self, name, plan, header, derive=None):
+        self.name, self.derive = name, derive
+        self.plan, self.header = (json.loads(json.dumps(value)) for value in (plan, header))  # tuples become lists
+
+    def read(self):
+        """The rows that count, in the order of the plan."""
+        found = read(self.name) or {}
+        if not self.header.items() <= found.items():
+            return []
+        kept = found.get("rows", [])
+        rows = [next((row for row in kept if item.items() <= row.items()), None) for item in self.plan]
+        return [row for row in rows if row]
+
+    def missing(self):
+        """The items of the plan that have no row."""
+        rows = self.read()
+        return [item for item in self.plan if not any(item.items() <= row.items() for row in rows)]
+
+    def add(self, item, measured):
+        """Keep one row at once; several programs may do so side by side.
+
+        Reading, looking and writing happen under one lock.
+
+        Returns:
+            False if the item is not in the plan or already has a row: the new row is dropped.
+        """
+        with self._lock():
+            if item not in self.missing():
+                return False
+            self._save([*self.read(), {**item, **measured}])
+            return True
+
+    def finish(self):
+        """Write the rows that count once more, without those that do not count.
+
+        Returns:
+            The content of the file; None, with a line that says so, while rows are missing.
+        """
+        if missing := len(self.missing()):
+            print(f"{self.name}: {missing} of {len(self.plan)} rows are still missing")
+            return None
+        with self._lock():
+            self._save(self.read())
+        return read(self.name)
+
+    def _save(self, rows):
+        rows.sort(key=lambda row: next(i for i, item in enumerate(self.plan) if item.items() <= row.items()))
+        save(self.name, {**self.header, **(self.derive(rows) if self.derive else {}), "rows": rows})
+
+    @contextlib.contextmanager
+    def _lock(self):
+        SCRATCH.mkdir(parents=True, exist_ok=True)
+        with open(SCRATCH / f"{self.name}.lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+class Budget:
+    """How long a program may go on.
+
+    Args:
+        minutes: None for as long as it needs.
+    """
+
+    def __init__(self, minutes=None):
+        self.end = None if minutes is None else time.monotonic() + 60 * minutes
+
+    def check(self):
+        """End the program, with exit code 1, when the time is up."""
+        if self.end is not None and time.monotonic() > self.end:
+            raise SystemExit("The time is up. What is measured is kept: start the program again to go on.")
+
+
+def arguments(doc):
+    """A parser with the option that all benchmarks share; the first line of ``doc`` describes the program."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--minutes", type=float, help="stop after the row in progress (default: measure everything)")
+    return parser
+
+
+def about(weights=(), timing=False):
+    """The header's first part: the machine, the versions, and the SHA-256 of the named checkpoints' weights.
+
+    Only a benchmark that measures time (``timing``) depends on the number of cores.
+    """
+    machine = doctor.machine()
+    if not timing:
+        del machine["cores"]
+    hashes = {name: checkpoints.read_record(name)["weights_sha256"] for name in weights}
+    header = {"machine": machine, "versions": checkpoints.versions(), "method": METHOD}
+    return {**header, "weights": hashes} if hashes else header
+
+
+def rounded(measures):
+    """An evaluation (dict name → labutils.evaluation.Measure) as it is saved."""
+    return {
+        name: {key: round(value, 5) if isinstance(value, float) else value for key, value in asdict(measure).items()}
+        for name, measure in measures.items()
+    }
+
+
+def read(name):
+    """The content of ``results/NAME.json``, or None."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def save(name, results):
@@ -16,14 +147,14 @@ def save(name, results):
 
 
 def marks(name):
-    """The two comments in the README between which the table ``name`` stands."""
-    return f"<!-- {name}: written by benchmarks.{name} -->", f"<!-- end of {name} -->"
+    """The two comments between which the text ``name`` stands."""
+    return f"<!-- {name}: written by make bench -->", f"<!-- end of {name} -->"
 
 
-def quote(name, table):
-    """Put a Markdown table between its marks in the README."""
+def quote(name, text, document=MAINTAINERS):
+    """Put Markdown between its marks in a document."""
     start, end = marks(name)
-    before, rest = README.read_text(encoding="utf-8").split(start)
+    before, rest = document.read_text(encoding="utf-8").split(start)
     _, after = rest.split(end)
-    text = f"{before}{start}\n{table}\n{end}{after}"
-    write_atomically(README, lambda path: path.write_text(text, encoding="utf-8"))
+    whole = f"{before}{start}\n{text}\n{end}{after}"
+    write_atomically(document, lambda path: path.write_text(whole, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""For instructors: what leaves their hands (``release``) and, later, what comes back.
+"""For instructors: hand out the lessons (``release``), and mark what comes back (``batch``).
 
-Imports labutils; of labutils only the command line imports it, when a command asks for it.
+``python -m grading`` runs both. This package imports labutils; labutils does not import it.
 """

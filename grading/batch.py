@@ -1,55 +1,65 @@
-"""Grades a whole class: ``python -m labutils grade``.
+"""Grades a whole class: ``python -m grading grade``.
 
-Each different set of answers is judged once, in any order, by as many processes as are asked for; what was found is
-kept in ``OUT/judged`` under a key of all that it depends on. The reports are made from there when all is judged, so
-that a run that was killed goes on, and ends at the same files.
+Each different set of answers is judged once. Several processes may judge, and the order does not matter. Each result
+is stored in ``OUT/judged``; its file name is a hash of everything that the result depends on. The reports are made from
+these files when everything is judged. So a killed run can continue, and it ends with the same reports.
 """
 
+import contextlib
 import hashlib
 import itertools
 import json
-import os
-import sys
-import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import labutils
 from grading import gradebook, sandbox
-from grading.judging import Answer, judge
-from grading.matching import HUMAN, Unreadable, identify, match, read_cells
+from grading.bench import warm
+from grading.judging import judge_student
+from grading.papers import read_papers
 from grading.release import MANIFEST_VERSION
+from grading.shown import NOT_RUN_AGAIN
 from grading.submissions import stream
 from labutils import __version__
-from labutils.checkpoints import CHECKPOINT_DIR
-from labutils.files import check_writable, write_atomically
-from labutils.progress import progress_bar
+from labutils._support.files import check_writable, write_atomically
+from labutils._support.progress import progress_bar
 
 
-@dataclass(frozen=True)
-class Paper:
-    """One notebook of one student, read but not judged.
-
-    Attributes:
-        student, name: who sent it, under which file name.
-        lesson: of the manifest; None if it cannot be told.
-        answers: question → Answer; None if the notebook is not judged.
-        status: what it is then: "unreadable", "needs a human", "not counted".
-        problem: why, in words.
-        content: the bytes.
-    """
-
-    student: str
-    name: str
-    lesson: str | None
-    answers: dict | None
-    status: str = ""
-    problem: str = ""
-    content: bytes | None = None
+def add_arguments(parser):
+    """The arguments of ``python -m grading grade``."""
+    parser.add_argument("submissions", metavar="SUBMISSIONS", help="folder or zip: STUDENT/NOTEBOOK.ipynb")
+    parser.add_argument("--manifest", required=True, metavar="FILE", help="what release wrote for you")
+    parser.add_argument("--out", required=True, help="folder for grades.csv, verdicts, feedback and index.html")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks judged at once (default: 1)")
+    parser.add_argument(
+        "--sandbox", default="auto", choices=("required", "auto", "off"), help="how students' code is confined"
+    )
+    parser.add_argument("--seeds", type=int, default=2, metavar="K", help="inputs for each property (default: 2)")
+    parser.add_argument("--rerun", action="store_true", help="ignore stored results and judge everything again")
+    parser.add_argument("--no-execute", action="store_true", help="run nothing: mark what the notebooks show")
+    parser.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster judge: the address of its scheduler")
+    parser.add_argument("--marks", metavar="FILE.csv", help="points for free text: student_id, question, points")
 
 
-def grade(submissions, manifest, out, jobs=1, level="auto", seeds=1, rerun=False, marks=None, say=print):
+def main(options):
+    """Run ``python -m grading grade``."""
+    o = options
+    grade(o.submissions, o.manifest, o.out, o.jobs, o.sandbox, o.seeds, o.rerun, o.marks, not o.no_execute, o.dask)
+
+
+def grade(
+    submissions,
+    manifest,
+    out,
+    jobs=1,
+    level="auto",
+    seeds=1,
+    rerun=False,
+    marks=None,
+    execute=True,
+    dask=None,
+    say=print,
+):
     """Grade all submissions and write the reports into ``out``.
 
     Args:
@@ -58,141 +68,131 @@ def grade(submissions, manifest, out, jobs=1, level="auto", seeds=1, rerun=False
         out: folder for ``grades.csv``, ``verdicts``, ``feedback``, ``by_hand`` and ``index.html``.
         jobs: processes.
         level: "required", "auto" or "off", see :func:`grading.sandbox.choose_level`.
-        seeds: each property is tried with so many different inputs.
-        rerun: judge again what is judged already.
-        marks: None, or a CSV file with marks of free text: ``student_id, question, points``.
+        seeds: number of different inputs for each property.
+        rerun: ignore stored results and judge everything again.
+        marks: None, or a CSV file with points for free text: ``student_id, question, points``.
+        execute: False to run nothing and to mark what the outputs of the notebooks show (grading.shown).
+        dask: None, or the address of a Dask scheduler whose workers judge instead of local processes.
         say: receives one line at the end.
 
     Raises:
-        FileNotFoundError, ValueError: nothing to grade, a manifest that ``release`` did not write, ``out`` cannot be
-            used, or no level of the sandbox works here.
+        FileNotFoundError, ValueError: there is nothing to grade, ``release`` did not write the manifest, ``out`` cannot
+            be used, no level of the sandbox works here, or a grading process or worker was killed.
     """
     manifest, digest = read_manifest(manifest)
     out = Path(out)
     check_writable(out / "grades.csv")
-    level = sandbox.choose_level(level)
-    if reason := sandbox.failure(level):
-        raise ValueError(f"students' code cannot be run here: {reason}")
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds and jobs must be at least 1, got {seeds} and {jobs}")
+    level = _level(level) if execute else NOT_RUN_AGAIN
     marks = gradebook.read_marks(marks, manifest) if marks is not None else {}
-    papers = settle([read_paper(submission, manifest) for submission in stream(submissions)])
-    numbers = hidden_seeds(digest, seeds)
-    tasks = {}
-    for paper in papers:
-        if paper.answers is not None:
-            tasks[key_of(paper, digest, level, numbers)] = (paper.lesson, paper.answers)
-    kept = out / "judged"
-    todo = {key: task for key, task in tasks.items() if rerun or not (kept / f"{key}.json").exists()}
-    work = partial(judge_and_keep, entries=manifest["notebooks"], level=level, seeds=numbers, folder=kept)
-    run_all(work, todo, jobs)
-    rows = []
-    for paper in papers:
-        known = None
-        if paper.answers is not None:
-            known = json.loads((kept / f"{key_of(paper, digest, level, numbers)}.json").read_text(encoding="utf-8"))
-        rows.append((paper, known))
-    gradebook.write(out, rows, manifest, level, marks)
-    say(f"graded {len(papers)} notebooks ({len(tasks)} different ones, sandbox: {level}). Open {out / 'index.html'}")
+    papers = read_papers(stream(submissions), manifest, execute)
+    found, different = [paper.shown for paper in papers], ""
+    if execute:
+        numbers = hidden_seeds(digest, seeds)
+        keys = [key_of(paper, digest, level, numbers) if paper.answers is not None else None for paper in papers]
+        tasks = {key: paper for key, paper in zip(keys, papers, strict=True) if key}
+        kept = out / "judged"
+        todo = {key: paper for key, paper in tasks.items() if rerun or not (kept / f"{key}.json").exists()}
+        work = partial(judge_student, entries=manifest["notebooks"], level=level, seeds=numbers)
+        run_all(work, todo, kept, jobs, dask)
+        found = [json.loads((kept / f"{key}.json").read_text(encoding="utf-8")) if key else None for key in keys]
+        different = f"{len(tasks)} different ones; "
+    gradebook.write(out, list(zip(papers, found, strict=True)), manifest, level, marks, stream(submissions))
+    say(f"graded {len(papers)} notebooks ({different}sandbox: {level}). Open {out / 'index.html'}")
+
+
+def _level(wish):
+    level = sandbox.choose_level(wish)
+    if reason := sandbox.failure(level):
+        raise ValueError(f"students' code cannot be run here: {reason}")
+    return level
 
 
 def read_manifest(path):
-    """(manifest, its SHA-256).
+    """Read and verify the manifest.
+
+    Returns:
+        tuple (manifest, its SHA-256).
 
     Raises:
-        FileNotFoundError, ValueError: none, or not what ``release`` writes.
+        FileNotFoundError, ValueError: there is no such file, or ``release`` did not write it.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no manifest {path}; the command release writes it")
+        raise FileNotFoundError(f"no manifest {path}; the command release writes one")
     content = path.read_bytes()
     try:
         manifest = json.loads(content)
         version = manifest["manifest_version"]
         known = all(entry["questions"] is not None and entry["cells"] for entry in manifest["notebooks"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is not a manifest of release") from error
+        raise ValueError(f"{path} is not a manifest that release wrote") from error
     if version != MANIFEST_VERSION or not known:
-        raise ValueError(f"{path} has version {version!r} of the manifest, this program reads {MANIFEST_VERSION}")
+        raise ValueError(f"{path} has manifest version {version!r}, but this program reads {MANIFEST_VERSION}")
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def read_paper(submission, manifest):
-    """What a student sent, as answers to the questions of a lesson."""
-    paper = partial(Paper, submission.student, submission.name, content=submission.content)
-    named = submission.name if submission.name in manifest["notebooks"] else None
-    if submission.problem:
-        return paper(named, None, gradebook.UNREADABLE, submission.problem)
-    try:
-        cells = read_cells(submission.content)
-    except Unreadable as error:
-        return paper(named, None, gradebook.UNREADABLE, str(error))
-    found = identify(cells, submission.name, manifest)
-    if found is None:
-        return paper(None, None, HUMAN, "this is none of the notebooks that were handed out")
-    lesson, _ = found
-    matches = match(cells, manifest["notebooks"][lesson])
-    answers = {q: Answer(m.source, m.how, m.note, not m.answered, bool(m.helpers)) for q, m in matches.items()}
-    return paper(lesson, answers)
-
-
-def settle(papers):
-    """Of several notebooks that one student sent for one lesson, decide which counts; if they differ, a human does."""
-    settled = []
-    for _, group in itertools.groupby(sorted(papers, key=_order), key=lambda paper: _order(paper)[:2]):
-        first, *others = group
-        if first.lesson is not None and any(other.answers != first.answers for other in others):
-            words = f"{len(others) + 1} different notebooks for {first.lesson}: which one counts?"
-            settled += [replace(paper, answers=None, status=HUMAN, problem=words) for paper in (first, *others)]
-        elif first.lesson is not None:
-            words = f"the same answers as {first.name}"
-            settled += [first, *(replace(p, answers=None, status=gradebook.IGNORED, problem=words) for p in others)]
-        else:
-            settled += [first, *others]
-    return settled
-
-
-def _order(paper):
-    return paper.student, paper.lesson or "", paper.name != paper.lesson, paper.name
-
-
 def hidden_seeds(digest, count):
-    """Seeds that no student has seen: they follow from the manifest, which stays with the instructor."""
+    """Seeds that no student can know: they are computed from the manifest, which only the instructor has."""
     return tuple(int(hashlib.sha256(f"{digest} {k}".encode()).hexdigest()[:8], 16) for k in range(count))
 
 
 def key_of(paper, digest, level, seeds):
-    """The name of all that a verdict depends on."""
+    """A hash of everything that the result for a paper depends on."""
     answers = {question: asdict(answer) for question, answer in paper.answers.items()}
     parts = json.dumps([__version__, digest, level, seeds, paper.lesson, answers], sort_keys=True)
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def judge_and_keep(key, task, entries, level, seeds, folder):
-    """Judge one set of answers and keep what was found."""
-    lesson, answers = task
-    started = time.perf_counter()
-    verdicts = judge(entries[lesson], answers, partial(start_answering, level), seeds)
-    found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1), "sandbox": level}
-    text = json.dumps(found, indent=1, ensure_ascii=True)
-    write_atomically(folder / f"{key}.json", lambda path: path.write_text(text, encoding="utf-8"))
+def run_all(work, todo, folder, jobs, dask=None):
+    """Judge all students in any order. Each result is stored as soon as it is known.
+
+    Args:
+        work: function of the tasks of one student, like grading.judging.judge_student.
+        todo: dict key → grading.papers.Paper.
+        folder: the results are stored here as ``KEY.json``.
+        jobs, dask: as for :func:`grade`.
+
+    Raises:
+        ValueError: the cluster cannot be used, or a grading process was killed. Stored results remain.
+    """
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    students = {}
+    for key, paper in todo.items():
+        students.setdefault(paper.student, []).append((key, paper.lesson, paper.answers))
+    with progress_bar(len(todo), "judging") as bar, _backend(dask):
+        results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
+            joblib.delayed(work)(tasks) for tasks in students.values()
+        )
+        try:
+            for key, found in itertools.chain.from_iterable(results):
+                text = json.dumps(found, indent=1, ensure_ascii=True)
+                write_atomically(folder / f"{key}.json", lambda path, text=text: path.write_text(text, "utf-8"))
+                bar.update()
+        except TerminatedWorkerError as error:
+            raise ValueError("a grading process was killed; run the same command again to continue") from error
+        finally:
+            warm().close()  # for tasks judged in this process; the warm processes of other processes end with those
 
 
-def start_answering(level):
-    """A confined process that runs grading.answering; of this project it sees packages and checkpoints, no notebook."""
-    packages = [Path(labutils.__file__).parent, Path(__file__).parent]
-    environment = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(str(folder.parent) for folder in packages))}
-    command = [sys.executable, "-m", "grading.answering"]
-    return sandbox.Confined(command, level=level, visible=[*packages, CHECKPOINT_DIR], environment=environment)
-
-
-def run_all(work, todo, jobs):
-    """Do all tasks, with a progress bar; each is a pure function of its arguments, wherever joblib runs it."""
+@contextlib.contextmanager
+def _backend(dask):
+    """Where joblib runs its tasks: here, or on the cluster of a Dask scheduler."""
+    if dask is None:
+        yield
+        return
+    try:
+        import distributed
+    except ImportError as error:
+        raise ValueError("a Dask cluster needs: pip install -r requirements-dask.txt") from error
     import joblib
 
-    with progress_bar(len(todo), "judging") as bar:
-        done = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            joblib.delayed(work)(key, task) for key, task in todo.items()
-        )
-        for _ in done:
-            bar.update()
+    try:
+        client = distributed.Client(dask, timeout=10)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ValueError(f"no Dask scheduler answers at {dask}: {error}") from error
+    with client, joblib.parallel_config(backend="dask", client=client):
+        yield

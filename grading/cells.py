@@ -1,4 +1,4 @@
-"""Reads the cells of a notebook that a student sent, of whatever format and however damaged; executes nothing."""
+"""Reads the cells of a student's notebook, in any format and even if it is damaged. Nothing is executed."""
 
 import json
 import re
@@ -9,29 +9,33 @@ TYPES = {"code": "code", "raw": "raw"} | dict.fromkeys(["markdown", "text", "htm
 
 
 class Unreadable(ValueError):
-    """A file that is no notebook; says why."""
+    """The file is not a notebook. The message says why."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell; what the student's file says of it in wrong types is left empty."""
+    """One cell. A field is empty if the student's file stores it in a wrong type."""
 
     id: str
     type: str  # code, markdown or raw
     source: str
     tags: tuple[str, ...] = ()
-    nbgrader: dict = field(default_factory=dict)  # its text and truth values
-    language: str = ""  # in small letters; empty if the notebook does not say
+    nbgrader: dict = field(default_factory=dict)  # its metadata that are text or truth values
+    language: str = ""  # in lower case; empty if the notebook does not say it
+    outputs: tuple[dict, ...] = ()  # keys: output_type, name, text, ename, evalue (all texts), and data (dict of texts)
 
 
 def read_cells(content):
-    """All cells in the order of the notebook; what is no cell becomes an empty raw one, so that positions stay.
+    """All cells in the order of the notebook. Anything else becomes an empty raw cell, so that positions stay right.
 
     Args:
-        content: the bytes of the file, of notebook format 1 to 4.
+        content: the bytes of the file, in notebook format 1 to 4.
+
+    Returns:
+        list of :class:`Cell`.
 
     Raises:
-        Unreadable: not a notebook.
+        Unreadable: this is not a notebook.
     """
     notebook = _parse(content)
     if not isinstance(notebook, dict):
@@ -53,7 +57,7 @@ def _parse(content):
         return _loads(content)
     except UnicodeDecodeError:
         pass
-    # Not what it says it is. A few wrong bytes among many right ones are damage, otherwise it is an old encoding.
+    # The file is not valid Unicode. Few wrong bytes among many right ones are damage; otherwise it is an old encoding.
     text = content.decode("utf-8", "replace")
     damage = text.count("\ufffd")
     foreign = sum(char > "\x7f" for char in text) - damage
@@ -61,9 +65,9 @@ def _parse(content):
 
 
 def _loads(data):
-    """Parse text, or bytes of which the JSON standard tells the encoding.
+    """Parse text, or bytes in an encoding of the JSON standard.
 
-    ``strict=False`` allows control characters in texts, ``parse_int=float`` numbers of any length.
+    ``strict=False`` allows control characters in texts. ``parse_int=float`` allows numbers of any length.
     """
     try:
         return json.loads(data, strict=False, parse_int=float)
@@ -79,11 +83,10 @@ def _cell(cell, language):
     cell = _dict(cell)
     metadata = _dict(cell.get("metadata"))
     source = next((cell[key] for key in ("source", "input", "code", "text") if key in cell), "")
-    source = "".join(map(_text, source)) if isinstance(source, list) else _text(source)
     return Cell(
-        id=_text(cell.get("id")) or _text(metadata.get("id")),  # Colab moves it into the metadata
+        id=_text(cell.get("id")) or _text(metadata.get("id")),  # Colab moves the id into the metadata
         type=TYPES.get(_text(cell.get("cell_type")), "raw"),
-        source=source,
+        source=_joined(source),
         tags=tuple(filter(None, map(_text, _list(metadata.get("tags"))))),
         nbgrader={
             _text(key): _text(value) if isinstance(value, str) else value
@@ -91,11 +94,28 @@ def _cell(cell, language):
             if isinstance(value, str | bool)
         },
         language=(_text(cell.get("language")) or language).lower(),
+        outputs=outputs_of(cell),
     )
 
 
+def outputs_of(cell):
+    """The outputs of ``cell``, which is a dict as in the file, in the types of :class:`Cell`."""
+    return tuple(_output(output) for output in _list(cell.get("outputs")) if isinstance(output, dict))
+
+
+def _output(output):
+    """One output in the types of notebook format 4, with all values as text."""
+    plain = {key: _joined(output.get(key)) for key in ("output_type", "name", "text", "ename", "evalue")}
+    return plain | {"data": {_text(kind): _joined(value) for kind, value in _dict(output.get("data")).items()}}
+
+
+def _joined(value):
+    """A text. Notebooks may store it as a list of lines."""
+    return "".join(map(_text, value)) if isinstance(value, list) else _text(value)
+
+
 def _text(value):
-    """The text, if it is one; half a character, which no file can store, becomes the sign for what is unknown."""
+    """The value if it is a text, else "". Lone surrogates become U+FFFD, because no file can store them."""
     return SURROGATE.sub("\ufffd", value) if isinstance(value, str) else ""
 
 

@@ -1,7 +1,8 @@
-"""The last program before untrusted code: gives up every right it does not need, then becomes the command.
+"""The last program before untrusted code: it gives up every right it does not need, then becomes the command.
 
-Run by its path (``python -I -S confine.py SPEC``), within what bubblewrap made, or making the namespaces itself, or,
-at level "limits", with neither. Only the standard library, and no other module of the package: inside, none is visible.
+It is run by its path: ``python -I -S confine.py SPEC``. At level "bubblewrap" it runs inside the sandbox of bubblewrap.
+At level "namespaces" it makes the namespaces itself. At level "limits" there are none. It imports only the standard
+library, because no other module of the package is visible inside.
 """
 
 import contextlib
@@ -22,47 +23,66 @@ READ_ONLY = MOUNT_ATTR_RDONLY = 1
 MNT_DETACH, AT_RECURSIVE, MOUNT_SETATTR = 2, 0x8000, 442
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
 PR_CAPBSET_DROP = 24
-STACK = 8 << 20  # bytes; a thread's address space where the host sets no limit
+STACK = 8 << 20  # bytes of address space for the stack of each thread; less if the host's limit is lower
 
-# Not for lessons, and each a way round a limit: number on x86_64, on aarch64.
-# First row: memory that no process shows as its own. Second: other processes' memory. Third: kernel's inner doors.
+# System calls that no lesson needs. Each is a way round a limit. The numbers are for x86_64 and for aarch64.
+# They give memory that is not counted for any process, or access to other processes, or more rights in the kernel.
 FORBIDDEN = {
-    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
-    "semget": (64, 190), "mq_open": (240, 180), "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_getfd": (438, 438),
-    "unshare": (272, 97), "setns": (308, 268), "io_uring_setup": (425, 425), "bpf": (321, 280),
-    "userfaultfd": (323, 282), "perf_event_open": (298, 241),
-}  # fmt: skip
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "mq_open": (240, 180),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "keyctl": (250, 219),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "io_uring_setup": (425, 425),
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "perf_event_open": (298, 241),
+}
 CLONE, CLONE3, MMAP, SOCKET = (56, 220), (435, 435), (9, 222), (41, 198)
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column above, name in the filter
 AF_UNIX, SHARED_ANONYMOUS = 1, 0x21
 EPERM, ENOSYS = 1, 38
 
 
-def main(spec):
-    """Become ``spec["command"]``, confined; what fails is written to the descriptor ``spec["report"]``."""
+def main(spec, become):
+    """Give up all rights, then call ``become(spec)``. Errors are written to the descriptor ``spec["report"]``."""
     os.set_inheritable(spec["report"], False)
     os.umask(0o022)
     try:
         if spec["level"] == "namespaces":
             enter_namespaces(spec)
         if spec["level"] != "limits":
-            _prctl(PR_SET_DUMPABLE, 0)  # nothing in /proc/1 is the command's to read
+            _prctl(PR_SET_DUMPABLE, 0)  # the command must not read /proc/1
             if child := os.fork():
                 be_init(child, spec["report"])
-            _prctl(PR_SET_DUMPABLE, 1)  # or the maps of /proc/self would not be its own to write
+            _prctl(PR_SET_DUMPABLE, 1)  # otherwise it could not write the id maps in /proc/self
         give_up_rights(spec)
-        os.execve(spec["command"][0], spec["command"], spec["environment"])
+        become(spec)
     except OSError as error:
         what = error.filename or spec["command"][0]
         _tell(spec["report"], {"error": f"could not start: {what}: {error.strerror}"})
     os._exit(127)
 
 
+def become_program(spec):
+    """Become the program ``spec["command"]``."""
+    os.execve(spec["command"][0], spec["command"], spec["environment"])
+
+
 def be_init(child, report):
-    """Process 1 of the namespace: adopt and bury orphans; when the command ends, all else ends with it."""
-    # The command runs under another user namespace, so it cannot reach into this process, and signals from inside
-    # do not kill a process 1: the status below is true.
+    """Be process 1 of the namespace: collect ended orphans. When the command ends, everything else ends with it."""
+    # The command runs in another user namespace, so it cannot change this process. Signals from inside do not kill
+    # process 1. So the status below can be trusted.
     null = os.open("/dev/null", os.O_RDWR)
     for standard in range(3):
         os.dup2(null, standard)
@@ -74,7 +94,7 @@ def be_init(child, report):
 
 
 def enter_namespaces(spec):
-    """What bubblewrap does, for machines without it. Returns in process 1 of the new namespaces, in the new root."""
+    """Do what bubblewrap does, for machines without it. Returns in process 1 of the new namespaces, in the new root."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.geteuid() != 0:
         uid, gid = os.geteuid(), os.getegid()
@@ -86,7 +106,7 @@ def enter_namespaces(spec):
         os._exit(0)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _mount(None, "/", None, MS_REC | MS_PRIVATE)
-    # The new root covers /tmp, and what shall be visible may lie there: open it before.
+    # The new root hides /tmp, and visible files may be in /tmp: open them first.
     sources = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in spec["visible"] + spec["devices"]}
     root = "/tmp"
     _mount("tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
@@ -114,7 +134,7 @@ def enter_namespaces(spec):
 
 
 def give_up_rights(spec):
-    """All that stays: to read what is visible, to write to the scratch folder, to compute within the limits."""
+    """Keep only these rights: read what is visible, write to the scratch folder, compute within the limits."""
     limits, home = spec["limits"], spec["environment"]["HOME"]
     alone = spec["level"] != "limits"
     if os.geteuid() == 0 and (alone or _readable_by_nobody([*spec["visible"], os.path.dirname(home)])):
@@ -122,12 +142,12 @@ def give_up_rights(spec):
             os.chown(home, NOBODY, NOBODY)
         _become_nobody()
     if alone:
-        # A user namespace of its own: rights over nothing outside it, and RLIMIT_NPROC counts this sandbox alone.
+        # A new user namespace gives no rights outside it, and RLIMIT_NPROC counts only the processes of this sandbox.
         uid, gid = os.geteuid(), os.getegid()
         _call("unshare", NEWUSER | NEWNS | NEWUTS)
         _map_ids((NOBODY, uid), (NOBODY, gid))
         _call("sethostname", b"sandbox", 7)
-        # Empty files need no space but memory all the same, hence nr_inodes.
+        # Empty files need no space, but they need memory. nr_inodes limits their number.
         options = f"mode=700,size={limits['scratch_bytes']},nr_inodes={1000 + limits['scratch_bytes'] // 16384}"
         _mount("tmpfs", home, "tmpfs", MS_NOSUID | MS_NODEV, options)
         _mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700,size=1m,nr_inodes=1000")
@@ -136,46 +156,73 @@ def give_up_rights(spec):
     os.setsid()
     os.chdir(home)
     for name, value in {
-        "NPROC": limits["processes"], "FSIZE": limits["file_bytes"], "NOFILE": limits["open_files"], "STACK": STACK,
-        # The watching process counts memory and CPU time of all together and says so; these stop a single process
-        # that is faster. Memory is RLIMIT_DATA's: TensorFlow reserves far more addresses (RLIMIT_AS) than it uses.
-        "DATA": 2 * limits["memory_bytes"], "CPU": limits["cpu_seconds"] + 1,
-        "CORE": 1,  # not 0: with 1 the kernel does not call the host's crash reporter either
-    }.items():  # fmt: skip
+        "NPROC": limits["processes"],
+        "FSIZE": limits["file_bytes"],
+        "NOFILE": limits["open_files"],
+        "STACK": STACK,
+        # The watching process counts memory and CPU time of all processes together, and reports which limit was
+        # reached. The limits here stop a single process that is faster than the watching process. Memory is limited
+        # by RLIMIT_DATA, not by RLIMIT_AS, because TensorFlow reserves far more addresses than it uses.
+        "DATA": 2 * limits["memory_bytes"],
+        "CPU": limits["cpu_seconds"] + 1,
+        "CORE": 1,  # with 0 the kernel would still call the host's crash reporter; with 1 it does not
+    }.items():
         which = getattr(resource, f"RLIMIT_{name}")
         hard = resource.getrlimit(which)[1]
         value = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
         resource.setrlimit(which, (value, value))
-    with contextlib.suppress(OSError):  # up to the last that this kernel knows; without the right to drop any: none
+    with contextlib.suppress(OSError):  # ends at one that the kernel does not know or may not drop
         for capability in range(64):
-            _prctl(PR_CAPBSET_DROP, capability)  # from the next program on
+            _prctl(PR_CAPBSET_DROP, capability)  # takes effect at the next exec
+    drop_capabilities()
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     forbid_calls()
 
 
+def drop_capabilities():
+    """Drop all capabilities now: a process that the warm process forked never calls exec."""
+    version, myself, none = 0x20080522, 0, 0
+    _call("capset", struct.pack("=Ii", version, myself), struct.pack("=6I", *[none] * 6))
+
+
 def forbid_calls():
-    """A seccomp filter; on machines whose numbers stand not above there is none, and the rest must do."""
+    """Install a seccomp filter. Machines that are not in MACHINES get none, and the other limits must be enough."""
     if platform.machine() not in MACHINES or sys.maxsize < 2**32:
         return
     column, architecture = MACHINES[platform.machine()]
     load, equal, at_least, any_bit, mask, answer = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-    low_word_of_argument = 16  # offset; each has 8 bytes, the low word first
+    low_word_of_argument = 16  # offset; each argument has 8 bytes, the low word first
     kill, refuse, unknown, allow = 0x80000000, 0x50000 | EPERM, 0x50000 | ENOSYS, 0x7FFF0000
     program = [(load, 0, 0, 4), (equal, 1, 0, architecture), (answer, 0, 0, kill), (load, 0, 0, 0)]
     if column == 0:  # the x32 numbers for the same calls
         program += [(at_least, 0, 1, 0x40000000), (answer, 0, 0, unknown)]
     for numbers in FORBIDDEN.values():
         program += [(equal, 0, 1, numbers[column]), (answer, 0, 0, refuse)]
-    program += [(equal, 0, 1, CLONE3[column]), (answer, 0, 0, unknown)]  # then the C library takes clone
+    program += [(equal, 0, 1, CLONE3[column]), (answer, 0, 0, unknown)]  # then the C library uses clone
     spaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
-    # Each: skip 4 or 5 lines unless it is the call; load an argument; refuse or allow.
-    program += [(equal, 0, 4, CLONE[column]), (load, 0, 0, low_word_of_argument), (any_bit, 0, 1, spaces),
-                (answer, 0, 0, refuse), (answer, 0, 0, allow)]  # fmt: skip
-    program += [(equal, 0, 4, SOCKET[column]), (load, 0, 0, low_word_of_argument), (equal, 1, 0, AF_UNIX),
-                (answer, 0, 0, refuse), (answer, 0, 0, allow)]  # fmt: skip
-    # Shared memory without a file stays when nobody maps it any more: again memory that no process shows.
-    program += [(equal, 0, 4, MMAP[column]), (load, 0, 0, low_word_of_argument + 3 * 8), (mask, 0, 0, SHARED_ANONYMOUS),
-                (equal, 0, 1, SHARED_ANONYMOUS), (answer, 0, 0, refuse)]  # fmt: skip
+    # Each block: skip 4 or 5 lines if it is another call; load an argument; refuse or allow.
+    program += [
+        (equal, 0, 4, CLONE[column]),
+        (load, 0, 0, low_word_of_argument),
+        (any_bit, 0, 1, spaces),
+        (answer, 0, 0, refuse),
+        (answer, 0, 0, allow),
+    ]
+    program += [
+        (equal, 0, 4, SOCKET[column]),
+        (load, 0, 0, low_word_of_argument),
+        (equal, 1, 0, AF_UNIX),
+        (answer, 0, 0, refuse),
+        (answer, 0, 0, allow),
+    ]
+    # Shared memory without a file can remain when no process maps it any more. Then it is not counted for any process.
+    program += [
+        (equal, 0, 4, MMAP[column]),
+        (load, 0, 0, low_word_of_argument + 3 * 8),
+        (mask, 0, 0, SHARED_ANONYMOUS),
+        (equal, 0, 1, SHARED_ANONYMOUS),
+        (answer, 0, 0, refuse),
+    ]
     program += [(answer, 0, 0, allow)]
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
@@ -186,15 +233,17 @@ def _become_nobody():
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-    _prctl(PR_SET_DUMPABLE, 1)  # as above: the change of user made it 0
+    _prctl(PR_SET_DUMPABLE, 1)  # as above: the change of user set it to 0
 
 
 def _readable_by_nobody(paths):
-    """Whether root may become nobody and still find Python."""
+    """Whether root can become nobody and then still read all paths."""
     if child := os.fork():
         return os.waitpid(child, 0)[1] == 0
-    _become_nobody()
-    os._exit(not all(os.access(path, os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK) for path in paths))
+    with contextlib.suppress(OSError):  # in many containers root cannot become nobody
+        _become_nobody()
+        os._exit(not all(os.access(path, os.R_OK | os.X_OK if os.path.isdir(path) else os.R_OK) for path in paths))
+    os._exit(1)
 
 
 def _map_ids(*pairs):
@@ -211,7 +260,7 @@ def _mount(source, target, kind, flags, options=None):
 
 
 def _protect(path, attributes, flags):
-    """mount_setattr: unlike a remount it keeps the other attributes, and reaches the mounts below."""
+    """Call mount_setattr. Unlike a remount, it keeps the other attributes and also changes the mounts below."""
     request = ctypes.create_string_buffer(struct.pack("=QQQQ", attributes, 0, 0, 0), 32)
     _call("syscall", MOUNT_SETATTR, -100, path.encode(), flags, request, ctypes.c_size_t(32), what=path)
 
@@ -232,4 +281,4 @@ def _tell(report, message):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), become_program)

@@ -1,20 +1,20 @@
-"""Which cells of a notebook an answer needs before it can run: those that define the names it uses."""
+"""Finds the cells that an answer needs before it can run: the cells that define the names it uses."""
 
 import ast
 import symtable
 
-from grading.stubs import parse
+from labutils._support.stubs import parse
 
 
 def needed(sources, position):
-    """Earlier cells that define, directly or not, what the cell at ``position`` uses.
+    """Earlier cells that define, directly or indirectly, what the cell at ``position`` uses.
 
     Args:
         sources: list of the code of all cells, in order; None for a cell that must not run.
-        position: index into it.
+        position: index of the cell in ``sources``.
 
     Returns:
-        sorted list of indexes. Of several cells that define a name, all are taken: they may build on each other.
+        sorted list of indexes. If several cells define a name, all are in the list: one may use another.
     """
     tables = [names(source) if source is not None else (set(), set()) for source in sources]
     wanted, found = set(tables[position][1]), set()
@@ -27,7 +27,7 @@ def needed(sources, position):
 
 
 def names(source):
-    """(names that a cell defines for others, names that it uses), two sets; both empty for what is not Python."""
+    """Two sets: names that a cell defines for others, and names that it uses. Both are empty if it is not Python."""
     try:
         tree = parse(source)
         return _defined(tree.body), _used(symtable.symtable(ast.unparse(tree), "cell", "exec"))
@@ -36,7 +36,7 @@ def names(source):
 
 
 def _used(scope):
-    """Names that a scope, or one inside it, takes from the notebook; arguments and local variables are none."""
+    """Names that a scope, or a scope inside it, takes from the notebook. Arguments and local variables do not count."""
     top = scope.get_type() == "module"
     found = {s.get_name() for s in scope.get_symbols() if s.is_referenced() and (top or s.is_global())}
     return found.union(*map(_used, scope.get_children()))

@@ -1,72 +1,95 @@
-"""What the instructor and the students get: grades.csv, a verdict and a page for each student, pages for free text."""
+"""Writes the reports: grades.csv, a verdict and a page for each student, pages for free text."""
 
 import csv
 import io
+import itertools
 import json
 
 from grading import pages
-from grading.judging import BY_HAND
-from grading.matching import HUMAN
 from grading.submissions import safe_name
+from grading.verdicts import BY_HAND, HUMAN
 from labutils import __version__
-from labutils.files import write_atomically
+from labutils._support.files import write_atomically
 
 FIELDS = ("student_id", "notebook", "score", "max_score", "status", "file", "open_points", "sandbox", "remarks")
-UNREADABLE, MISSING, IGNORED, DONE = "unreadable", "not submitted", "not counted", "graded"
+MISSING, DONE = "not submitted", "graded"  # status of a notebook
+MARKED = "marked by hand"  # status of a question
 
 
-def write(out, graded, manifest, level, marks):
-    """Write all reports; the same input gives the same files.
+def write(out, graded, manifest, level, marks, submissions):
+    """Write all reports. The same input gives the same files.
 
     Args:
         out: pathlib.Path, the folder.
-        graded: list of pairs (grading.batch.Paper, what was found or None).
-        manifest: of the release.
+        graded: list of pairs (grading.papers.Paper, result of judging or None).
+        manifest: the dict that ``release`` wrote.
         level: of the sandbox.
-        marks: (student, question) → points given by hand.
+        marks: dict (student, question) → points given by hand.
+        submissions: iterable of grading.submissions.Submission, sorted by student; used for their figures.
     """
     maxima = {lesson: sum(q["points"] for q in entry["questions"]) for lesson, entry in manifest["notebooks"].items()}
     rows = [_row(paper, found, marks, level, maxima.get(paper.lesson, 0)) for paper, found in graded]
     rows += _missing(graded, maxima, level)
     rows.sort(key=lambda row: (row["student_id"], row["notebook"], row["file"]))
-    for row in rows:
+    # Missing notebooks come first: a file with the same name may hold another lesson, and its verdict must stay.
+    for row in sorted(rows, key=lambda row: row["status"] != MISSING):
         name = safe_name(row["file"] or row["notebook"])
         _json(out / "verdicts" / safe_name(row["student_id"]) / f"{name}.json", row)
-    for student in sorted({row["student_id"] for row in rows}):
-        mine = [row for row in rows if row["student_id"] == student]
-        papers = [paper for paper, _ in graded if paper.student == student]
-        _text(out / "feedback" / f"{safe_name(student)}.html", pages.feedback(student, mine, papers))
+    pages_of = {}
+    for row in rows:
+        pages_of.setdefault(row["student_id"], []).append(row)
+    for student, sent in itertools.groupby(submissions, key=lambda submission: submission.student):
+        if student in pages_of:  # otherwise it was sent while others were judged
+            page = pages.feedback(student, pages_of[student], sent)
+            _text(out / "feedback" / f"{safe_name(student)}.html", page)
     for question, text in pages.by_hand(graded, manifest, marks).items():
         _text(out / "by_hand" / f"{question}.html", text)
     _text(out / "index.html", pages.summary(rows, graded, level))
-    _text(out / "grades.csv", _table(rows))  # last: when it is there, all is
+    _text(out / "grades.csv", _table(rows))  # last: if this file exists, all reports exist
 
 
 def _row(paper, found, marks, level, maximum):
-    """All that is said of one notebook; the keys of FIELDS go into the table, all into the verdict."""
-    row = {"student_id": paper.student, "file": paper.name, "notebook": paper.lesson or "", "sandbox": level,
-           "labutils_version": __version__, "score": 0.0, "max_score": maximum, "open_points": 0,
-           "remarks": paper.problem, "status": paper.status, "questions": []}  # fmt: skip
+    """Everything about one notebook. The keys in FIELDS go into the table; all keys go into the verdict."""
+    row = {
+        "student_id": paper.student,
+        "file": paper.name,
+        "notebook": paper.lesson or "",
+        "sandbox": level,
+        "labutils_version": __version__,
+        "score": 0.0,
+        "max_score": maximum,
+        "open_points": 0,
+        "remarks": paper.problem,
+        "status": paper.status,
+        "questions": [],
+        "evidence": [],
+    }
     if found is None:
         return row
     questions = [_marked(paper.student, verdict, marks) for verdict in found["verdicts"]]
     states = {question["status"] for question in questions}
     still_open = [question["max_points"] for question in questions if question["status"] in (HUMAN, BY_HAND)]
-    return row | {
-        "questions": questions,
-        "score": round(sum(question["points"] or 0 for question in questions), 2),
-        "open_points": sum(still_open),
-        "status": next((state for state in (HUMAN, BY_HAND) if state in states), DONE),
-        "seconds": found["seconds"],
-        "sandbox": found["sandbox"],
-    }
+    lacking = [f"{each['text']}: {each['found']}" for each in found.get("evidence", ()) if not each["holds"]]
+    if lacking and MARKED not in states:
+        states.add(HUMAN)
+    return (
+        row
+        | {key: value for key, value in found.items() if key != "verdicts"}
+        | {
+            "questions": questions,
+            "score": round(sum(question["points"] or 0.0 for question in questions), 2),
+            "open_points": sum(still_open),
+            "status": next((state for state in (HUMAN, BY_HAND) if state in states), DONE),
+            "remarks": "; ".join(lacking),
+        }
+    )
 
 
 def _marked(student, verdict, marks):
-    """A verdict with the points that a human gave, who has the last word."""
+    """The verdict, with the points of a human if there are any: the human decides."""
     if (points := marks.get((student, verdict["question"]))) is None:
         return verdict
-    return verdict | {"points": points, "status": "marked by hand"}
+    return verdict | {"points": points, "status": MARKED}
 
 
 def _missing(graded, maxima, level):
@@ -77,17 +100,30 @@ def _missing(graded, maxima, level):
     for student, lessons in sent.items():
         for lesson, maximum in maxima.items():
             if lesson not in lessons:
-                yield {"student_id": student, "notebook": lesson, "score": 0.0, "max_score": maximum,
-                       "status": MISSING, "file": "", "open_points": 0, "sandbox": level, "remarks": "",
-                       "questions": []}  # fmt: skip
+                yield {
+                    "student_id": student,
+                    "notebook": lesson,
+                    "score": 0.0,
+                    "max_score": maximum,
+                    "status": MISSING,
+                    "file": "",
+                    "open_points": 0,
+                    "sandbox": level,
+                    "remarks": "",
+                    "questions": [],
+                    "evidence": [],
+                }
 
 
 def read_marks(path, manifest):
-    """(student, question) → points, from a CSV file with the columns student_id, question, points.
+    """Read points that were given by hand from a CSV file with the columns student_id, question, points.
+
+    Returns:
+        dict (student, question) → points.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, a column is missing, an unknown question, points that are no number
-            or out of range; names the line.
+        FileNotFoundError, ValueError: there is no such file, a column is missing, a question is unknown, or points are
+            not a number or are out of range. The message names the line.
     """
     most = {q["answer"]: q["points"] for entry in manifest["notebooks"].values() for q in entry["questions"]}
     try:
@@ -123,7 +159,7 @@ def _table(rows):
 
 
 def _harmless(value):
-    """A value that no spreadsheet takes for a formula: such text gets an apostrophe in front."""
+    """The value. A text that a spreadsheet would read as a formula gets an apostrophe in front."""
     if (
         isinstance(value, str)
         and value.lstrip()[:1] in ("=", "+", "-", "@", "|", "%")
@@ -134,7 +170,7 @@ def _harmless(value):
 
 
 def _plain(text):
-    """What :func:`_harmless` was given."""
+    """The text that :func:`_harmless` changed: the inverse of that function."""
     return text[1:] if text[:1] == "'" and _harmless(text[1:]) == text else text
 
 
@@ -143,5 +179,5 @@ def _json(path, value):
 
 
 def _text(path, text):
-    content = text.encode("utf-8", "backslashreplace")  # lone surrogates in a student's text
+    content = text.encode("utf-8", "backslashreplace")  # a student's text may contain lone surrogates
     write_atomically(path, lambda partial: partial.write_bytes(content))

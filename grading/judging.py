@@ -1,133 +1,85 @@
-"""Judges the answers of one notebook: runs them in the student's process, and asks labutils.checks about them here.
+"""Judges the answers of one notebook: they run in the student's process, and labutils.checks tries them from here.
 
-The instructor's cells come from the manifest, the answers from the student. A question whose answer ends the process,
-or takes too long, is lost. After an answer that is not right the next question gets a new process.
+The instructor's cells come from the manifest; the answers come from the student. If an answer ends the process or takes
+too long, its remaining properties fail. A right answer counts at once. Any other answer gets a second try in a new
+process, unless the first process ran nothing else. So no answer loses points for the mistakes of another answer, and
+TensorFlow does not start more often than necessary.
 """
 
 import ast
-import re
-import threading
-from dataclasses import dataclass
+import time
+from functools import partial
 
 import numpy as np
 
-from grading.answers import PARSED
-from grading.asking import Conversation, Ended
+from grading.bench import Bench, start_candidate
 from grading.context import needed
-from grading.matching import HUMAN
+from grading.examiner import Ended
+from grading.sources import PARSED
+from grading.verdicts import HUMAN, PARTLY, RIGHT, WRONG, first_verdict, short
 from labutils import checks
 
-RIGHT, PARTLY, WRONG, EMPTY, BY_HAND = "right", "partly right", "wrong", "not answered", "to be marked by hand"
-SIZE = 'PRESET, DATASET = "smoke", "digits"'  # run after the cell of parameters
+FOUND = 3000  # most characters of one finding; an honest process sends less
+SIZE = 'PRESET, DATASET = "smoke", "digits"'  # is run after the cell of parameters
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a student gave to one question.
-
-    Attributes:
-        source: of the answer cell; None if it was not found.
-        how: by what it was found.
-        note: what a human should know about that.
-        empty: nothing was answered.
-        helpers: other cells of the student's define names that the answer may need.
-    """
-
-    source: str | None
-    how: str
-    note: str = ""
-    empty: bool = False
-    helpers: bool = False
-
-
-class Bench:
-    """The student's process with the cells that were run in it; a new one after the old one has ended.
+def judge_student(tasks, entries, level, seeds):
+    """Judge the notebooks of one student. The result depends only on the arguments, not on the machine.
 
     Args:
-        start: function that starts a confined process (grading.sandbox).
-        seconds: for the cells and calls of one question.
+        tasks: list of (key, lesson, answers); ``answers`` as for :func:`judge`.
+        entries: dict lesson → entry of the manifest.
+        level: one of grading.sandbox.LEVELS.
+        seeds: list of the seeds, as for :func:`judge`.
+
+    Returns:
+        list of (key, dict with ``verdicts``, ``seconds`` and ``sandbox``).
     """
-
-    def __init__(self, start, seconds):
-        self.start, self.seconds = start, seconds
-        self.process = self.conversation = None
-        self.ran = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.stop()
-
-    def stop(self):
-        """End the process, if there is one."""
-        if self.process is not None:
-            self.process.close()
-        self.process = self.conversation = None
-        self.ran = []
-
-    def attempt(self, sources, work):
-        """Run cells that have not been run yet, then ``work(conversation)``.
-
-        Raises:
-            Ended: the process ended, or time was up; says why.
-            Exception: what a cell or the work raised.
-        """
-        late = threading.Event()
-
-        def give_up():
-            late.set()
-            self.process.kill()
-
-        if self.process is None:
-            self.process = self.start()
-        timer = threading.Timer(self.seconds, give_up)
-        timer.start()
-        try:
-            if self.conversation is None:
-                self.conversation = Conversation(self.process)
-            for source in sources:
-                if source not in self.ran:
-                    self.conversation.run(source)
-                    self.ran.append(source)
-            return work(self.conversation)
-        except Ended as error:
-            reason = f"time limit of {self.seconds:g} s" if late.is_set() else self.process.wait(5) or str(error)
-            self.stop()
-            raise Ended(reason) from error
-        finally:
-            timer.cancel()
+    results = []
+    with Bench(partial(start_candidate, level)) as bench:
+        for key, lesson, answers in tasks:
+            started = time.perf_counter()
+            verdicts = judge(entries[lesson], answers, bench, seeds)
+            seconds = round(time.perf_counter() - started, 1)
+            results.append((key, {"verdicts": verdicts, "seconds": seconds, "sandbox": level}))
+    return results
 
 
-def judge(entry, answers, start, seeds=(0,), seconds=60):
+def judge(entry, answers, bench, seeds=(0,)):
     """The verdicts on all questions of a notebook.
 
     Args:
         entry: of the manifest, ``manifest["notebooks"][lesson]``.
-        answers: dict question's ``answer`` → :class:`Answer`.
-        start: function that starts a confined process.
-        seeds: of the inputs; a property must hold for all of them.
-        seconds: wall time for one question.
+        answers: dict question's ``answer`` → grading.verdicts.Answer.
+        bench: :class:`Bench` of the student.
+        seeds: for the inputs; a property must hold for all of them.
 
     Returns:
-        list of dicts, one for each question in order: ``question``, ``points``, ``max_points``, ``status``, ``found``
-        (a sentence), ``matched``, ``note``, and ``properties``, a list of dicts ``text``, ``holds``, ``found``.
+        list of dicts, one for each question in order. Keys: ``question``, ``points``, ``max_points``, ``status``,
+        ``found`` (a sentence), ``matched``, ``note``, and ``properties`` (a list of dicts with ``text``, ``holds``,
+        ``found``).
     """
     cells = entry["cells"]
     sources = [_runnable(cell, answers) for cell in cells]
+    bench.open_notebook()
     verdicts = []
-    with Bench(start, seconds) as bench:
-        for question in entry["questions"]:
-            answer = answers[question["answer"]]
+    for question in entry["questions"]:
+        verdict, decided = first_verdict(question, answers[question["answer"]])
+        if not decided:
             position = next(i for i, cell in enumerate(cells) if cell["id"] == question["cell"])
-            verdicts.append(_judge_one(question, answer, cells, sources, position, bench, seeds))
-            if verdicts[-1]["status"] in (PARTLY, WRONG):
-                bench.stop()  # who knows what it left behind: processes, a changed NumPy, replies without a question
+            before = [sources[i] for i in needed(sources, position)]
+            fresh = bench.is_fresh([*before, answers[question["answer"]].source])
+            found = _judge_one(question, answers[question["answer"]], cells, before, bench, seeds)
+            if found["status"] != RIGHT and not fresh:
+                bench.stop()
+                found = _judge_one(question, answers[question["answer"]], cells, before, bench, seeds)
+            verdict |= found
+        verdicts.append(verdict)
     return verdicts
 
 
 def _runnable(cell, answers):
-    """The code that stands for a cell; None where nothing is to be run."""
+    """The code to run for a cell: the student's for an answer cell, otherwise ours. None if there is nothing to run."""
     meta = cell["nbgrader"] or {}
     if cell["type"] != "code" or (meta.get("grade") and not meta.get("solution")):
         return None
@@ -138,33 +90,23 @@ def _runnable(cell, answers):
     return f"{cell['source']}\n{SIZE}" if "parameters" in cell["tags"] else cell["source"]
 
 
-def _judge_one(question, answer, cells, sources, position, bench, seeds):
-    verdict = {
-        "question": question["answer"], "points": 0.0, "max_points": question["points"], "status": EMPTY, "found": "",
-        "matched": answer.how, "note": answer.note, "properties": [],
-    }  # fmt: skip
-    if answer.source is None:
-        return verdict | {"status": HUMAN, "found": answer.note}
-    if question["kind"] == "text":
-        return verdict | ({"found": "nothing was written"} if answer.empty else {"status": BY_HAND, "points": None})
-    if answer.empty:
-        return verdict | {"found": "not written yet"}
+def _judge_one(question, answer, cells, before, bench, seeds):
+    """A dict with the changes to the first verdict."""
     if len(answer.source) > PARSED:
-        return verdict | {"status": HUMAN, "found": f"longer than {PARSED:,} characters"}
+        return {"status": HUMAN, "found": f"longer than {PARSED:,} characters"}
     check, function = _check_of(question, cells)
-    before = [sources[i] for i in needed(sources, position)]
     properties, ended = [], ""
     for each in check.properties:
         try:
             found = ended or _try(bench, before, answer.source, function, each, seeds)
         except Ended as error:
             found = ended = f"running your code ended the process: {error}"
-        properties.append({"text": each.text, "holds": not found, "found": found})
+        properties.append({"text": each.text, "holds": not found, "found": found[:FOUND]})
     holding = sum(each["holds"] for each in properties)
     if not holding and answer.helpers and any("NameError" in each["found"] for each in properties):
-        return verdict | {"status": HUMAN, "found": "it uses a name from a cell of the student's own"}
+        return {"status": HUMAN, "found": "it uses a name that another cell of the student defines"}
     status = RIGHT if holding == len(properties) else PARTLY if holding else WRONG
-    return verdict | {
+    return {
         "points": round(question["points"] * holding / len(properties), 2),
         "status": status,
         "found": next((each["found"] for each in properties if each["found"]), ""),
@@ -173,17 +115,17 @@ def _judge_one(question, answer, cells, sources, position, bench, seeds):
 
 
 def _check_of(question, cells):
-    """(check, name of the function) of the manifest's check cell, ``checks.check_NAME(function)``."""
+    """(check, name of the function), read from the check cell ``checks.check_NAME(function)`` of the manifest."""
     (source,) = (c["source"] for c in cells if (c["nbgrader"] or {}).get("grade_id") == question["check"])
     call = ast.parse(source).body[0].value
     return getattr(checks, call.func.attr), call.args[0].id
 
 
 def _try(bench, before, source, function, each, seeds):
-    """What is wrong, as a sentence; "" if the property holds.
+    """Try one property. Returns a sentence that says what is wrong, or "" if the property holds.
 
     Raises:
-        Ended: by :meth:`Bench.attempt`.
+        Ended: see :meth:`Bench.attempt`.
     """
 
     def work(conversation):
@@ -196,10 +138,6 @@ def _try(bench, before, source, function, each, seeds):
         return str(error)
     except NotImplementedError:
         return "not written yet"
-    except Exception as error:  # of the cell itself, under the name it had there
-        return f"the cell stopped with {type(error).__name__}: {_short(error)}"
+    except Exception as error:  # the cell itself raised it, in the student's process
+        return f"the cell stopped with {type(error).__name__}: {short(error)}"
     return ""
-
-
-def _short(error):
-    return re.sub(r"\s+", " ", str(error))[:300]

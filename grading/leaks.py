@@ -1,40 +1,57 @@
-"""Looks for what is left of a solution in the notebooks that students get.
+"""Looks for pieces of solutions in the notebooks that students get.
 
-Markers can be forgotten and lines copied, so this compares what the code says: syntax trees, in which comments, blank
-space and brackets that change nothing do not count.
+An author can forget a marker or copy a line. So this module compares syntax trees: in them, comments, blank space and
+unnecessary brackets do not count.
 """
 
 import ast
 import re
 
-from grading.stubs import SOLUTION, parse, regions
+from labutils._support.stubs import SOLUTION, parse, regions
 
 ALLOWED = "repeats-solution"  # tag of a cell in which the instructor shows lines of a solution on purpose
-RUN = 8  # this many words in a row are taken from an answer, not met by chance
-SHORT = 15  # characters; the text of a shorter line may well stand in a comment by chance
+RUN = 8  # this many equal words in a row are a copy, not chance
+SHORT = 15  # characters; a shorter line may be in a comment by chance
 MARKER = re.compile(r"\b(BEGIN|END)[ _]+(SOLUTION|HIDDEN)", re.IGNORECASE)
-# A statement of nothing but these gives nothing away: pass, an import, a docstring, return x, x = 0.
+# A statement that contains only these nodes reveals nothing: pass, an import, a docstring, return x, x = 0.
 PLAIN = (
-    ast.Pass, ast.Break, ast.Continue, ast.Import, ast.ImportFrom, ast.alias, ast.Global, ast.Nonlocal, ast.Return,
-    ast.Expr, ast.Assign, ast.Name, ast.Constant, ast.Attribute, ast.Tuple, ast.List, ast.Dict, ast.expr_context,
-    ast.UnaryOp, ast.unaryop,
-)  # fmt: skip
+    ast.Pass,
+    ast.Break,
+    ast.Continue,
+    ast.Import,
+    ast.ImportFrom,
+    ast.alias,
+    ast.Global,
+    ast.Nonlocal,
+    ast.Return,
+    ast.Expr,
+    ast.Assign,
+    ast.Name,
+    ast.Constant,
+    ast.Attribute,
+    ast.Tuple,
+    ast.List,
+    ast.Dict,
+    ast.expr_context,
+    ast.UnaryOp,
+    ast.unaryop,
+)
 
 
 class Solutions:
-    """All that must not be seen: add every answer cell of the instructor, then ask about every released cell."""
+    """Everything that students must not see. Add every answer cell of the instructor, then test every released cell."""
 
     def __init__(self):
         self._syntax = {}  # syntax → (answer cell, code)
         self._lines = {}  # code without blank space → answer cell
-        self._whole = {}  # the same of a whole solution
+        self._whole = {}  # whole solution without blank space → answer cell
         self._words = {}  # run of words → answer cell
 
     def add(self, cell):
         """Remember the solutions of an answer cell.
 
         Raises:
-            ValueError: a solution that says nothing.
+            ValueError: a solution is empty.
         """
         tree = parse(cell.source) if cell.cell_type == "code" else None
         for begin, end in regions(cell.source, SOLUTION):
@@ -56,7 +73,7 @@ class Solutions:
     def _add_code(self, cell, statements):
         for node in statements:
             self._syntax[ast.dump(node)] = (cell.id, ast.unparse(node))
-            if isinstance(node, ast.Return):  # the answer itself, wherever it stands: f(answer), lambda: answer
+            if isinstance(node, ast.Return):  # also find the returned value in other code: f(answer), lambda: answer
                 node = node.value
                 self._syntax[ast.dump(node)] = (cell.id, ast.unparse(node))
             line = _squeeze(ast.get_source_segment(cell.source, node) or "")
@@ -64,10 +81,10 @@ class Solutions:
                 self._lines[line] = cell.id
 
     def trace_in(self, cell):
-        """What a released cell gives away, as the end of a sentence; None if nothing.
+        """What a released cell reveals, as the end of a sentence; None if it reveals nothing.
 
         Raises:
-            ValueError: a code cell that is not Python.
+            ValueError: a code cell is not Python.
         """
         if found := MARKER.search(cell.source):
             return f"has the marker {found.group()}"
@@ -83,7 +100,7 @@ class Solutions:
         for node in ast.walk(parse(cell.source)) if cell.cell_type == "code" else ():
             if isinstance(node, ast.stmt | ast.expr) and (found := self._syntax.get(ast.dump(node))):
                 return f"repeats the solution of {found[0]}: {found[1]}"
-        # Syntax trees have no comments, and text cells no syntax. A hint may quote a line, but not all of them.
+        # Comments and text cells have no syntax tree, so compare text. A text cell may quote single lines.
         text, secrets = _squeeze(cell.source), self._lines if cell.cell_type == "code" else self._whole
         for line, where in secrets.items():
             if line in text:

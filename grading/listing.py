@@ -1,43 +1,45 @@
-"""What stands in a folder or zip of students' work: names, faults, and a way to read each file into memory.
+"""Lists the files in a folder or zip of students' work: names, faults, and a way to read each file into memory.
 
-Nothing is unpacked to the disk and no link is followed.
+Nothing is unpacked to the disk, and no link is followed.
 """
 
 import contextlib
+import mmap
 import os
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 ENDING = ".ipynb"
-# Signs that turn the line they stand in around, so that a name reads as another one.
+# Characters that change the direction of text. They can make a name look like another name.
 REVERSING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-# Zips know others, but one of them may ask for gigabytes before the first byte comes out.
+# Zips allow other methods, but one of them may need gigabytes of memory before it gives the first byte.
 PACKINGS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-SMALL = 1_000_000  # bytes; below it nobody minds how tightly a file was packed
+SMALL = 1_000_000  # bytes; for smaller files the compression ratio does not matter
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file or folder somewhere below the top."""
+    """A file or folder below the top folder."""
 
     parts: tuple[str, ...]  # of the path
-    read: Callable | None = None  # read(limit) gives at most limit + 1 bytes; None for a folder
+    read: Callable | None = None  # read(limit) returns at most limit + 1 bytes; None for a folder
     problem: str = ""
-    path: str = ""  # only where it is not the parts joined by slashes, which is a problem of its own
+    path: str = ""  # only if it differs from the parts joined by slashes; such a path is always a problem
 
     @property
     def student(self):
-        """As shown; empty where the path does not tell."""
+        """Name of the student, as displayed. Empty if the path does not say it."""
         known = len(self.parts) > 1 or self.read is None
         return shown(self.parts[0]) if known and self.parts[0] != ".." else ""
 
     @property
     def name(self):
-        """Of the notebook as shown, with the folders where it lies too deep; None for what is no notebook."""
+        """Name of the notebook, as displayed, with folders if it is too deep. None if this is not a notebook."""
         if self.problem and len(self.parts) == 1 and self.read is None:
             return ""  # a student's folder that cannot be entered
         inner = "/".join(shown(part) for part in self.parts[len(self.parts) > 1 :])
@@ -45,7 +47,7 @@ class Found:
 
     @property
     def fault(self):
-        """Why it cannot be taken, in words; empty if it can."""
+        """Why it cannot be accepted, in words. Empty if it can."""
         if self.problem:
             return self.problem
         if any(_is_odd(part) for part in self.parts):
@@ -58,7 +60,7 @@ class Found:
 
 
 def is_junk(file):
-    """Hidden files, and what macOS and Jupyter leave behind; a path that leads upwards is none."""
+    """Whether this is a hidden file, or a file that macOS or Jupyter adds. A path with ".." is not junk."""
     return any(part == "__MACOSX" or (part.startswith(".") and part != "..") for part in file.parts)
 
 
@@ -69,15 +71,18 @@ def _is_odd(part):
 
 
 def shown(name):
-    """A name that can be printed and stored. What is escaped has a backslash and all else has none: no two collide."""
+    """The name in a form that can be printed and stored. Only escaped names have a backslash, so none collide."""
     return ascii(name)[1:-1] if _is_odd(name) else name
 
 
 def in_folder(root):
-    """What stands in the folders of the students, and one level below, where a notebook is a mistake to be told.
+    """List the folders of the students, and one level below: a notebook there is a mistake that must be reported.
+
+    Returns:
+        list of :class:`Found`.
 
     Raises:
-        ValueError: the folder itself cannot be read.
+        ValueError: the top folder cannot be read.
     """
     found, waiting = [], [(root, ())]
     while waiting:
@@ -102,19 +107,57 @@ def in_folder(root):
     return found
 
 
+class _Mapped(mmap.mmap):
+    """A file in memory. zipfile needs the method ``seekable``, and mmap has it only since Python 3.13."""
+
+    def seekable(self):
+        return True
+
+
+def open_zip(path):
+    """Open a zip, as a ``zipfile.ZipFile``.
+
+    zipfile refuses the whole zip if one name is marked as UTF-8 but is not UTF-8. Here such a member can be listed, but
+    it cannot be read.
+
+    Raises:
+        OSError, ValueError, zipfile.BadZipFile, …: zipfile cannot open it for another reason.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except UnicodeDecodeError:
+        with open(path, "rb") as file:
+            content = _Mapped(file.fileno(), 0, access=mmap.ACCESS_COPY)  # the file itself does not change
+    archive = zipfile.ZipFile.__new__(zipfile.ZipFile)
+    with contextlib.suppress(UnicodeDecodeError):
+        archive.__init__(content)
+    place = archive.start_dir  # start of the table of contents; zipfile found it before it read the names
+    while content[place : place + 4] == b"PK\1\2":
+        sizes = struct.unpack_from("<3H", content, place + 28)  # sizes of name, extra field and comment
+        try:
+            content[place + 46 : place + 46 + sizes[0]].decode()
+        except UnicodeDecodeError:
+            content[place + 9] &= ~0x08  # remove the UTF-8 mark
+        place += 46 + sum(sizes)
+    return zipfile.ZipFile(content)
+
+
 def in_zip(archive, max_ratio):
-    """The same for an open zip; a single folder around all others does not count.
+    """List an open zip. If one folder contains everything, it is removed from the paths.
 
     Args:
         archive: a ``zipfile.ZipFile``.
-        max_ratio: a file may be this many times larger than in the zip.
+        max_ratio: an unpacked file may be this many times larger than the packed file.
+
+    Returns:
+        list of :class:`Found`.
     """
     return _unwrapped([_member(archive, info, max_ratio) for info in archive.infolist()])
 
 
 def _read_file(path, limit):
-    # The kind is asked of the open file: between a look at the name and its opening another might take its place.
-    # Without O_NONBLOCK the opening of a pipe waits for ever.
+    # The type is read from the open file: before the opening, another file could have replaced it.
+    # Without O_NONBLOCK, opening a pipe would wait forever.
     flags = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
     with os.fdopen(os.open(path, os.O_RDONLY | flags), "rb") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -123,8 +166,8 @@ def _read_file(path, limit):
 
 
 def _member(archive, info, max_ratio):
-    path = info.orig_filename  # info.filename ends at a NUL, behind which another ending may hide
-    if not info.flag_bits & 0x800:  # not marked as UTF-8, though many programs write it nevertheless
+    path = info.orig_filename  # info.filename stops at a NUL, and another file ending may come after it
+    if not info.flag_bits & 0x800:  # not marked as UTF-8, but many programs write UTF-8 without the mark
         with contextlib.suppress(UnicodeError):
             path = path.encode("cp437").decode("utf-8")
     parts = tuple(part for part in re.split(r"[/\\]", path) if part not in ("", ".")) or ("..",)
@@ -152,7 +195,7 @@ def _unpack(archive, info, limit):
 
 
 def _unwrapped(members):
-    """Without the one folder that many programs put around all others."""
+    """Remove the single outer folder that many programs add."""
     inside = [member.parts for member in members if not member.path and not is_junk(member)]
     notebooks = [parts for parts in inside if parts[-1].lower().endswith(ENDING)]
     tops = {parts[0] for parts in inside}

@@ -1,21 +1,21 @@
-"""Finds the answers in the cells of a student's notebook, and says how; executes nothing.
+"""Finds the answers in the cells of a student's notebook, and says how it found them. Nothing is executed.
 
-What cannot be told for sure is left to a human, never counted as missing.
+If something is not certain, a human decides. It is never counted as missing.
 """
 
 import re
 from dataclasses import dataclass
 
-from grading.answers import CHECK_CALL, defines, helpers, is_answered, likeness, markers, squeeze, words
 from grading.cells import Cell, Unreadable, read_cells
+from grading.sources import CHECK_CALL, defines, helpers, is_answered, likeness, markers, squeeze, words
+from grading.verdicts import HUMAN
 
 __all__ = ["Cell", "Match", "Unreadable", "identify", "match", "read_cells"]
 
-HUMAN = "needs a human"
-ALIKE, LEAD = 0.6, 0.15  # likeness that is enough, and by how much it must beat the second best
-# Cells that may claim one answer, and cells that are compared for likeness. Who sends more is read by a human.
+ALIKE, LEAD = 0.6, 0.15  # the least likeness of a match, and its least distance from the second best
+# Most cells that may claim one answer, and most cells that are compared for likeness. With more cells, a human decides.
 CLAIMS, COMPARISONS = 20, 200
-LONG = 100_000  # characters; no cell that is handed out is so long
+LONG = 100_000  # characters; every cell in the handout is shorter
 
 
 @dataclass(frozen=True)
@@ -26,20 +26,20 @@ class Match:
     how: str  # grade_id, cell id, marker, likeness, or needs a human
     cell_index: int | None  # position in the list of cells
     note: str = ""  # what a human should know, in words
-    answered: bool = True  # False: found, but still as it was handed out
-    helpers: tuple[int, ...] = ()  # cells that the student added or changed, and that define what the answer may use
+    answered: bool = True  # False: found, but the student did not change it
+    helpers: tuple[int, ...] = ()  # cells that the student added or changed, and that the answer may need
 
 
 def identify(cells, name, manifest):
-    """Which lesson a notebook is: told by the cells where they tell, otherwise by the name of the file.
+    """Find out which lesson a notebook is: from its cells if possible, otherwise from the file name.
 
     Args:
-        cells: as :func:`read_cells` gives them.
+        cells: list that :func:`read_cells` returns.
         name: of the file.
-        manifest: as ``release`` writes it.
+        manifest: the dict that ``release`` wrote.
 
     Returns:
-        the lesson and how it was known, in words; None if neither tells.
+        tuple (lesson, how it was found, in words); None if neither cells nor name say it.
     """
     signs = {lesson: _signs_of_entry(entry) for lesson, entry in manifest["notebooks"].items()}
     common = {sign for lesson in signs for sign in signs[lesson] if sum(sign in other for other in signs.values()) > 1}
@@ -51,7 +51,7 @@ def identify(cells, name, manifest):
     leaders = [lesson for lesson in hits if hits[lesson] == best]
     if best == 0:
         return (named, "file name; nothing in the cells is known") if named else None
-    # Some cells of another lesson may have been pasted; most of them were not.
+    # A student may paste some cells of another lesson, but not most of them.
     if named and hits[named] > best / 2:
         return named, "file name and cells"
     return (leaders[0], "cells; the file has another name") if len(leaders) == 1 else None
@@ -61,7 +61,7 @@ def match(cells, entry):
     """Find every answer of a lesson.
 
     Args:
-        cells: as :func:`read_cells` gives them.
+        cells: list that :func:`read_cells` returns.
         entry: of the lesson in the manifest.
 
     Returns:
@@ -71,7 +71,7 @@ def match(cells, entry):
 
 
 class _Notebook:
-    """What is known of a student's cells while they are matched."""
+    """The cells of a student, and what is known about them during the matching."""
 
     def __init__(self, cells, entry):
         self.cells, self.questions = cells, entry["questions"]
@@ -80,7 +80,7 @@ class _Notebook:
         given = {squeeze(cell["source"]) for cell in entry["cells"] if not (cell["nbgrader"] or {}).get("solution")}
         given.discard("")
         stubs = {squeeze(question["stub"]) for question in self.questions}
-        # From cells that are as they were handed out, but no answers, nothing is taken, whatever they are tagged as.
+        # Ignore an unchanged cell of the handout that is not an answer cell, even if its tags claim an answer.
         self.free, self.added, self.claims = [], set(), {}
         for index, cell in enumerate(cells):
             text = squeeze(cell.source) if len(cell.source) < LONG else cell.source
@@ -92,7 +92,7 @@ class _Notebook:
             if tagged in answers:
                 signs["cell id"] -= {ids.get(cell.id)} - {
                     tagged
-                }  # two cells exchanged their contents: one sign decides
+                }  # two cells were exchanged: the grade_id decides, not the cell id
             for how, found in signs.items():
                 for answer in found & answers.keys():
                     self.claims.setdefault((answer, how), []).append(index)
@@ -108,7 +108,7 @@ class _Notebook:
         return found | self._by_likeness(lost, [index for index in self.free if index not in taken])
 
     def _firm(self, question):
-        """By the first sign that leads to an answer, else by the function's name; None if there is no sign at all."""
+        """Match by the first sign that leads to an answer, else by the function's name. None without any sign."""
         weak = None
         for how in ("grade_id", "cell id", "marker"):
             claims = self._distinct(self.claims.get((question["answer"], how), []))
@@ -122,8 +122,13 @@ class _Notebook:
             defining = self._distinct(i for i in self.free if defines(self.cells[i].source, question["function"]))
             good = [index for index in defining[:CLAIMS] if self._is_good(index, question)]
             if good:
-                return self._one_of(good, "likeness", question, "found by the name of the function" + (
-                    "; the answer's own cell has no such answer" if weak else ""))  # fmt: skip
+                return self._one_of(
+                    good,
+                    "likeness",
+                    question,
+                    "found by the name of the function"
+                    + ("; the answer's own cell has no such answer" if weak else ""),
+                )
         if not weak:
             return None
         claims, how = weak
@@ -139,7 +144,7 @@ class _Notebook:
         return (not question["function"] or defines(source, question["function"])) and is_answered(source, question)
 
     def _distinct(self, indices):
-        """The first cell of each source."""
+        """Of cells with equal source, only the first."""
         first = {}
         for index in indices:
             first.setdefault(self.cells[index].source.strip(), index)
@@ -166,13 +171,13 @@ class _Notebook:
         return Match(cell.source, how, claims[0], "; ".join(filter(None, notes)), answered, used)
 
     def _helpers(self, answer):
-        """Cells that define what an answer uses and does not define itself."""
+        """Cells that define names that the answer uses but does not define."""
         source = self.cells[answer].source
         names = words(source) - helpers(source)
         return tuple(sorted(index for index, its in self.helpers.items() if index != answer and names & its))[:CLAIMS]
 
     def _by_likeness(self, questions, candidates):
-        """For answers without any sign: the cell that begins most like the stub, if it is clearly the only one."""
+        """For answers without any sign: take the cell that begins most like the stub, if no other is close to it."""
         candidates = [index for index in candidates if index in self.added]
         lost = Match(None, HUMAN, None, "no cell could be matched with this answer")
         if len(candidates) > COMPARISONS:
@@ -192,7 +197,7 @@ class _Notebook:
 
 
 def _signs(nbgrader, cell_id, source):
-    """By what a cell of a lesson is known, as pairs of kind and value."""
+    """The signs of a cell, as pairs (kind, value)."""
     yield "grade_id", nbgrader.get("grade_id")
     yield "id", cell_id
     yield from (("marker", name) for name in markers(source))

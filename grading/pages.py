@@ -1,40 +1,47 @@
-"""The HTML pages of a grading. Every text is escaped by the template engine, and no page lets anything in it run."""
+"""Makes the HTML pages. The template engine escapes every text, and no page can run scripts."""
 
 import ast
 import base64
 import io
-import json
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
 
 import jinja2
 
-from grading.judging import PARTLY, RIGHT, WRONG
-from grading.stubs import parse
+from grading.cells import Unreadable, read_cells
+from grading.sources import PARSED
+from grading.verdicts import BY_HAND, PARTLY, RIGHT, WRONG
+from labutils._support.stubs import parse
 
-MOST_FIGURES, MOST_PIXELS = 12, 4_000_000
-ALIKE = 0.9  # share of common pieces from which two answers are worth a look
+MOST_FIGURES, MOST_PIXELS = 12, 4_000_000  # figures of a notebook, pixels of a figure
+ALIKE = 0.9  # two answers are listed if they share at least this part of their pieces
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-)  # fmt: skip
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def feedback(student, rows, papers):
+def feedback(student, rows, sent):
     """The page for one student: what was right, which property failed with its hint, and the student's own figures."""
-    figures = {paper.name: figures_of(paper.content) for paper in papers if paper.content}
+    figures = {submission.name: figures_of(submission.content) for submission in sent if submission.content}
     return TEMPLATES.get_template("feedback.html").render(student=student, rows=rows, figures=figures)
 
 
 def by_hand(graded, manifest, marks):
-    """Question → page with all answers to it, for the questions in free text."""
+    """Dict question → page with all answers to it, for the questions in free text."""
     found = {}
     for lesson, entry in manifest["notebooks"].items():
         for question in entry["questions"]:
             if question["kind"] == "text":
-                answers = [(paper.student, paper.answers[question["answer"]].source) for paper, known in graded
-                           if paper.lesson == lesson and known is not None]  # fmt: skip
+                answers = [
+                    (paper.student, paper.answers[question["answer"]].source)
+                    for paper, known in graded
+                    if paper.lesson == lesson and known is not None
+                ]
                 found[question["answer"]] = TEMPLATES.get_template("by_hand.html").render(
                     question=question, answers=answers, marks=marks
                 )
@@ -62,20 +69,29 @@ def summary(rows, graded, level):
     ]
     slowest = sorted((row for row in rows if "seconds" in row), key=lambda row: -row["seconds"])[:5]
     return TEMPLATES.get_template("summary.html").render(
-        rows=rows, level=level, bins=[(10 * i, bins[i]) for i in range(10)], maximum=maximum, difficulty=difficulty,
-        slowest=slowest, mistakes=mistakes.most_common(20), similar=similar(graded),
+        rows=rows,
+        level=level,
+        bins=[(10 * i, bins[i]) for i in range(10)],
+        maximum=maximum,
+        difficulty=difficulty,
+        slowest=slowest,
+        mistakes=mistakes.most_common(20),
+        similar=similar(graded),
         states=Counter(row["status"] for row in rows),
-    )  # fmt: skip
+    )
 
 
 def similar(graded):
-    """Wrong answers in code that look alike, the most alike first: (question, likeness, student, student)."""
+    """Answers that look alike, most alike first: a list of (question, likeness, student, student).
+
+    Right answers in code are not listed, because short right answers always look alike.
+    """
     pieces = {}
     for paper, known in graded:
         for verdict in (known or {}).get("verdicts", ()):
             source = paper.answers[verdict["question"]].source
-            if source and verdict["properties"] and verdict["status"] != RIGHT:
-                pieces.setdefault(verdict["question"], []).append((paper.student, _shingles(source)))
+            if source and (verdict["status"] in (PARTLY, WRONG, BY_HAND)):
+                pieces.setdefault(verdict["question"], []).append((paper.student, _shingles(source[:PARSED])))
     found = []
     for question, answers in pieces.items():
         for (one, a), (other, b) in combinations(answers, 2):
@@ -85,7 +101,7 @@ def similar(graded):
 
 
 def _shingles(source, width=6):
-    """Runs of words of the code, without comments and blank space."""
+    """The set of all runs of ``width`` words in the code, without comments and blank space."""
     try:
         words = ast.unparse(parse(source)).split()
     except (ValueError, RecursionError):
@@ -94,24 +110,23 @@ def _shingles(source, width=6):
 
 
 def figures_of(content):
-    """The pictures in a submitted notebook, as data: PNG only, drawn again so that nothing else travels with them."""
+    """The PNG pictures in a submitted notebook, in base64. They are encoded again, so they contain only the picture."""
     from PIL import Image
 
     found = []
     try:
-        cells = json.loads(content)["cells"]
-        outputs = [o for cell in cells for o in cell.get("outputs", ())]
-        pictures = [o["data"]["image/png"] for o in outputs if "image/png" in o.get("data", {})]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        outputs = [output for cell in read_cells(content) for output in cell.outputs]
+    except Unreadable:
         return found
+    pictures = [output["data"]["image/png"] for output in outputs if output["data"].get("image/png")]
     for picture in pictures[:MOST_FIGURES]:
         try:
-            image = Image.open(io.BytesIO(base64.b64decode("".join(picture))), formats=["PNG"])
+            image = Image.open(io.BytesIO(base64.b64decode(picture)), formats=["PNG"])
             if image.width * image.height > MOST_PIXELS:
                 continue
             again = io.BytesIO()
             image.convert("RGB").save(again, format="PNG")
-        except Exception:  # whatever Pillow raises for a damaged picture
+        except Exception:  # Pillow raises many types for a damaged picture
             continue
         found.append(base64.b64encode(again.getvalue()).decode())
     return found

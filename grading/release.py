@@ -1,35 +1,75 @@
-"""Student notebooks without solutions, and the manifest by which an instructor's machine grades them."""
+"""Writes the student notebooks without solutions, the files they need, and the manifest that grading needs."""
 
 import hashlib
+import io
 import json
 import re
+import zipfile
 from pathlib import Path
 
 import nbformat
 
 from grading.leaks import Solutions
-from grading.stubs import function_name, is_answer, marker, student_cell
+from grading.shown import shows
 from labutils import __version__
-from labutils.files import check_writable, write_atomically
-from labutils.lessons import NOTEBOOK_DIR, find_lessons
+from labutils._support.files import check_writable, write_atomically
+from labutils._support.lessons import NOTEBOOK_DIR, find_lessons
+from labutils._support.stubs import function_name, in_cell, is_answer, marker, student_copy
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+ROOT = NOTEBOOK_DIR.parent
+# Files that the lessons need besides the notebooks. labutils looks for its data beside its own folder.
+NEEDED = (
+    "labutils/**/*.py",
+    "data/checkpoints/*.json",
+    "data/checkpoints/*.h5",
+    "benchmarks/results/*.json",
+    "requirements.txt",
+    "constraints.txt",
+    "LICENSE",
+)
+START = """\
+Introduction to Stable Diffusion Models
+
+You need Python 3.11, 3.12 or 3.13. In this folder (on Windows: .venv\\Scripts instead of .venv/bin):
+
+    python3 -m venv .venv
+    .venv/bin/python -m pip install -r requirements.txt -c constraints.txt
+    .venv/bin/python -m jupyterlab
+
+Then open notebooks/%s.ipynb. Hand in the notebooks, not the folder.
+On Colab: open a notebook, upload this zip under the name lab.zip in the Files pane, and run the setup cell.
+"""
 NBGRADER_KEYS = {"grade", "grade_id", "locked", "schema_version", "solution", "task"}
 
 
-def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
-    """Write ``out/student/NAME.ipynb`` and ``out/manifest.json``.
+def add_arguments(parser):
+    """The arguments of ``python -m grading release``."""
+    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
+    parser.add_argument(
+        "--out", required=True, help="folder: student/ and student.zip are for students, manifest.json is for you"
+    )
 
-    All is worked out before the first file is written; the manifest comes last. The same notebooks give the same bytes.
+
+def main(options):
+    """Run ``python -m grading release``."""
+    release(options.lessons, options.out)
+
+
+def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
+    """Write ``out/student/NAME.ipynb``, ``out/student.zip`` with everything that these need, and ``out/manifest.json``.
+
+    Everything is computed before the first file is written. The manifest is written last. The same notebooks give the
+    same bytes.
 
     Args:
-        names: as in :func:`labutils.lessons.find_lessons`.
-        out: folder, made if missing.
+        names: as in :func:`labutils._support.lessons.find_lessons`.
+        out: folder; it is made if it does not exist.
         source: folder of the instructor's notebooks.
         say: receives one line at the end.
 
     Raises:
-        ValueError: unknown lesson, a notebook with a fault or a leak, or ``out`` cannot be used.
+        ValueError: a lesson is unknown, a notebook has a fault or shows a solution, or ``out`` cannot be used.
         FileNotFoundError: a lesson has no notebook.
     """
     lessons, out = find_lessons(names), Path(out)
@@ -46,22 +86,24 @@ def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
         entries[lesson] = _entry(lesson, book, students[lesson]) | {"sha256": digests}
     _write(out, files, {"manifest_version": MANIFEST_VERSION, "labutils_version": __version__, "notebooks": entries})
     asked = [question for entry in entries.values() for question in entry["questions"]]
-    say(f"wrote {out / 'student'}: {len(files)} notebooks, {len(asked)} questions, "
-        f"{sum(question['points'] for question in asked)} points; for you alone: {out / 'manifest.json'}")  # fmt: skip
+    say(
+        f"wrote {out / 'student'}: {len(files)} notebooks, {len(asked)} questions, "
+        f"{sum(question['points'] for question in asked)} points; for you alone: {out / 'manifest.json'}"
+    )
 
 
 def read_notebook(path):
-    """Read a notebook of format 4.5 in which every cell has an id of its own.
+    """Read a notebook of format 4.5 in which every cell has a different id.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not such a notebook.
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a notebook.
     """
     if not path.exists():
         raise FileNotFoundError(f"no notebook {path}; the command build makes it")
     text = path.read_text(encoding="utf-8")
     try:
-        # Before nbformat reads it: nbformat would invent the ids that are missing, other ones at each release.
+        # Test the ids before nbformat reads the file: nbformat would invent missing ids, and different ones each time.
         plain = json.loads(text)
         ids = [cell["id"] for cell in plain["cells"]]
         if plain["nbformat"] != 4 or len(ids) != len(set(ids)):
@@ -74,10 +116,11 @@ def read_notebook(path):
 
 
 def check_metadata(lesson, notebook):
-    """Refuse what would lose points silently.
+    """Refuse metadata that would lose points without a message.
 
     Raises:
-        ValueError: incomplete metadata of nbgrader, a grade_id twice, or a task cell; names the cell.
+        ValueError: nbgrader's metadata are incomplete, a grade_id is there twice, or there is a task cell. The message
+            names the cell.
     """
     seen = set()
     for cell in _graded(notebook):
@@ -91,56 +134,50 @@ def check_metadata(lesson, notebook):
         seen.add(meta.grade_id)
 
 
-def student_copy(lesson, notebook):
-    """The notebook as students get it.
-
-    Raises:
-        ValueError: a fault in the markers, or an answer cell without a solution; names the cell.
-    """
-    cells = [_in_cell(lesson, cell, student_cell, cell) for cell in notebook.cells]
-    metadata = {key: value for key, value in notebook.metadata.items() if key != "widgets"}  # widgets are outputs
-    return nbformat.from_dict(
-        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": [cell for cell in cells if cell]}
-    )
-
-
 def check_no_traces(books, students):
-    """Look in all released notebooks for pieces of the solutions of all of them.
+    """Look in every released notebook for pieces of the solutions of all notebooks.
 
     Args:
         books, students: dicts lesson → notebook, the instructor's and the students'.
 
     Raises:
-        ValueError: a piece was found; names notebook and cell.
+        ValueError: a piece was found. The message names notebook and cell.
     """
     solutions = Solutions()
     for lesson, book in books.items():
         for cell in filter(is_answer, book.cells):
-            _in_cell(lesson, cell, solutions.add, cell)
+            in_cell(lesson, cell, solutions.add, cell)
     for lesson, student in students.items():
         for cell in student.cells:
-            if trace := _in_cell(lesson, cell, solutions.trace_in, cell):
+            if trace := in_cell(lesson, cell, solutions.trace_in, cell):
                 raise ValueError(f"{lesson}.ipynb, cell {cell.id} {trace}")
 
 
 def questions(lesson, notebook, student):
-    """What is asked in a notebook, in order: a list of dicts, as the manifest has them.
+    """The questions of a notebook, in order: a list of dicts, as they are in the manifest.
 
-    An answer is followed by the cell that checks it, or, if it is marked by hand, has points of its own.
+    An answer cell is followed by the cell that checks it. An answer that is marked by hand has points itself.
 
     Raises:
-        ValueError: an answer without points, or a check without an answer.
+        ValueError: an answer has no points, or a check has no answer.
     """
     stubs = {cell.id: cell.source for cell in student.cells}
     found = []
     for cell in _graded(notebook):
         meta = cell.metadata.nbgrader
         if meta.solution:
-            found.append({
-                "answer": meta.grade_id, "cell": cell.id, "check": None, "points": meta.get("points"),
-                "kind": "code" if cell.cell_type == "code" else "text", "function": function_name(cell),
-                "marker": marker(cell), "stub": stubs[cell.id],
-            })  # fmt: skip
+            found.append(
+                {
+                    "answer": meta.grade_id,
+                    "cell": cell.id,
+                    "check": None,
+                    "points": meta.get("points"),
+                    "kind": "code" if cell.cell_type == "code" else "text",
+                    "function": function_name(cell),
+                    "marker": marker(cell),
+                    "stub": stubs[cell.id],
+                }
+            )
         elif meta.grade:
             if not found or found[-1]["points"] is not None:
                 raise ValueError(f"{lesson}.ipynb, cell {cell.id}: a check needs an answer cell of its own before it")
@@ -158,37 +195,50 @@ def _graded(notebook):
 def _entry(lesson, notebook, student):
     cells = [
         {
-            "id": cell.id, "type": cell.cell_type, "source": cell.source,
-            "tags": cell.metadata.get("tags", []), "nbgrader": cell.metadata.get("nbgrader"),
+            "id": cell.id,
+            "type": cell.cell_type,
+            "source": cell.source,
+            "tags": cell.metadata.get("tags", []),
+            "nbgrader": cell.metadata.get("nbgrader"),
+            "shows": {} if "nbgrader" in cell.metadata else shows(cell),
         }
         for cell in notebook.cells
-    ]  # fmt: skip
+    ]
     return {"metadata": student.metadata, "cells": cells, "questions": questions(lesson, notebook, student)}
-
-
-def _in_cell(lesson, cell, function, *arguments):
-    """Call a function; if it complains, say which cell it is about."""
-    try:
-        return function(*arguments)
-    except ValueError as error:
-        raise ValueError(f"{lesson}.ipynb, cell {cell.id}: {error}") from error
 
 
 def _write(out, files, manifest):
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     targets = {out / "student" / f"{lesson}.ipynb": content for lesson, content in files.items()}
-    targets[out / "manifest.json"] = text.encode()
+    targets |= {out / "student.zip": _packed(files), out / "manifest.json": text.encode()}
     _check_folder(out / "student", targets)
     for path, content in targets.items():
         write_atomically(path, lambda partial, content=content: partial.write_bytes(content))
 
 
+def _packed(files):
+    """The zip that a student unpacks into an empty folder. The same files give the same bytes."""
+    found = {path.relative_to(ROOT).as_posix(): path for pattern in NEEDED for path in ROOT.glob(pattern)}
+    contents = {name: path.read_bytes() for name, path in found.items() if not path.name.startswith(".")}
+    contents |= {f"notebooks/{lesson}.ipynb": content for lesson, content in files.items()}
+    contents["START.txt"] = (START % min(files)).encode()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in sorted(contents.items()):
+            about = zipfile.ZipInfo(name)  # always dated 1980, so the bytes do not depend on the time
+            about.external_attr = 0o644 << 16
+            # Compression is slow for weights and does not make them smaller.
+            about.compress_type = zipfile.ZIP_STORED if name.endswith(".h5") else zipfile.ZIP_DEFLATED
+            archive.writestr(about, content)
+    return packed.getvalue()
+
+
 def _check_folder(folder, targets):
-    """Refuse a folder that cannot be written, or holds what would be handed out without being part of the release."""
+    """Refuse a folder that cannot be written, or that holds other files: they would be handed out by mistake."""
     for path in targets:
         check_writable(path)
     for path in sorted(set(folder.iterdir()) - targets.keys()):
-        if not path.name.startswith(".partial-"):  # what a killed release may leave
+        if not path.name.startswith(".partial-"):  # a killed release may leave such files
             raise ValueError(f"{folder} holds {path.name}, which is not part of this release: name an empty folder")
 
 

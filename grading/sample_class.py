@@ -1,7 +1,7 @@
 """A class to try the grader with: ``python -m grading.sample_class --manifest FILE --student DIR --out DIR``.
 
-Twenty invented students send the notebooks of a release: some right, some with the mistakes that students make, some
-with nothing, and some with what a grader must survive. What each gets in lesson 2 stands in :data:`STUDENTS`.
+Twenty invented students send the notebooks of a release. Some answers are right, some have typical mistakes, some are
+empty, and some attack the grader. :data:`STUDENTS` says how many points each student gets in lesson 2.
 """
 
 import argparse
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import nbformat
 
-from labutils.files import write_atomically
+from labutils._support.files import write_atomically
 
-PARTLY = {  # answers with one property missing
+PARTLY = {  # answers in which one property fails
     "ex-2-3-posterior-variances": """def posterior_variances(betas):
     bars = np.cumprod(1 - betas)
     result = betas * (1 - np.append(1, bars[:-1])) / (1 - bars)
@@ -53,7 +53,7 @@ LOOP = """def alpha_bars(b):
         result.append(kept)
     return result"""
 CLAIM = "\nprint('All tests in `alpha_bars` passed!')"
-# student → (answers that differ from the right ones, what is done to the notebooks, points in lesson 2)
+# student → (answers that replace the right ones, damage to the notebooks, points in lesson 2)
 STUDENTS = {
     "s01-ada": ({}, None, 8.0),
     "s02-björn": ({}, None, 8.0),
@@ -82,23 +82,31 @@ def sample_class(manifest, student, out, names=tuple(STUDENTS)):
     """Write ``out/STUDENT/LESSON.ipynb``.
 
     Args:
-        manifest, student: what ``release`` wrote: the dict of its manifest, and the folder of the student notebooks.
-        out: folder.
-        names: of the students; all by default.
+        manifest: the dict that ``release`` wrote.
+        student: folder of the student notebooks that ``release`` wrote.
+        out: folder to write to.
+        names: of the students; default: all.
     """
     for name in names:
         changes, damage, _ = STUDENTS[name]
         for lesson, entry in manifest["notebooks"].items():
             notebook = nbformat.read(Path(student, f"{lesson}.ipynb"), as_version=4)
             if changes is not None:
-                _fill(notebook, entry, changes)
+                fill(notebook, entry, changes)
             text = nbformat.writes(_damaged(notebook, damage))
             text = text[: len(text) // 2] if damage == "cut the file" else text
             target = Path(out, name, f"{lesson}.ipynb")
             write_atomically(target, lambda path, text=text: path.write_text(text, encoding="utf-8"))
 
 
-def _fill(notebook, entry, changes):
+def fill(notebook, entry, changes):
+    """Answer all questions of a student's notebook, in place.
+
+    Args:
+        notebook: student notebook without solutions; it is changed.
+        entry: of its lesson in the manifest.
+        changes: dict grade_id → code that replaces the right answer.
+    """
     solutions = {cell["id"]: cell["source"] for cell in entry["cells"]}
     for question in entry["questions"]:
         (cell,) = (cell for cell in notebook.cells if cell.id == question["cell"])

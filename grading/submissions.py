@@ -1,7 +1,6 @@
-"""What students sent: notebooks out of a folder or a zip, read into memory and nothing else.
+"""Reads the notebooks that students sent, from a folder or a zip, into memory.
 
-What one student sent never stops the reading of another's: what cannot be read becomes a :class:`Submission` with a
-``problem``.
+A bad file of one student never stops the reading of other files: it becomes a :class:`Submission` with a ``problem``.
 """
 
 import hashlib
@@ -14,12 +13,21 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from grading.listing import in_folder, in_zip, is_junk, shown
+from grading.listing import in_folder, in_zip, is_junk, open_zip, shown
 
-# What zipfile, zlib and the system raise for the many ways in which a file can be damaged or out of reach.
-DAMAGE = (OSError, EOFError, RuntimeError, NotImplementedError, ValueError, struct.error, OverflowError,
-          zipfile.BadZipFile, zlib.error)  # fmt: skip
-# Names that Windows keeps for devices, also with an ending: con, nul.txt, com1.
+# zipfile, zlib and the system raise these if a file is damaged or cannot be read.
+DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    struct.error,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+# Names that Windows reserves for devices, with or without a file ending: con, nul.txt, com1.
 DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)\d)(\..*)?")
 
 
@@ -27,35 +35,35 @@ DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)\d)(\..*)?")
 class Submission:
     """One notebook of one student, or the reason why there is none."""
 
-    student: str  # as sent, for display; in file names use safe_name
-    name: str  # of the file without .ipynb, as sent; empty if the problem concerns the whole folder
+    student: str  # as sent, for display; use safe_name for file names
+    name: str  # of the file as sent, without .ipynb; empty if the problem is about the whole folder
     content: bytes | None
     problem: str = ""
 
 
 def collect(path, **limits):
-    """All submissions as a sorted list; for arguments and errors see :func:`stream`."""
+    """All submissions as a sorted list. Arguments and errors are those of :func:`stream`."""
     return list(stream(path, **limits))
 
 
 def stream(path, max_bytes=20_000_000, max_total=200_000_000, max_notebooks=50, max_ratio=200):
-    """Read submissions one after the other, sorted by student and name, so that memory stays flat.
+    """Read submissions one at a time, sorted by student and name, so that they do not fill the memory.
 
-    Every limit concerns one student, so that what one sends costs nobody else.
+    Every limit is for one student: large files of one student do not affect the others.
 
     Args:
-        path: folder or zip with the layout ``<student>/<notebook>.ipynb``; a zip may have one more folder around it.
+        path: folder or zip with the layout ``<student>/<notebook>.ipynb``. A zip may have one outer folder.
         max_bytes: of one notebook.
         max_total: bytes of all notebooks of a student.
-        max_notebooks: of a student.
-        max_ratio: how many times larger than in the zip a notebook may be.
+        max_notebooks: number of notebooks of a student.
+        max_ratio: a notebook may be this many times larger than in the zip.
 
     Yields:
         Submission: at least one for every student.
 
     Raises:
-        FileNotFoundError: no such path.
-        ValueError: neither a folder nor a zip, or one that cannot be opened.
+        FileNotFoundError: the path does not exist.
+        ValueError: it is not a folder or zip, or it cannot be opened.
     """
     path = Path(path)
     if not path.exists():
@@ -64,7 +72,7 @@ def stream(path, max_bytes=20_000_000, max_total=200_000_000, max_notebooks=50, 
         yield from _by_student(in_folder(path), max_bytes, max_total, max_notebooks)
         return
     try:
-        archive = zipfile.ZipFile(path)
+        archive = open_zip(path)
     except DAMAGE as error:
         raise ValueError(f"{path} is neither a folder nor a zip that can be read: {error}") from error
     with archive:
@@ -72,10 +80,10 @@ def stream(path, max_bytes=20_000_000, max_total=200_000_000, max_notebooks=50, 
 
 
 def safe_name(student):
-    """A file name for a student: no two students share one, on no file system.
+    """A file name for a student. Two students never get the same name, on any file system.
 
-    Ids of small letters, digits and ``._-`` stay what they are. All others get a hash of the id behind a ``~``, which
-    the former cannot have: file systems differ in which letters they hold to be the same, hexadecimal digits are safe.
+    An id of lower-case letters, digits and ``._-`` does not change. Any other id gets a ``~`` and a hash, because file
+    systems differ in which letters they treat as equal. The digits of the hash are safe. Unchanged ids have no ``~``.
     """
     if re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9_-])?", student) and not DEVICE.fullmatch(student):
         return student
@@ -87,7 +95,7 @@ def safe_name(student):
 def _by_student(found, max_bytes, max_total, max_notebooks):
     found = sorted((file for file in found if not is_junk(file)), key=lambda file: (file.student, file.parts))
     for student, group in itertools.groupby(found, key=lambda file: file.student):
-        notebooks, others = {}, []  # name → files: a zip may hold two of a name, a folder x.ipynb and x.IPYNB
+        notebooks, others = {}, []  # name → files: a zip may have a name twice, a folder x.ipynb and x.IPYNB
         for file in group:
             if file.name is not None:
                 notebooks.setdefault(file.name, []).append(file)
@@ -105,13 +113,13 @@ def _by_student(found, max_bytes, max_total, max_notebooks):
 def _whole_problem(student, notebooks, others, most):
     if len(notebooks) > most:
         return f"{len(notebooks)} notebooks were sent; only the first {most} are read"
-    if notebooks or not student:  # files beside the folders of the students belong to nobody
+    if notebooks or not student:  # files outside the students' folders belong to nobody
         return ""
     return "no notebook was sent" + (f"; there is {', '.join(others[:3])}{' …' * (len(others) > 3)}" if others else "")
 
 
 def _read(files, max_bytes, left):
-    """Content and problem of the files of one name, of which there should be one."""
+    """Content and problem of a notebook. ``files`` are all files with its name; there should be one."""
     if len(files) > 1:
         return None, f"{len(files)} files have this name"
     if files[0].fault:

@@ -1,11 +1,12 @@
-"""Starts a confined command, watches all its processes, ends them, and says why.
+"""Starts a confined command, watches all its processes, ends them, and reports the reason.
 
-Run by its path (``python -I -S watch.py SPEC``) as a process between grader and command, so that it outlives a killed
-grader for the moment it takes to clean up, and costs the grader no thread. Only the standard library.
+It is run by its path: ``python -I -S watch.py SPEC``. It is a separate process between grader and command. So it can
+clean up after a grader that was killed, and the grader needs no thread for it. It imports only the standard library.
 """
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import select
@@ -16,21 +17,26 @@ import sys
 import time
 from collections import namedtuple
 
-TICK = 0.2  # seconds between two looks
-KEPT = 60_000  # bytes of stderr, the last ones
-OWN_PROCESSES = 8  # more than bubblewrap and confine.py need beside the command
-NOBODY = 65534  # as whom a command of root's runs
+TICK = 0.2  # seconds between two measurements
+KEPT = 60_000  # the last bytes of stderr that are kept
+OWN_PROCESSES = 8  # bubblewrap and confine.py need fewer than this
+NOBODY = 65534  # user id of the command if the grader is root
 PR_SET_CHILD_SUBREAPER = 36
 
 Process = namedtuple("Process", "parent threads cpu_seconds rss")
 
 
 class Watch:
-    """One command from start to end."""
+    """One command from start to end.
 
-    def __init__(self, spec):
+    Args:
+        spec: dict made by grading.sandbox.
+        launch: function that starts confine.py and returns an object with ``pid`` and ``stderr``.
+    """
+
+    def __init__(self, spec, launch):
         self.spec, self.limits = spec, spec["confine"]["limits"]
-        # What the command forks and leaves becomes a child of this process, so nothing escapes from the tree.
+        # Orphans of the command become children of this process, so no process escapes from the tree.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, *(ctypes.c_ulong(number) for number in (1, 0, 0, 0)))
         self.wake, wake_end = os.pipe()
         os.set_blocking(self.wake, False)
@@ -41,17 +47,16 @@ class Watch:
         self.start, self.status, self.errors, self.looked = time.monotonic(), None, b"", -TICK
         processes = self.limits["processes"] + threads_of_others(spec["confine"]["level"])
         confine = spec["confine"] | {"report": report_end, "limits": self.limits | {"processes": processes}}
-        command = [*spec["launch"], json.dumps(confine)]
-        self.child = subprocess.Popen(command, stderr=subprocess.PIPE, pass_fds=[report_end])
+        self.child = launch(confine)
         os.close(report_end)
         os.set_blocking(self.child.stderr.fileno(), False)
         null = os.open(os.devnull, os.O_RDWR)
-        for standard in range(3):  # the grader's pipes are the command's alone
+        for standard in range(3):  # only the command may use the grader's pipes
             os.dup2(null, standard)
 
     def run(self):
-        """Wait for the end; returns why, in words."""
-        control = self.spec["control"]  # a byte, or the end, when the grader wants the end or is gone
+        """Wait for the end. Returns the limit that was reached or "killed"; None if the command ended itself."""
+        control = self.spec["control"]  # readable if the grader sends a byte to end everything, or is gone
         sources = [self.wake, control, self.child.stderr]
         while True:
             ready, _, _ = select.select(sources, [], [], TICK)
@@ -68,7 +73,7 @@ class Watch:
                 return reason
 
     def read_errors(self):
-        """Take what stderr holds now; False at its end."""
+        """Read the new bytes of stderr. Returns False at its end."""
         with contextlib.suppress(BlockingIOError):
             if not (text := os.read(self.child.stderr.fileno(), 65536)):
                 return False
@@ -76,7 +81,7 @@ class Watch:
         return True
 
     def bury(self):
-        """Wait for dead children, the command's and the adopted; False if there are no children at all."""
+        """Collect all ended children, also adopted ones. Returns False if no children are left."""
         with contextlib.suppress(ChildProcessError):
             while (found := os.waitpid(-1, os.WNOHANG))[0]:
                 if found[0] == self.child.pid:
@@ -85,9 +90,9 @@ class Watch:
         return False
 
     def over_limit(self):
-        """Which limit the tree is over, in words; None if none."""
+        """Which limit the processes have reached, in words. None if there is none."""
         now = time.monotonic()
-        if os.getppid() != self.spec["grader"]:  # a process that it forked may keep the control open
+        if os.getppid() != self.spec["grader"]:  # another process of the grader may keep the control pipe open
             return "the grader is gone"
         if now - self.start > self.limits["wall_seconds"]:
             return f"time limit of {self.limits['wall_seconds']:g} s"
@@ -100,26 +105,26 @@ class Watch:
         if self.too_much_memory(tree):
             return "memory limit"
         if sum(process.threads for process in tree.values()) > self.limits["processes"] + OWN_PROCESSES:
-            return "process limit"  # where RLIMIT_NPROC does not bind: root at level "limits"
+            return "process limit"  # needed for root at level "limits": RLIMIT_NPROC does not limit root
         if self.spec["scratch"] and size_of(self.spec["scratch"]) > self.limits["scratch_bytes"]:
-            return "scratch space limit"  # in the namespaces the folder's own size stops it
+            return "scratch space limit"  # in the namespaces the file system has a limit itself
         return None
 
     def too_much_memory(self, tree):
-        """Whether the processes together are over the limit."""
+        """Whether all processes together use more memory than the limit."""
         if sum(process.rss for process in tree.values()) <= self.limits["memory_bytes"]:
             return False
-        # Pages that forked processes share were counted once for each: count again, slowly and truly.
+        # This sum counts shared pages once for each process. The exact sum is slow, so it is computed only here.
         return sum(map(proportional_memory, tree, tree.values())) > self.limits["memory_bytes"]
 
     def cpu_limit(self):
-        """The reason, whoever found it."""
+        """The reason in words. This process or the kernel can be the first to find it."""
         return f"CPU time limit of {self.limits['cpu_seconds']:g} s"
 
     def end_all(self):
-        """Kill until nothing is left. At the namespace levels killing process 1 is killing all."""
+        """Kill until nothing is left. With namespaces, the death of process 1 ends all others."""
         while self.bury():
-            # Stopped first, for what does not run does not fork while the others are killed.
+            # Stop them all first: a stopped process cannot fork while others are killed.
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for pid in descendants():
                     with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -127,7 +132,7 @@ class Watch:
             time.sleep(0.005)
 
     def reported(self):
-        """What confine.py said: its error, or the status of the command; else the status of what was started."""
+        """What confine.py reported: an error, or the command's status. Without a report, our child's status."""
         os.set_blocking(self.report, False)
         with contextlib.suppress(BlockingIOError):
             if text := os.read(self.report, 4096):
@@ -136,7 +141,7 @@ class Watch:
         return self.in_words(self.status)
 
     def in_words(self, status):
-        """An exit status, as waitpid gives it."""
+        """A status of waitpid, in words."""
         if not os.WIFSIGNALED(status):
             return f"exit {os.WEXITSTATUS(status)}"
         number = os.WTERMSIG(status)
@@ -146,11 +151,11 @@ class Watch:
 
 
 def processes():
-    """All processes of the machine: dict pid → Process. The dead that nobody buried are left out."""
+    """All processes of the machine: dict pid → Process. Zombies are left out."""
     found, tick, page = {}, os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()  # the name before it may hold anything
+            fields = file.read().rpartition(b")")[2].split()  # the name before ")" may contain any character
             if fields[0] != b"Z":
                 numbers = [int(fields[place]) for place in (1, 17, 11, 12, 13, 14, 21)]
                 found[int(name)] = Process(numbers[0], numbers[1], sum(numbers[2:6]) / tick, numbers[6] * page)
@@ -167,7 +172,7 @@ def descendants():
 
 
 def threads_of_others(level):
-    """What the user runs already, where RLIMIT_NPROC counts it too: outside namespaces, or before Linux 5.14."""
+    """The user's other threads, if RLIMIT_NPROC counts them (level "limits", or before Linux 5.14). Otherwise 0."""
     if level != "limits" and tuple(map(int, os.uname().release.split(".")[:2])) >= (5, 14):
         return 0
     uid, total = os.geteuid() or NOBODY, 0
@@ -178,7 +183,7 @@ def threads_of_others(level):
 
 
 def proportional_memory(pid, process):
-    """Bytes of a process, shared pages divided by their users; without the right to know it, all of them."""
+    """Memory of a process in bytes. Shared pages are divided by their number of users, if we may read that."""
     with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
         for line in file:
             if line.startswith(b"Pss:"):
@@ -196,10 +201,16 @@ def size_of(folder):
     return total
 
 
-def main(spec):
-    """Run it, clean up, and write a line of JSON and the end of stderr to the descriptor ``spec["result"]``."""
+def start(program, confine):
+    """Start confine.py as a new program."""
+    command = [*program, json.dumps(confine)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, pass_fds=[confine["report"]])
+
+
+def main(spec, launch):
+    """Run the command and clean up. Write a line of JSON and the last bytes of stderr to ``spec["result"]``."""
     os.set_inheritable(spec["result"], False)
-    watch = Watch(spec)
+    watch = Watch(spec, launch)
     reason = watch.run()
     watch.end_all()
     while len(select.select([watch.child.stderr], [], [], 0)[0]) and watch.read_errors():
@@ -212,4 +223,5 @@ def main(spec):
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    spec = json.loads(sys.argv[1])
+    main(spec, functools.partial(start, spec["launch"]))

@@ -1,6 +1,6 @@
-"""How values travel between the judge and the process that runs a student's code: JSON, with arrays as bytes beside it.
+"""Messages between the judge and the process that runs a student's code: JSON, then the bytes of the arrays.
 
-Neither side trusts what it receives: nothing is unpickled, sizes are bounded, and only numbers become arrays.
+No side trusts the other: nothing is unpickled, sizes are limited, and only numbers become arrays.
 """
 
 import json
@@ -8,12 +8,15 @@ import struct
 
 import numpy as np
 
-MOST_BYTES = 64 * 2**20  # of one message; the largest honest one has about 1 MB
-HEAD = struct.Struct(">II")  # bytes of JSON, bytes of arrays
+MOST_BYTES = 64 * 2**20  # of one message; the largest honest message has about 1 MB
+# Bytes of its JSON. Parsed JSON needs forty times as much memory. An honest array, sent as lists, has a few MB.
+MOST_TEXT = 16 * 2**20
+MOST_KINDS = 100  # types of objects that cannot be sent; the receiver makes a Python type for each
+HEAD = struct.Struct(">II")  # number of bytes of the JSON, and of the arrays
 
 
 class BrokenMessage(Exception):
-    """What came is no message."""
+    """The received bytes are not a message."""
 
 
 def send(stream, message, special=None):
@@ -21,7 +24,7 @@ def send(stream, message, special=None):
 
     Args:
         stream: binary, open for writing.
-        message: what :func:`pack` takes.
+        message: value for :func:`pack`.
         special: as in :func:`pack`.
     """
     arrays = []
@@ -32,19 +35,19 @@ def send(stream, message, special=None):
 
 
 def receive(stream, special=None):
-    """Read one message; None at the end of the stream.
+    """Read one message. Returns None at the end of the stream.
 
     Args:
         stream: binary, open for reading.
         special: as in :func:`unpack`.
 
     Raises:
-        BrokenMessage: cut short, too large, or not what :func:`send` writes.
+        BrokenMessage: it is cut short, too large, or not in the format of :func:`send`.
     """
     head = stream.read(HEAD.size)
     if not head:
         return None
-    if len(head) < HEAD.size or sum(sizes := HEAD.unpack(head)) > MOST_BYTES:
+    if len(head) < HEAD.size or sum(sizes := HEAD.unpack(head)) > MOST_BYTES or sizes[0] > MOST_TEXT:
         raise BrokenMessage("not the head of a message")
     text, body = (stream.read(size) for size in sizes)
     if (len(text), len(body)) != sizes:
@@ -56,13 +59,14 @@ def receive(stream, special=None):
 
 
 def pack(value, arrays, special=None):
-    """A value as JSON: each list, tuple, dict and array becomes a dict with one key that says what it is.
+    """Make a value that JSON can store: a list, tuple, dict or array becomes a dict with one key, its kind.
 
     Args:
         value: anything.
         arrays: list to which the arrays are added.
-        special: None, or a function that turns a value into a dict of packable values, or returns None. It is asked
-            about what is neither plain nor an array; what it does not know travels as the name of its type.
+        special: None, or a function that turns an object into a dict of packable values, or returns None. It is not
+            called for plain values, lists, tuples and dicts. If it returns None and the value is not an array, only
+            the name of the type is sent.
     """
     if value is None or isinstance(value, bool | str) or type(value) in (int, float):
         return value
@@ -84,8 +88,8 @@ def pack(value, arrays, special=None):
 def _as_array(value):
     """A plain array of numbers in little-endian order, or None."""
     try:
-        array = np.array(value)  # a base-class copy: tensors, NumPy's own numbers, subclasses
-    except Exception:  # whatever a foreign object raises when it is asked for its numbers
+        array = np.array(value)  # a copy as plain ndarray, also of tensors, NumPy scalars and subclasses
+    except Exception:  # a foreign object may raise anything here
         return None
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         return None
@@ -96,11 +100,15 @@ def unpack(packed, body, special=None):
     """The value that :func:`pack` was given.
 
     Args:
-        packed: what came as JSON.
+        packed: the parsed JSON.
         body: bytes of the arrays, in order.
-        special: None, or a function that takes the dict of a special value and returns it; else it is refused.
+        special: None, or a function that turns the dict of a special value into the value. With None, special values
+            are refused.
+
+    Raises:
+        ValueError, KeyError, TypeError, …: ``packed`` is not what :func:`pack` makes; see :func:`receive`.
     """
-    rest = memoryview(body)
+    rest, strangers = memoryview(body), {}
 
     def value_of(packed):
         nonlocal rest
@@ -114,7 +122,12 @@ def unpack(packed, body, special=None):
         if kind == "dict":
             return {key: value_of(item) for key, item in content.items()}
         if kind == "other":
-            return type(str(content)[:80], (), {})()
+            name = str(content)[:80]
+            if name not in strangers:
+                if len(strangers) == MOST_KINDS:
+                    raise ValueError("objects of too many kinds")
+                strangers[name] = type(name, (), {})()
+            return strangers[name]
         if kind == "special" and special is not None:
             return special({key: value_of(item) for key, item in content.items()})
         if kind != "array":

@@ -1,10 +1,18 @@
-"""The maths of the lab, one module a topic.
+"""The maths of the lab. Each name is a word of the field; a module imports only what stands above it.
 
-In the order the data flows, each importing only what stands above it: data → schedule → unet → training →
-checkpoints → sampling → plots. Beside that line: inversion (lesson 1), checks (what tells a student what is wrong),
-presets, lessons and book (how notebooks are run and written), cli (``python -m labutils``).
+data            images in [-1, 1]
+schedule        the noise schedule: β, ᾱ, β̃; adding noise
+networks        the U-Net and the other networks
+training        the loss, one step, the training run
+checkpoints     weights that say where they come from
+sampling        the reverse loop; DDPM, DDIM and other samplers; guidance
+evaluation      how good are generated images?
+toys            the small problems of lessons 1 and 6
+plots, presets  figures; the three sizes of a run
+checks          what tells a student what is wrong
+commands        ``python -m labutils …``
 """
 
-from labutils import backend  # noqa: F401 (first: it imports TensorFlow without its start-up messages)
+from labutils._support import startup  # noqa: F401 (first: it imports TensorFlow without its start-up messages)
 
 __version__ = "1.0.0"

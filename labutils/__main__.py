@@ -2,6 +2,6 @@
 
 import sys
 
-from labutils.cli import main
+from labutils.commands import main
 
 sys.exit(main())

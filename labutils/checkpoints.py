@@ -1,19 +1,22 @@
 """Weights that say where they come from.
 
-A checkpoint is two files: ``NAME.weights.h5`` (numbers only; they are loaded into a network that this package
-builds) and ``NAME.json`` (provenance, history, and the SHA-256 of the weights, verified at every load).
+A checkpoint is two files. ``NAME.weights.h5`` holds numbers only; they are loaded into a network that this package
+builds. ``NAME.json`` holds provenance, history and the SHA-256 of the weights, which every load verifies.
 """
 
 import json
 import platform
+import re
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from labutils import networks
+from labutils._support.files import sha256_of_file, write_atomically
 from labutils.data import DATA_DIR
-from labutils.files import sha256_of_file, write_atomically
+from labutils.schedule import cosine_schedule, linear_schedule
+from labutils.training import PLANS
 
 CHECKPOINT_DIR = DATA_DIR / "checkpoints"
 
@@ -24,13 +27,20 @@ def save(network, name, about, folder=CHECKPOINT_DIR):
     Args:
         network: keras.Model built by :func:`labutils.networks.build`; its name is kept as ``network``.
         name: name of the checkpoint, letters, digits, ``_`` and ``-``.
-        about: dict with what is known of the run (data set, recipe, seed, history …); JSON types only.
-        folder: where to.
+        about: dict that describes the run (data set, recipe, seed, history …); JSON types only.
+        folder: the folder to write to.
 
     Returns:
         Path of the JSON file.
+
+    Raises:
+        ValueError: a bad name, ``about`` holds other than JSON types, or the folder cannot be written.
     """
     weights_file, json_file = _paths(name, folder)
+    try:
+        json.dumps(about)  # before the weights of an earlier checkpoint are replaced
+    except TypeError as error:
+        raise ValueError(f"about must hold JSON types only: {error}") from error
     write_atomically(weights_file, network.save_weights)
     record = {
         "name": name,
@@ -40,7 +50,7 @@ def save(network, name, about, folder=CHECKPOINT_DIR):
         "weights_sha256": sha256_of_file(weights_file),
         **about,
     }
-    # The weights first: a kill in between leaves a pair that the hash refuses, never one that is silently wrong.
+    # The weights come first: after a kill in between, the hash in the old record refuses the new weights.
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_atomically(json_file, lambda path: path.write_text(text, encoding="utf-8"))
     return json_file
@@ -67,6 +77,56 @@ def load(name="classic", folder=CHECKPOINT_DIR):
     return network, about
 
 
+def load_for_sampling(name, folder=CHECKPOINT_DIR):
+    """A checkpoint with all that drawing from it needs.
+
+    Args:
+        name, folder: as for :func:`load`.
+
+    Returns:
+        (network, schedule, shape, options): the first three arguments of labutils.sampling.sample but for the count,
+        and further ones: ``target``, and ``guidance`` for a network with labels.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`load`; or the checkpoint is no network that draws, or was
+            trained with a schedule that this version cannot build.
+    """
+    network, about = load(name, folder)
+    if about["network"] not in PLANS:
+        raise ValueError(f"checkpoint {name} holds the network {about['network']!r}, which does not draw images")
+    # From the record, not from today's plan: weights belong to the schedule and the target that they were trained with.
+    options = {"target": about.get("recipe", {}).get("target", "noise")}  # the oldest records name no target
+    if (guidance := PLANS[about["network"]].guidance) is not None:
+        options["guidance"] = guidance
+    if about["network"] == "classic":
+        network = networks.fuse_upsampling(network)
+    return network, recorded_schedule(name, about), tuple(about["input_shape"]), options
+
+
+def recorded_schedule(name, about):
+    """The schedule that a checkpoint's record describes.
+
+    Args:
+        name: of the checkpoint, for the message.
+        about: its record; ``schedule`` is the text that ``repr`` gives, ``betas`` (β_0, β_{T-1}) if it is there.
+
+    Returns:
+        NoiseSchedule.
+
+    Raises:
+        ValueError: no schedule in the record, or one that this version cannot build.
+    """
+    text = about.get("schedule", "")
+    schedule = None
+    if found := re.fullmatch(r"NoiseSchedule\('(linear|cosine)', T=(\d+), betas (\S+) … (\S+)\)", text):
+        kind, T, *ends = found.groups()
+        ends = about.get("betas", [float(end) for end in ends])
+        schedule = cosine_schedule(int(T)) if kind == "cosine" else linear_schedule(int(T), *ends)
+    if schedule is None or repr(schedule) != text:
+        raise ValueError(f"checkpoint {name} was trained with a schedule that this version cannot build: {text!r}")
+    return schedule
+
+
 REPAIR = "Restore both files (git checkout -- data/checkpoints) or train again: python -m labutils train --help"
 
 
@@ -88,11 +148,11 @@ def read_record(name, folder=CHECKPOINT_DIR):
 
 def names(folder=CHECKPOINT_DIR):
     """Names of the checkpoints in ``folder``, sorted."""
-    return sorted(path.stem for path in Path(folder).glob("[!.]*.json"))  # not what a killed write left
+    return sorted(path.stem for path in Path(folder).glob("[!.]*.json"))  # not the temporary file of a killed write
 
 
 def versions():
-    """Versions of what the numbers depend on, for a record."""
+    """Versions of Python and of the libraries that the numbers depend on, for a record."""
     import tensorflow as tf
 
     return {

@@ -1,7 +1,8 @@
 """Images in: real, verified, and never a dead end.
 
 ``load("mnist")`` gives float32 images in [-1, 1], shape (N, H, W, C). MNIST is looked for on this machine, then
-downloaded; with neither, ``load("auto")`` falls back to real handwritten digits that come inside scikit-learn.
+downloaded. A damaged file is named and skipped. If no source works, ``load("auto")`` says why and falls back to real
+handwritten digits that come inside scikit-learn.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labutils.files import read_npz
+from labutils._support.files import read_npz
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")
@@ -66,7 +67,8 @@ def load(name="auto"):
         Images.
 
     Raises:
-        ValueError: unknown name, a file that is not such an npz, or MNIST arrays with a wrong hash.
+        ValueError: unknown name, a file that is not such an npz, or the only copy found is damaged (MNIST: one with a
+            wrong hash counts as damaged) and no other can be downloaded.
         FileNotFoundError: the path does not exist, or the data set is neither here nor can be downloaded.
     """
     name = check_name(name)
@@ -74,14 +76,18 @@ def load(name="auto"):
         return _prepare(Path(name).name, read_npz(name, ARRAYS))
     if name == "digits":
         return _prepare("digits", _sklearn_digits())
-    if name != "auto":
-        return _prepare(name, _find_or_download(name))
-    try:
-        return _prepare("mnist", _find_or_download("mnist"))
-    except FileNotFoundError:
-        note = "scikit-learn digits, not MNIST"
-        print("No MNIST on this machine and no network: using the 1,797 handwritten digits of scikit-learn instead.")
-        return _prepare("digits", _sklearn_digits(), note)
+    wanted = "mnist" if name == "auto" else name
+    images, damaged, failure = _find_or_download(wanted)
+    happened = " ".join([*damaged, failure])
+    if images is not None:
+        if damaged:
+            print(happened.strip())
+        return images
+    if name == "auto":
+        print(f"No MNIST: {happened} Using the 1,797 handwritten digits of scikit-learn instead.")
+        return _prepare("digits", _sklearn_digits(), "scikit-learn digits, not MNIST")
+    advice = f"Put {name}.npz into data/ or name its folder in LABUTILS_DATA, or use DATASET = 'digits'."
+    raise (ValueError if damaged else FileNotFoundError)(f"no {name}: {happened} {advice}")
 
 
 def check_name(name):
@@ -138,10 +144,38 @@ def candidates(name="mnist"):
 
 
 def _find_or_download(name):
-    for path in candidates(name):
-        if path.is_file():
-            arrays = read_npz(path, ARRAYS)
-            return _verify_mnist(arrays, path) if name == "mnist" else arrays
+    """Try every candidate, then a download.
+
+    Returns:
+        (images, damaged, failure): Images or None if every source failed; a sentence for each damaged file; a sentence
+        that says why the download failed, or an empty string.
+    """
+    images, damaged, failure = None, [], ""
+    for path in filter(Path.is_file, candidates(name)):
+        try:
+            images = _prepare(name, _verified(name, read_npz(path, ARRAYS)))
+            break
+        except ValueError as error:
+            damaged.append((path, _modified(path), _one_line(error.__cause__ or error)))
+    if images is None:
+        try:
+            images = _prepare(name, _verified(name, _download(name)))
+        except Exception as error:  # Keras raises plain Exception when a download fails
+            failure = f"The download failed ({_one_line(error)})."
+    # Only now: Keras replaces or deletes a damaged file in its cache when it downloads.
+    return images, [_describe(*file) for file in damaged], failure
+
+
+def _describe(path, modified, reason):
+    advice = "you can delete it" if _modified(path) == modified else "Keras has replaced or deleted it"
+    return f"{path} is damaged or unreadable ({reason}); {advice}."
+
+
+def _modified(path):
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def _download(name):
     import keras
 
     patience = socket.getdefaulttimeout()
@@ -149,25 +183,21 @@ def _find_or_download(name):
     try:
         with redirect_stdout(io.StringIO()):  # Keras' progress bar is written for terminals
             (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
-    except Exception as error:  # Keras raises plain Exception when a download fails
-        raise FileNotFoundError(
-            f"{name} is not on this machine and could not be downloaded ({error}). "
-            f"Put {name}.npz into data/ or name its folder in LABUTILS_DATA, or use DATASET = 'digits'."
-        ) from error
     finally:
         socket.setdefaulttimeout(patience)
-    arrays = dict(zip(ARRAYS, (x_train, y_train, x_test, y_test), strict=True))
-    return _verify_mnist(arrays, "the downloaded file") if name == "mnist" else arrays
+    return dict(zip(ARRAYS, (x_train, y_train, x_test, y_test), strict=True))
 
 
-def _verify_mnist(arrays, where):
-    for key, expected in MNIST_SHA256.items():
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _verified(name, arrays):
+    """Return ``arrays``, or raise ``ValueError`` if they claim to be MNIST and their hashes are not MNIST's."""
+    for key, expected in MNIST_SHA256.items() if name == "mnist" else ():
         found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
         if found != expected or arrays[key].shape[1:] not in ((28, 28), ()):
-            raise ValueError(
-                f"{key} in {where} is not MNIST: SHA-256 {found[:12]}…, expected {expected[:12]}…. "
-                f"Delete that file and load again."
-            )
+            raise ValueError(f"{key} has the SHA-256 {found[:12]}…, MNIST's is {expected[:12]}…")
     return arrays
 
 
@@ -188,8 +218,10 @@ def _prepare(name, arrays, note=""):
             raise ValueError(f"{name}: y_{part} must be integer labels, got {y.dtype}")
         loaded |= {f"x_{part}": x, f"y_{part}": y.astype(np.int64)}
     if loaded["x_train"].shape[1:] != loaded["x_test"].shape[1:]:
-        raise ValueError(f"{name}: training images {loaded['x_train'].shape[1:]} and test images "
-                         f"{loaded['x_test'].shape[1:]} must have the same shape")  # fmt: skip
+        raise ValueError(
+            f"{name}: training images {loaded['x_train'].shape[1:]} and test images "
+            f"{loaded['x_test'].shape[1:]} must have the same shape"
+        )
     return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note)
 
 

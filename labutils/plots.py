@@ -3,23 +3,60 @@
 Every figure of a lesson goes through :func:`show`, which asks for the alternative text.
 """
 
-import base64
 import html
 import io
-import os
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, display
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib import font_manager
+from PIL import Image
+from scipy.optimize import isotonic_regression
+
+from labutils._support.pictures import animation_gif, as_text, grid_png, png, slider_html
+
+__all__ = [
+    "COLOURS",
+    "SMALL",
+    "axes",
+    "draw_image",
+    "draw_unet",
+    "grid_png",
+    "image_grid",
+    "image_table",
+    "label_lines",
+    "show",
+    "show_animation",
+    "show_slider",
+    "use_lab_style",
+]
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/), in an order that also differs in lightness.
-COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "sky": "#56B4E9",
-           "pink": "#CC79A7", "black": "#000000"}  # fmt: skip
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "sky": "#56B4E9",
+    "pink": "#CC79A7",
+    "black": "#000000",
+}
 CYCLE = list(COLOURS.values())
 
-STYLE = {"axes.prop_cycle": plt.cycler(color=CYCLE), "figure.dpi": 80, "axes.grid": True, "grid.alpha": 0.25,
-         "axes.spines.top": False, "axes.spines.right": False, "figure.constrained_layout.use": True}  # fmt: skip
+STYLE = {
+    "axes.prop_cycle": plt.cycler(color=CYCLE),
+    "figure.dpi": 100,
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "legend.fontsize": 10.5,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+}
+SMALL = 10.5  # points, the smallest text of a figure; at 100 dots an inch 15 pixels
 
 
 def use_lab_style():
@@ -33,15 +70,19 @@ def show(figure, alt):
     Args:
         figure: matplotlib figure.
         alt: what a reader who cannot see it needs to know, at least a few words; stored in the notebook and used by
-            nbconvert.
+            nbconvert, and shown by a terminal.
 
     Raises:
         ValueError: if ``alt`` is too short to describe anything.
     """
     if len(alt.split()) < 4:
         raise ValueError(f"alt must describe the figure in words, got {alt!r}")
-    display(figure, metadata={"image/png": {"alt": alt}})
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", bbox_inches="tight")
     plt.close(figure)
+    # 64 colours are enough for lines, text and grey images, and make the file three times smaller.
+    small = png(Image.open(buffer).convert("RGB").quantize(64, dither=Image.Dither.NONE))
+    display({"image/png": as_text(small), "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
 
 
 def axes(title, xlabel, ylabel, size=(6, 3.5)):
@@ -51,16 +92,65 @@ def axes(title, xlabel, ylabel, size=(6, 3.5)):
     return figure, ax
 
 
+def label_lines(ax, min_gap=0.05):
+    """Write the label of each line at its right end, in the colour of the line: easier to read than a long legend.
+
+    Call it last, when the lines and the limits of the axes are set. Labels that would overlap are moved apart, as
+    little as possible (least squares, by isotonic regression), stay inside the height of the axes, and a thin line
+    leads from the end of the curve to its label. Curves that end near the right edge have their labels in one column.
+
+    Args:
+        ax: axes with lines that have a ``label``. Lines without one are left alone, empty ones too.
+        min_gap: smallest distance of two labels, as a share of the height of the axes; never less than the height of
+            the text.
+
+    Returns:
+        list of the matplotlib texts, from the lowest to the highest.
+    """
+    ax.get_xlim(), ax.get_ylim()  # matplotlib sets pending limits when they are asked for
+    to_axes = ax.transScale + ax.transLimits  # from data to shares of the axes, for linear and logarithmic scales
+    size = plt.rcParams["legend.fontsize"]
+    size = font_manager.FontProperties(size=size).get_size_in_points()
+    ends = []
+    for line in ax.get_lines():
+        x, y = line.get_xdata(orig=False), line.get_ydata(orig=False)
+        known = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        if not line.get_label().startswith("_") and known.size:
+            last = known[np.argmax(x[known])]
+            ends.append((*to_axes.transform((x[last], y[last])), line))
+    ends.sort(key=lambda end: end[1])
+    height = ax.bbox.height / ax.figure.dpi * 72  # in points
+    gap = min(max(min_gap, 1.2 * size / height), 1 / max(len(ends) - 1, 1))
+    steps = gap * np.arange(len(ends))
+    wanted = np.array([y for _, y, _ in ends]) - steps
+    places = np.clip(isotonic_regression(wanted).x, 0, 1 - steps[-1]) + steps if ends else []
+    return [
+        ax.annotate(
+            line.get_label(),
+            (x, y),
+            (1.03 if x > 0.8 else x + 0.03, place),
+            xycoords="axes fraction",
+            va="center",
+            textcoords="axes fraction",
+            color=line.get_color(),
+            fontsize=size,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": line.get_color(), "lw": 0.7, "relpos": (0, 0.5)},
+        )
+        for (x, y, line), place in zip(ends, places, strict=True)
+    ]
+
+
 def draw_image(ax, image, title=None):
-    """Draw one image (H, W, C) with values in [-1, 1]; what leaves the range is shown as black or white."""
+    """Draw one image (H, W, C) with values in [-1, 1]; values outside are shown as black or white."""
     pixels = np.clip((np.asarray(image) + 1) / 2, 0, 1)
-    ax.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=1)
+    ax.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
     for spine in ax.spines.values():  # a thin frame: a white image must not vanish on a white page
         spine.set(visible=True, color="0.7", linewidth=0.5)
     if title is not None:
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title, fontsize=SMALL)
 
 
 def image_grid(images, title, columns=8, scale=0.75):
@@ -80,16 +170,16 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
     shape = (len(rows), len(rows[0]))
     figure, grid = plt.subplots(*shape, figsize=(scale * shape[1] + 1, scale * shape[0] + 0.6), squeeze=False)
     for ax, head in zip(grid[0], column_labels, strict=True):
-        ax.set_title(head, fontsize=9)
+        ax.set_title(head, fontsize=SMALL)
     for row, images, label in zip(grid, rows, row_labels, strict=True):
         for ax, image in zip(row, images, strict=True):
             draw_image(ax, image)
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=SMALL)
     figure.suptitle(title)
     return figure
 
 
-def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=2):
+def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=3):
     """Display an animated GIF of image grids, embedded in the notebook.
 
     Args:
@@ -100,102 +190,118 @@ def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=2):
         seconds: length of one round.
         zoom: each pixel of an image becomes so many pixels wide.
     """
-    pictures = []
-    for frame, title in zip(frames, titles, strict=True):
-        tile = Image.fromarray((255 * _tile(frame, columns)).astype(np.uint8))
-        tile = tile.resize((zoom * tile.width, zoom * tile.height), Image.Resampling.NEAREST)
-        picture = Image.new(tile.mode, (tile.width, tile.height + 16), "white")
-        picture.paste(tile, (0, 16))
-        ImageDraw.Draw(picture).text((4, 2), title, fill="black", font=ImageFont.load_default())
-        pictures.append(picture.quantize(16))  # few levels: noise hardly compresses otherwise
-    buffer = io.BytesIO()
-    pause = round(1000 * seconds / len(frames))
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)
-    data = base64.b64encode(buffer.getvalue()).decode()
+    data = as_text(animation_gif(frames, titles, columns, seconds, zoom))
     display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{html.escape(alt, quote=True)}">'))
 
 
-def slider_or_strip(draw, maximum, values, title, alt):
-    """A slider over the integer t where somebody can move it; a strip of pictures where a program runs the notebook.
+def show_slider(images, labels, strip, title, alt):
+    """Show a few of many images as a strip, and below it a slider for all of them.
+
+    The strip is an ordinary figure. The slider is a script that is stored in the output together with its pictures. It
+    needs no kernel and no network. JupyterLab removes scripts from a notebook that it does not trust; then only the
+    strip is shown.
 
     Args:
-        draw: function (axes, t) that draws the picture of step t.
-        maximum: largest t.
-        values: the t of the strip.
+        images: (N, H, W, C) with values around [-1, 1].
+        labels: N texts, one for each image.
+        strip: indices of the images in the strip.
         title, alt: title and alternative text of the strip.
+
+    Raises:
+        ValueError: not as many labels as images.
     """
-    if "LABUTILS_BATCH" in os.environ:  # set by the commands that execute notebooks
-        figure, row = plt.subplots(1, len(values), figsize=(1.5 * len(values), 2.1), squeeze=False)
-        for ax, t in zip(row[0], values, strict=True):
-            draw(ax, t)
-        figure.suptitle(title)
-        show(figure, alt)
-        return
-    import ipywidgets
-
-    def one(t):
-        figure, ax = plt.subplots(figsize=(2.4, 2.6))
-        draw(ax, t)
-        show(figure, f"{title}: t = {t}")
-
-    slider = ipywidgets.IntSlider(value=values[len(values) // 2], max=maximum, continuous_update=False)
-    ipywidgets.interact(one, t=slider)
+    slider = slider_html(images, labels, title)
+    table = [[images[i] for i in strip]]
+    show(image_table(table, [""], [labels[i] for i in strip], title, scale=1.3), alt)
+    display(HTML(slider))
 
 
-def _tile(images, columns):
-    """Put (N, H, W, C) images side by side as one picture with values in [0, 1]."""
-    images = np.clip((np.asarray(images) + 1) / 2, 0, 1)
-    n, H, W, C = images.shape
-    rows = -(-n // columns)
-    padded = np.concatenate([images, np.zeros((rows * columns - n, H, W, C), images.dtype)])
-    tiled = padded.reshape(rows, columns, H, W, C).swapaxes(1, 2).reshape(rows * H, columns * W, C)
-    return tiled if C == 3 else tiled[..., 0]
+UNET_PLACES = {  # name of the layer: column, level and colour of its map in the drawing
+    "noisy_image": (0, 0, "pink"),
+    "image_and_time": (1.6, 0, "sky"),
+    "down_1": (3, 0, "blue"),
+    "down_2": (4.1, 1, "blue"),
+    "middle": (5.7, 2, "blue"),
+    "skip_2": (7.1, 1, "sky"),
+    "up_2": (8.4, 1, "blue"),
+    "skip_1": (9.3, 0, "sky"),
+    "up_1": (10.6, 0, "blue"),
+    "predicted_noise": (12, 0, "pink"),
+}
 
 
-def grid_png(images, columns=8, zoom=3):
-    """The images as one PNG (bytes), each pixel ``zoom`` pixels wide."""
-    tiled = _tile(images, min(columns, len(images)))
-    tiled = tiled.repeat(zoom, axis=0).repeat(zoom, axis=1)
-    buffer = io.BytesIO()
-    plt.imsave(buffer, tiled, cmap="gray", vmin=0, vmax=1, format="png")
-    return buffer.getvalue()
+def draw_unet(network, picture_in=None, picture_out=None):
+    """Draw the classic network as a U: down the left arm, up the right one, the branch of the time under the left.
 
+    A box is a map: as high as the map, and the wider the more channels it has.
 
-def draw_unet(network):
-    """Draw the U-Net's layers as boxes: height for the map's size, depth by the number of channels; returns the figure.
+    Args:
+        network: from :func:`labutils.networks.build_classic_unet`, of any image shape, also without time or skips.
+        picture_in, picture_out: images (H, W, C) to show at the ends of the U, or None.
 
-    Left to right in the order of the computation, boxes of one size at one level, skip connections as arrows.
+    Returns:
+        The figure.
     """
-    kinds = ("Conv2D", "MaxPooling2D", "UpSampling2D", "Concatenate")
-    drawn = [layer for layer in network.layers if type(layer).__name__ in kinds]
-    colours = dict(zip(kinds, ("blue", "orange", "green", "sky"), strict=True))
-    figure, ax = plt.subplots(figsize=(11, 5))
-    full = network.inputs[0].shape[1]
-    position, labels = {}, set()
-    for x, layer in enumerate(drawn):
-        H, W, C = layer.output.shape[1:]
-        kind = type(layer).__name__
-        height, width = H / full, 0.12 + 0.6 * C / 192
-        label = kind if kind not in labels else None
-        labels.add(kind)
-        level = -1.35 * np.log2(full / H)
-        ax.bar(x, height, width, level - height / 2, color=COLOURS[colours[kind]], label=label, edgecolor="black")
-        ax.text(x, level + height / 2 + 0.06, layer.name, ha="center", va="bottom", fontsize=9, rotation=30)
-        ax.text(x, level - height / 2 - 0.06, f"{H}×{W}×{C}", ha="center", va="top", fontsize=8)
-        position[layer.name] = (x, level, width / 2)
-    for skip, source in (("skip_1", "down_1"), ("skip_2", "down_2")):
-        if skip in position and source in position:
-            (start, level, before), (end, _, after) = position[source], position[skip]
-            ax.annotate(
-                "",
-                (end - after, level),
-                (start + before, level),
-                zorder=0,  # behind what lies between
-                arrowprops={"arrowstyle": "->", "linestyle": "--", "color": COLOURS["red"], "lw": 1.6},
+    figure, ax = plt.subplots(figsize=(12, 6.2))
+    shapes = {layer.name: layer.output.shape[1:] for layer in network.layers}
+    shapes["noisy_image"] = network.inputs[0].shape[1:]
+    full, boxes = shapes["noisy_image"][0], {}
+
+    def arrow(start, end, text="", colour="black", line="-", at=(0, 9)):
+        style = {
+            "arrowstyle": "-|>",
+            "color": COLOURS[colour],
+            "lw": 1.8,
+            "linestyle": line,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        }
+        ax.annotate("", end, start, arrowprops=style, zorder=0)
+        ax.annotate(text, np.add(start, end) / 2, at, textcoords="offset points", ha="center", fontsize=SMALL)
+
+    for name, (x, level, colour) in UNET_PLACES.items():
+        if name in shapes:
+            H, W, C = shapes[name]
+            wide, high, y = 0.14 + 0.5 * C / 192, H / full, -1.75 * level
+            ax.add_patch(plt.Rectangle((x - wide / 2, y - high / 2), wide, high, fc=COLOURS[colour], ec="black"))
+            ax.text(x, y + high / 2 + 0.05, name, ha="center", va="bottom", fontsize=SMALL)
+            ax.text(x, y - high / 2 - 0.05, f"{H}×{W}×{C}", ha="center", va="top", fontsize=SMALL)
+            boxes[name] = (x, y, wide / 2, high / 2)
+    moves = iter(["pool_1: ÷ 2", "pool_2: ÷ 2", "grow_2: × 2", "grow_1: × 2"])
+    for (x, y, wide, high), (next_x, next_y, next_wide, next_high) in itertools.pairwise(boxes.values()):
+        if y == next_y:
+            arrow((x + wide, y), (next_x - next_wide, y))
+        else:
+            sign = np.sign(y - next_y)  # 1 on the way down, -1 on the way up
+            arrow(
+                (x, y - sign * (high + 0.27)),
+                (next_x, next_y + sign * (next_high + 0.27)),
+                next(moves),
+                "green",
+                at=(-40 * sign, -14),
             )
-    ax.set(title="The classic U-Net: shapes height × width × channels, skip connections dashed", ylim=(-3.6, 1.15))
-    ax.set(xlabel="order of the computation", ylabel="size of the map", xticks=[])
-    ax.set_yticks([0, -1.35, -2.7], ["full", "half", "quarter"])
-    ax.grid(False)
-    ax.legend(loc="lower right", fontsize=8)
+    for source, skip in (("down_1", "skip_1"), ("down_2", "skip_2")):
+        if skip in boxes:
+            (x, y, wide, _), (end, _, end_wide, _) = boxes[source], boxes[skip]
+            arrow((x + wide, y), (end - end_wide, y), "skip connection", "red", "--", (0, 5))
+    if "image_and_time" in boxes:
+        x, ends = boxes["image_and_time"][0], [-3.75, -3.05, -2.35, -1.6, -0.85]
+        H, W, _ = shapes["image_and_time"]
+        texts = ("t/T, one number", "time_hidden: dense 32", f"time_map: dense {H * W:,}", f"time_image: {H}×{W}×1")
+        for text, y, above in zip(texts, ends, ends[1:], strict=False):
+            ax.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=SMALL,
+                bbox={"boxstyle": "round", "fc": "white", "ec": COLOURS["orange"]},
+            )
+            arrow((x, y + 0.17), (x, above - (0.2 if above < -0.9 else 0)), colour="orange")
+    for picture, x in ((picture_in, -1.75), (picture_out, 12.45)):
+        if picture is not None:
+            draw_image(ax.inset_axes((x, -0.5, 1.3, 1), transform=ax.transData), picture)
+    ax.set(title="The classic network: a box is a map, height × width × channels", xlim=(-1.9, 13.9), ylim=(-4, 0.95))
+    ax.set_axis_off()
     return figure

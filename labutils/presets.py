@@ -13,6 +13,7 @@ class Preset:
         fit_epochs: lesson 1, epochs of each small function fit.
         toy_steps: lesson 1, training steps of the one-dimensional diffusion.
         train_images, epochs: size and length of the training run of lesson 4 (and ``python -m labutils train``).
+        told_images, told_epochs: the run of lesson 4 with a network that is told the digit.
         ablation_images, ablation_epochs: the short runs of lessons 3 and 4 that compare variants.
         test_images: images a loss is measured on.
         samples: images drawn in lesson 5.
@@ -27,6 +28,8 @@ class Preset:
     toy_steps: int
     train_images: int
     epochs: int
+    told_images: int
+    told_epochs: int
     ablation_images: int
     ablation_epochs: int
     test_images: int
@@ -39,16 +42,59 @@ class Preset:
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("smoke", seeds=1, fit_epochs=20, toy_steps=100, train_images=256, epochs=2, ablation_images=256,
-               ablation_epochs=1, test_images=100, samples=4, few_samples=4, measured_images=140, sample_steps=100),
-        Preset("quick", seeds=3, fit_epochs=500, toy_steps=3000, train_images=12_000, epochs=4, ablation_images=4_000,
-               ablation_epochs=2, test_images=1_000, samples=64, few_samples=16, measured_images=500,
-               sample_steps=1000),
-        Preset("full", seeds=5, fit_epochs=500, toy_steps=6000, train_images=60_000, epochs=50,
-               ablation_images=60_000, ablation_epochs=3, test_images=10_000, samples=64, few_samples=64,
-               measured_images=2_000, sample_steps=1000),
+        Preset(
+            "smoke",
+            seeds=1,
+            fit_epochs=20,
+            toy_steps=100,
+            train_images=256,
+            epochs=2,
+            told_images=256,
+            told_epochs=1,
+            ablation_images=256,
+            ablation_epochs=1,
+            test_images=100,
+            samples=4,
+            few_samples=4,
+            measured_images=140,
+            sample_steps=100,
+        ),
+        Preset(
+            "quick",
+            seeds=3,
+            fit_epochs=500,
+            toy_steps=3000,
+            train_images=8_000,
+            epochs=3,
+            told_images=30_000,
+            told_epochs=1,
+            ablation_images=4_000,
+            ablation_epochs=2,
+            test_images=1_000,
+            samples=64,
+            few_samples=16,
+            measured_images=500,
+            sample_steps=1000,
+        ),
+        Preset(
+            "full",
+            seeds=5,
+            fit_epochs=500,
+            toy_steps=6000,
+            train_images=60_000,
+            epochs=50,
+            told_images=60_000,
+            told_epochs=20,
+            ablation_images=60_000,
+            ablation_epochs=3,
+            test_images=10_000,
+            samples=64,
+            few_samples=64,
+            measured_images=2_000,
+            sample_steps=1000,
+        ),
     )
-}  # fmt: skip
+}
 
 
 def get(name):

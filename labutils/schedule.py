@@ -13,7 +13,7 @@ Sources:
 import numpy as np
 from keras import ops
 
-TARGETS = ("noise", "v", "x0")  # what a network can be asked for
+TARGETS = ("noise", "v", "x0")  # what a network can predict
 
 
 class NoiseSchedule:
@@ -100,7 +100,7 @@ class NoiseSchedule:
         return (xt - noise_scale * predicted_noise) / signal_scale
 
     def target(self, x0, t, noise, kind="noise"):
-        """What a network is asked for: ε, x_0, or v = √ᾱ_t ε − √(1 - ᾱ_t) x_0 (Salimans & Ho 2022, arXiv:2202.00512).
+        """What a network should predict: ε, x_0, or v = √ᾱ_t ε − √(1 - ᾱ_t) x_0 (Salimans & Ho 2022, arXiv:2202.00512).
 
         Args:
             x0, t, noise: as in :meth:`add_noise`.
@@ -116,12 +116,12 @@ class NoiseSchedule:
         return signal_scale * noise - noise_scale * x0
 
     def guess_x0(self, xt, t, output, kind="noise"):
-        """The clean image x̂_0 that a network's answer implies; the inverse of :meth:`target`.
+        """The clean image x̂_0 that follows from a network's output; the inverse of :meth:`target`.
 
         Args:
             xt, t: as in :meth:`predict_x0`.
-            output: the network's answer, shape of ``xt``.
-            kind: what it answers, one of TARGETS.
+            output: of the network, shape of ``xt``.
+            kind: what the network predicts, one of TARGETS.
 
         Returns:
             x̂_0, a tensor of the shape of ``xt``; not clipped.

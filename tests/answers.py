@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from labutils import checks, inversion, sampling, schedule, training, unet
+from labutils import checks, networks, sampling, schedule, training
+from labutils.toys import inversion
 
 L = keras.layers
 
@@ -79,7 +80,7 @@ def loss_numpy(network, s, x0, t, noise):
 
 def loss(network, s, x0, t, noise, see=None, time=None, reduce=tf.reduce_mean, target=None, power=2):
     xt = s.add_noise(x0, t, noise) if see is None else see(x0, noise)
-    time = training.network_time(t, s.T) if time is None else time(t)
+    time = networks.network_time(t, s.T) if time is None else time(t)
     return reduce(tf.abs(network([xt, time]) - (noise if target is None else target(x0))) ** power)
 
 
@@ -199,7 +200,7 @@ def tilde_by_precision(betas):
 
 def step_by_apply(network, optimizer, s, x0, t, noise):
     with tf.GradientTape() as tape:
-        predicted = network([s.add_noise(x0, t, noise), training.network_time(t, s.T)])
+        predicted = network([s.add_noise(x0, t, noise), networks.network_time(t, s.T)])
         value = keras.losses.MeanSquaredError()(noise, predicted)
     weights = network.trainable_weights
     optimizer.apply(tape.gradient(value, weights), weights)
@@ -240,51 +241,104 @@ MORE_RIGHT = [
     (checks.check_split_taps, taps_by_trial),
     (checks.check_split_taps, lambda w: np.reshape([w[0], w[1] + w[2], w[0] + w[1], w[2]], (2, 2)).astype("float32")),
     (checks.check_space_to_depth, fold_by_loops),
-    (checks.check_space_to_depth, lambda x: np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1).reshape(2, 2, 3, 12)),
-    (checks.check_x0_from_v, lambda xt, v, a: (xt - np.sqrt(1 - a) * (np.sqrt(1 - a) * xt + np.sqrt(a) * v)) / np.sqrt(a)),
+    (
+        checks.check_space_to_depth,
+        lambda x: np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1).reshape(2, 2, 3, 12),
+    ),
+    (
+        checks.check_x0_from_v,
+        lambda xt, v, a: (xt - np.sqrt(1 - a) * (np.sqrt(1 - a) * xt + np.sqrt(a) * v)) / np.sqrt(a),
+    ),
     (checks.check_x0_from_v, lambda xt, v, a: (a**0.5 * xt - (1 - a) ** 0.5 * v).astype("float32")),
     (checks.check_build_mlp, OwnMLP),
     (checks.check_build_mlp, mlp_by_add),
     (checks.check_inverses, inverses_by_search),
-    (checks.check_inverses, lambda y: [x for k in range(-2, 3) for x in (np.arcsin(y) + 2 * np.pi * k, np.pi - np.arcsin(y) + 2 * np.pi * k)
-                                       if -2 * np.pi <= x <= 2 * np.pi]),
+    (
+        checks.check_inverses,
+        lambda y: [
+            x
+            for k in range(-2, 3)
+            for x in (np.arcsin(y) + 2 * np.pi * k, np.pi - np.arcsin(y) + 2 * np.pi * k)
+            if -2 * np.pi <= x <= 2 * np.pi
+        ],
+    ),
     (checks.check_alpha_bars, lambda b: np.multiply.accumulate(1 - b)),
-    (checks.check_add_noise, lambda x, t, e, a: keras.ops.sqrt(a[t].reshape(-1, 1, 1, 1)) * x + keras.ops.sqrt(1 - a[t].reshape(-1, 1, 1, 1)) * e),
-    (checks.check_add_noise, lambda x, t, e, a: np.stack([a[k] ** 0.5 * x[i] + (1 - a[k]) ** 0.5 * e[i] for i, k in enumerate(t)]).astype("float64")),
+    (
+        checks.check_add_noise,
+        lambda x, t, e, a: (
+            keras.ops.sqrt(a[t].reshape(-1, 1, 1, 1)) * x + keras.ops.sqrt(1 - a[t].reshape(-1, 1, 1, 1)) * e
+        ),
+    ),
+    (
+        checks.check_add_noise,
+        lambda x, t, e, a: np.stack([a[k] ** 0.5 * x[i] + (1 - a[k]) ** 0.5 * e[i] for i, k in enumerate(t)]).astype(
+            "float64"
+        ),
+    ),
     (checks.check_posterior_variances, tilde_by_precision),
     (checks.check_posterior_variances, lambda b: tf.constant(tilde(b), tf.float32)),
-    (checks.check_up_block, lambda x, skip, n: L.Conv2D(n, (3, 3), activation=keras.activations.relu, padding="same")(
-        L.Concatenate(axis=-1)([L.UpSampling2D((2, 2))(x), skip]))),
-    (checks.check_up_block, lambda x, skip, n: L.Activation("relu")(L.Conv2D(n, 3, padding="SAME")(
-        keras.ops.concatenate([keras.ops.repeat(keras.ops.repeat(x, 2, axis=1), 2, axis=2), skip], axis=-1)))),
+    (
+        checks.check_up_block,
+        lambda x, skip, n: L.Conv2D(n, (3, 3), activation=keras.activations.relu, padding="same")(
+            L.Concatenate(axis=-1)([L.UpSampling2D((2, 2))(x), skip])
+        ),
+    ),
+    (
+        checks.check_up_block,
+        lambda x, skip, n: L.Activation("relu")(
+            L.Conv2D(n, 3, padding="SAME")(
+                keras.ops.concatenate([keras.ops.repeat(keras.ops.repeat(x, 2, axis=1), 2, axis=2), skip], axis=-1)
+            )
+        ),
+    ),
     (checks.check_sinusoidal_embedding, lambda t, d: tf.constant(embed(t, d)[:, ::-1].copy(), tf.float32)),
     (checks.check_train_step, step_by_apply),
     (checks.check_train_step, lambda *a: step(*a).numpy().tolist()),
-    (checks.check_train_step, lambda n, o, s, x, t, e: step(n, o, s, tf.constant(x), t, tf.constant(e, tf.float32))
-     if hasattr(x, "size") else None),
+    (
+        checks.check_train_step,
+        lambda n, o, s, x, t, e: (
+            step(n, o, s, tf.constant(x), t, tf.constant(e, tf.float32)) if hasattr(x, "size") else None
+        ),
+    ),
     (checks.check_reverse_step, back_by_weights),
     (checks.check_sampling_loop, loop_down),
-    (checks.check_cosine_alpha_bars, lambda T: [(np.cos((k / T + 0.008) / 1.008 * np.pi / 2) / np.cos(0.008 / 1.008 * np.pi / 2)) ** 2
-                                                for k in range(1, T + 1)]),
+    (
+        checks.check_cosine_alpha_bars,
+        lambda T: [
+            (np.cos((k / T + 0.008) / 1.008 * np.pi / 2) / np.cos(0.008 / 1.008 * np.pi / 2)) ** 2
+            for k in range(1, T + 1)
+        ],
+    ),
     (checks.check_cosine_alpha_bars, lambda T: tf.constant(cosine(T), tf.float64)),
     (checks.check_cosine_alpha_bars, lambda T: schedule.cosine_schedule(T).alpha_bars if T == 1000 else cosine(T)),
     (checks.check_inpaint, inpaint_in_place),
     (checks.check_inpaint, lambda x, k, m: x + m * (k - x)),
-]  # fmt: skip
+]
 MORE_WRONG = [
     (checks.check_split_taps, lambda w: np.transpose(taps(w)), "which tap meets which"),
     (checks.check_split_taps, lambda w: [[*w], [*w]], "shape"),
     (checks.check_split_taps, lambda w: np.ravel(taps(w)), "has shape (4,)"),
     (checks.check_split_taps, lambda w: [[w[0], w[1] * w[2]], [w[0] * w[1], w[2]]], "which tap meets which"),
     (checks.check_space_to_depth, lambda x: tf.nn.max_pool2d(x, 2, 2, "VALID"), "averaged or thrown away"),
-    (checks.check_space_to_depth, lambda x: np.concatenate([x[i::2, j::2] for i in (0, 1) for j in (0, 1)], axis=-1), "has shape"),
-    (checks.check_space_to_depth, lambda x: np.concatenate([x] * 4, axis=-1)[:, ::2, ::2] * 1.0, "every value should appear"),
+    (
+        checks.check_space_to_depth,
+        lambda x: np.concatenate([x[i::2, j::2] for i in (0, 1) for j in (0, 1)], axis=-1),
+        "has shape",
+    ),
+    (
+        checks.check_space_to_depth,
+        lambda x: np.concatenate([x] * 4, axis=-1)[:, ::2, ::2] * 1.0,
+        "every value should appear",
+    ),
     (checks.check_x0_from_v, lambda xt, v, a: np.sqrt(a) * xt - (1 - a) * v, "that is not x_0"),
     (checks.check_x0_from_v, lambda xt, v, a: xt - v, "that is not x_0"),
     (checks.check_x0_from_v, lambda xt, v, a: from_v(v, xt, a), "that is not x_0"),
     (checks.check_build_mlp, lambda h: mlp(h[:-1]), "a missing layer"),
-    (checks.check_build_mlp, lambda h: keras.Sequential([keras.Input((1,)), *(L.Dense(n, activation="relu") for n in h), L.Dense(2)]),
-     "the last layer has one unit"),
+    (
+        checks.check_build_mlp,
+        lambda h: keras.Sequential([keras.Input((1,)), *(L.Dense(n, activation="relu") for n in h), L.Dense(2)]),
+        "the last layer has one unit",
+    ),
     (checks.check_build_mlp, lambda h: mlp(h, activation="sigmoid"), "bends smoothly"),
     (checks.check_inverses, lambda y: np.degrees(inversion.inverses(y)), "sin x is not y"),
     (checks.check_inverses, lambda y: [x for x in inversion.inverses(y) if x > 0], "there are 4 solutions"),
@@ -298,8 +352,11 @@ MORE_WRONG = [
     (checks.check_posterior_variances, lambda b: b[:-1], "has shape"),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d).T, "shape should be"),
     (checks.check_sinusoidal_embedding, lambda t, d: 2 * embed(t, d), "lie in [-1, 1]"),
-    (checks.check_sinusoidal_embedding, lambda t, d: np.concatenate([np.zeros((len(t), d // 2)), np.ones((len(t), d // 2))], 1),
-     "look the same|angle"),
+    (
+        checks.check_sinusoidal_embedding,
+        lambda t, d: np.concatenate([np.zeros((len(t), d // 2)), np.ones((len(t), d // 2))], 1),
+        "look the same|angle",
+    ),
     (checks.check_train_step, lambda *a: [step(*a)] * 2, "got shape (2,)"),
     (checks.check_train_step, lambda *a: step(*a, total=True), "times as long"),
     (checks.check_train_step, lambda *a: 64 * step(*a), "the returned loss should be"),
@@ -312,7 +369,7 @@ MORE_WRONG = [
     (checks.check_inpaint, lambda x, k, m: k, "should be mask"),
     (checks.check_inpaint, lambda x, k, m: m * x, "should be mask"),
     (checks.check_inpaint, lambda x, k, m: np.where(m == 0, k, x), "upside down"),
-]  # fmt: skip
+]
 
 RIGHT = [
     (checks.check_split_taps, taps),
@@ -322,8 +379,14 @@ RIGHT = [
     (checks.check_space_to_depth, fold_by_slices),
     (checks.check_space_to_depth, lambda x: tf.nn.space_to_depth(x, 2)),
     (checks.check_x0_from_v, from_v),
-    (checks.check_x0_from_v, lambda xt, v, a: tf.constant(np.sqrt(a) * xt) - tf.sqrt(1 - tf.constant(a, tf.float64)) * v),
-    (checks.check_x0_from_v, lambda xt, v, a: [np.sqrt(a) * x - np.sqrt(1 - a) * y for x, y in zip(xt, v, strict=True)]),
+    (
+        checks.check_x0_from_v,
+        lambda xt, v, a: tf.constant(np.sqrt(a) * xt) - tf.sqrt(1 - tf.constant(a, tf.float64)) * v,
+    ),
+    (
+        checks.check_x0_from_v,
+        lambda xt, v, a: [np.sqrt(a) * x - np.sqrt(1 - a) * y for x, y in zip(xt, v, strict=True)],
+    ),
     (checks.check_build_mlp, mlp),
     (checks.check_build_mlp, mlp_with_separate_activations),
     (checks.check_build_mlp, inversion.build_mlp),
@@ -335,21 +398,31 @@ RIGHT = [
     (checks.check_alpha_bars, lambda b: tf.math.cumprod(1 - tf.cast(b, tf.float32))),
     (checks.check_alpha_bars, lambda b: np.exp(np.cumsum(np.log1p(-b)))),
     (checks.check_add_noise, noisy_by_loop),
-    (checks.check_add_noise, lambda x, t, e, a: np.einsum("b,bhwc->bhwc", np.sqrt(a[t]), x)
-     + np.sqrt(1 - a[t])[:, None, None, None] * e),
-    (checks.check_add_noise, lambda x, t, e, a: tf.sqrt(tf.gather(a, t))[:, None, None, None] * x
-     + tf.sqrt(1 - tf.gather(a, t))[:, None, None, None] * e),
+    (
+        checks.check_add_noise,
+        lambda x, t, e, a: np.einsum("b,bhwc->bhwc", np.sqrt(a[t]), x) + np.sqrt(1 - a[t])[:, None, None, None] * e,
+    ),
+    (
+        checks.check_add_noise,
+        lambda x, t, e, a: (
+            tf.sqrt(tf.gather(a, t))[:, None, None, None] * x + tf.sqrt(1 - tf.gather(a, t))[:, None, None, None] * e
+        ),
+    ),
     (checks.check_posterior_variances, tilde),
     (checks.check_posterior_variances, tilde_by_loop),
     (checks.check_posterior_variances, lambda b: schedule.NoiseSchedule(b).posterior_variances.astype("float32")),
     (checks.check_up_block, up),
-    (checks.check_up_block, lambda x, skip, n: L.Conv2D(n, 3, padding="same", activation="relu")(
-        L.concatenate([L.UpSampling2D(interpolation="bilinear")(x), skip]))),
+    (
+        checks.check_up_block,
+        lambda x, skip, n: L.Conv2D(n, 3, padding="same", activation="relu")(
+            L.concatenate([L.UpSampling2D(interpolation="bilinear")(x), skip])
+        ),
+    ),
     (checks.check_up_block, lambda x, skip, n: L.ReLU()(up(x, skip, n, activation=None))),
     (checks.check_sinusoidal_embedding, embed),
     (checks.check_sinusoidal_embedding, embed_interleaved),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, power=d // 2 - 1)),
-    (checks.check_sinusoidal_embedding, unet.sinusoidal_embedding),
+    (checks.check_sinusoidal_embedding, networks.sinusoidal_embedding),
     (checks.check_noise_loss, loss),
     (checks.check_noise_loss, loss_numpy),
     (checks.check_noise_loss, training.mean_loss),
@@ -360,7 +433,10 @@ RIGHT = [
     (checks.check_reverse_step, sampling.reverse_step),
     (checks.check_reverse_step, lambda s, xt, t, e, z: back_by_x0(FLOAT32, xt, t, e, z)),
     (checks.check_noise_loss, tf.function(loss)),
-    (checks.check_noise_loss, lambda n, s, x0, t, e: np.mean((n.predict([s.add_noise(x0, t, e), (t / s.T)[:, None]]) - e) ** 2)),
+    (
+        checks.check_noise_loss,
+        lambda n, s, x0, t, e: np.mean((n.predict([s.add_noise(x0, t, e), (t / s.T)[:, None]]) - e) ** 2),
+    ),
     (checks.check_train_step, tf.function(step)),
     (checks.check_sampling_loop, lambda n, s, x, rng: loop(lambda i: n.predict(i, verbose=0), s, x, rng)),
     (checks.check_sampling_loop, loop),
@@ -372,7 +448,7 @@ RIGHT = [
     (checks.check_inpaint, lambda x, k, m: np.where(m == 1, k, x)),
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
     *MORE_RIGHT,
-]  # fmt: skip
+]
 
 # --- wrong answers that students give, and a part of the sentence they must get ------------------------------------------
 WRONG = [
@@ -394,13 +470,19 @@ WRONG = [
     (checks.check_alpha_bars, lambda b: np.sqrt(bars(b)), "√ᾱ"),
     (checks.check_alpha_bars, lambda b: np.cumsum(1 - b), "added where you should multiply"),
     (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, a**2 + 1e-9), "√ᾱ_t · x_0"),
-    (checks.check_add_noise, lambda x, t, e, a: [a[k] * u + (1 - a[k]) * v for u, k, v in zip(x, t, e, strict=True)],
-     "square roots are missing"),
+    (
+        checks.check_add_noise,
+        lambda x, t, e, a: [a[k] * u + (1 - a[k]) * v for u, k, v in zip(x, t, e, strict=True)],
+        "square roots are missing",
+    ),
     (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(e, t, x, a), "signal and noise are swapped"),
     (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, np.concatenate([[1], a[:-1]])), "too early"),
     (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, np.concatenate([a[1:], a[-1:]])), "too late"),
-    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(
-        x, t, e, np.concatenate([[a[0]], a[1:] / a[:-1]])), "you used α_t where ᾱ_t is needed"),
+    (
+        checks.check_add_noise,
+        lambda x, t, e, a: noisy_by_loop(x, t, e, np.concatenate([[a[0]], a[1:] / a[:-1]])),
+        "you used α_t where ᾱ_t is needed",
+    ),
     (checks.check_add_noise, lambda x, t, e, a: np.sqrt(a[t]) * x, "reshape(-1, 1, 1, 1)"),
     (checks.check_posterior_variances, lambda b: b, "β̃ is smaller"),
     (checks.check_posterior_variances, lambda b: tilde(b, first=0.0), "β̃_0 should be 0"),
@@ -416,7 +498,11 @@ WRONG = [
     (checks.check_space_to_depth, lambda x: x[:, ::2, ::2], "none is averaged or thrown away"),
     (checks.check_space_to_depth, lambda x: np.repeat(x[:, ::2, ::2], 4, axis=-1), "every value should appear"),
     (checks.check_space_to_depth, lambda x: fold(x).transpose(0, 3, 1, 2), "channels should come last"),
-    (checks.check_space_to_depth, lambda x: x.reshape(2, 2, 2, 3, 2, 3).swapaxes(2, 4).reshape(2, 2, 3, 12), "outside its own"),
+    (
+        checks.check_space_to_depth,
+        lambda x: x.reshape(2, 2, 2, 3, 2, 3).swapaxes(2, 4).reshape(2, 2, 3, 12),
+        "outside its own",
+    ),
     (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1), "second sign is wrong"),
     (checks.check_x0_from_v, lambda *a: from_v(*a, swap=True), "factors are swapped"),
     (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1, swap=True), "you returned ε"),
@@ -429,11 +515,18 @@ WRONG = [
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, size=1), "kernel is 1×1"),
     (checks.check_up_block, lambda x, skip, n: up(x, L.UpSampling2D()(skip), n, grow=4), "should reach 14×14"),
     (checks.check_up_block, lambda x, skip, n: L.Concatenate()([x, skip]), "stopped with"),
-    (checks.check_up_block, lambda x, skip, n: L.Conv2D(n, 3, activation="relu")(L.concatenate([L.UpSampling2D()(x), skip])),
-     "12×12"),
-    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, cosine=np.sin), "half of the values should be cosines"),
+    (
+        checks.check_up_block,
+        lambda x, skip, n: L.Conv2D(n, 3, activation="relu")(L.concatenate([L.UpSampling2D()(x), skip])),
+        "12×12",
+    ),
+    (
+        checks.check_sinusoidal_embedding,
+        lambda t, d: embed(t, d, cosine=np.sin),
+        "half of the values should be cosines",
+    ),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=1.0), "all frequencies are alike"),
-    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d)[:, :d // 2], "shape should be"),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d)[:, : d // 2], "shape should be"),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(np.asarray(t) / 1000, d), "steps 0 and 1 look the same"),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=2.0), "no slow frequency"),
     (checks.check_noise_loss, lambda *a: loss(*a, reduce=tf.reduce_sum), "added the squares up"),
@@ -451,30 +544,55 @@ WRONG = [
     (checks.check_train_step, lambda *a: None if step(*a) is not None else 0, "is the `return` missing"),
     (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: np.sqrt(s.betas[t])), "β taken for β̃"),
     (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: s.posterior_variances[t]), "root over β̃_t"),
-    (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: np.sqrt(max(s.posterior_variances[t], 1e-5))),
-     "noise is added at the last step"),
+    (
+        checks.check_reverse_step,
+        lambda *a: back(*a, sigma=lambda s, t: np.sqrt(max(s.posterior_variances[t], 1e-5))),
+        "noise is added at the last step",
+    ),
     (checks.check_reverse_step, lambda *a: back(*a, scale=lambda s, t: np.sqrt(1 / s.alpha_bars[t])), "ᾱ_t where α_t"),
-    (checks.check_reverse_step, lambda *a: back(*a, share=lambda s, t: s.betas[t] / (1 - s.alpha_bars[t])),
-     "root is missing: β_t"),
+    (
+        checks.check_reverse_step,
+        lambda *a: back(*a, share=lambda s, t: s.betas[t] / (1 - s.alpha_bars[t])),
+        "root is missing: β_t",
+    ),
     (checks.check_reverse_step, lambda *a: back(*a, share=lambda s, t: np.sqrt(s.betas[t])), "α_t where ᾱ_t"),
     (checks.check_reverse_step, lambda *a: back(*a, sign=1), "should be taken away"),
     (checks.check_reverse_step, lambda *a: back(*a, sigma=lambda s, t: 0), "noise z is not added"),
     (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T - 1, 0, -1)), "stops before t = 0"),
     (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T)), "upwards"),
-    (checks.check_sampling_loop, lambda *a: loop(*a, time=lambda x, t, T: np.full((len(x), 1), float(t))), "gets t itself"),
-    (checks.check_sampling_loop, lambda *a: loop(*a, time=lambda x, t, T: np.full(len(x), t / T)), "should be a column"),
+    (
+        checks.check_sampling_loop,
+        lambda *a: loop(*a, time=lambda x, t, T: np.full((len(x), 1), float(t))),
+        "gets t itself",
+    ),
+    (
+        checks.check_sampling_loop,
+        lambda *a: loop(*a, time=lambda x, t, T: np.full(len(x), t / T)),
+        "should be a column",
+    ),
     (checks.check_sampling_loop, lambda *a: loop(*a, noise=False), "draw new noise"),
-    (checks.check_sampling_loop, lambda *a: loop(*a, reverse=lambda *b: back(*b, sigma=lambda s, t: np.sqrt(s.betas[t]))),
-     "fresh noise added at t = 0"),
-    (checks.check_sampling_loop, lambda *a: loop(*a, steps=lambda T: range(T, -1, -1)), "stopped with|t = T; the first"),
+    (
+        checks.check_sampling_loop,
+        lambda *a: loop(*a, reverse=lambda *b: back(*b, sigma=lambda s, t: np.sqrt(s.betas[t]))),
+        "fresh noise added at t = 0",
+    ),
+    (
+        checks.check_sampling_loop,
+        lambda *a: loop(*a, steps=lambda T: range(T, -1, -1)),
+        "stopped with|t = T; the first",
+    ),
     (checks.check_cosine_alpha_bars, lambda T: cosine(T, power=1), "not squared"),
     (checks.check_cosine_alpha_bars, lambda T: cosine(T) * np.cos(0.008 / 1.008 * np.pi / 2) ** 2, "division by f(0)"),
     (checks.check_cosine_alpha_bars, lambda T: cosine(T, skip=0), "starts at n = 0"),
     (checks.check_cosine_alpha_bars, lambda T: np.append(1, cosine(T)), "T + 1 values"),
-    (checks.check_cosine_alpha_bars, lambda T: 1 - np.append(1, cosine(T))[1:] / np.append(1, cosine(T))[:-1], "you returned β"),
+    (
+        checks.check_cosine_alpha_bars,
+        lambda T: 1 - np.append(1, cosine(T))[1:] / np.append(1, cosine(T))[:-1],
+        "you returned β",
+    ),
     (checks.check_inpaint, lambda x, k, m: m * x + (1 - m) * k, "upside down"),
     (checks.check_inpaint, lambda x, k, m: m * k, "guess x̂_0 is lost"),
     (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,
-]  # fmt: skip
+]

@@ -1,13 +1,9 @@
 """What several tests share: where MNIST is, small data files, a quiet start."""
 
-import os
-
 import numpy as np
 import pytest
 
 from labutils import data
-
-os.environ["LABUTILS_BATCH"] = "1"
 
 
 def mnist_here():

@@ -1,83 +1,389 @@
-"""The committed results: of the committed weights, complete, quoted as they are; and the programs' arithmetic."""
+"""The committed results: of one machine, complete, quoted as they are; and the arithmetic of the programs."""
 
 import json
+import threading
 
+import numpy as np
 import pytest
 
-from benchmarks import ablation, quality, report, speed
-from labutils import checkpoints, evaluation
+from benchmarks import ablation, contenders, filling, grading, quality, report, speed
+from labutils import checkpoints, sampling
+from labutils.evaluation import benchmarks as measured
+from labutils.schedule import linear_schedule
+
+TOLD = "told the digit"  # the variant of the ablation whose network has labels
+FILES = {"quality": quality, "ablation": ablation, "speed": speed, "grading": grading, "filling": filling}
 
 
-def readme():
-    return report.README.read_text(encoding="utf-8")
-
-
-def test_quality_is_of_the_committed_weights_and_the_readme_quotes_it():
-    recorded = evaluation.recorded("quality")
-    assert recorded["rows"] and recorded["images"] == 2_000
-    for name, sha256 in recorded["weights"].items():
-        assert checkpoints.read_record(name)["weights_sha256"] == sha256, f"measure {name} again: make bench"
-    wanted = {(name, *row) for name, rows in quality.PLAN.items() for row in rows}
-    assert wanted == {(r["checkpoint"], r["sampler"], r["steps"], r["guidance"]) for r in recorded["rows"]}
-    assert quality.readme_table(recorded) in readme(), "make bench writes the table"
-
-
-def test_the_ablation_has_every_variant():
-    recorded = evaluation.recorded("ablation")
-    assert {row["variant"] for row in recorded["rows"]} == set(ablation.VARIANTS)
-    for row in recorded["rows"]:
-        m = row["measures"]["frechet"]
-        assert m["low"] <= m["high"] and m["value"] > m["floor"] > 0 and row["cpu_seconds"] > 0
-
-
-def test_an_ablation_goes_on_where_it_was(tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation, "FILE", tmp_path / "ablation.json")
-    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Results are written to an empty folder."""
+    monkeypatch.setattr(measured, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "RESULTS", tmp_path)
-    names = list(ablation.VARIANTS)
-    for seed, name in ((1, names[0]), (0, names[2]), (0, names[0])):
-        ablation.keep({"variant": name, "seed": seed})
-    assert [(r["variant"], r["seed"]) for r in ablation.read()["rows"]] == [(names[0], 0), (names[0], 1), (names[2], 0)]
+    monkeypatch.setattr(report, "SCRATCH", tmp_path / "scratch")
+    return tmp_path
 
 
-def test_speed_is_complete_and_the_readme_quotes_it():
-    recorded = evaluation.recorded("speed")
-    assert recorded["rounds"] >= 5
+def committed(name):
+    found = report.read(name)
+    assert found is not None, f"results/{name}.json is missing: make bench"
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_results_are_complete_and_of_one_version(name):
+    """Every row of the plan is there, no other row is, and the file says once where it was measured."""
+    found, file = committed(name), FILES[name].rows()
+    assert found["method"] == report.METHOD, f"python -m benchmarks.{name} measures it again"
+    assert len(found["rows"]) == len(file.plan)
+    for item, row in zip(file.plan, found["rows"], strict=True):
+        assert item.items() <= row.items()
+        assert not {"machine", "versions"} & row.keys()
+
+
+def test_all_results_are_of_one_machine():
+    found = [committed(name) for name in FILES]
+    for results in found:
+        assert {**results["machine"], "cores": 2} == {**found[0]["machine"], "cores": 2}, "make bench on one machine"
+        assert results["versions"] == found[0]["versions"], "make bench with one version"
+
+
+@pytest.mark.parametrize("name", ["quality", "ablation", "filling", "speed"])
+def test_results_are_of_the_committed_weights(name):
+    for checkpoint, sha256 in committed(name)["weights"].items():
+        assert checkpoints.read_record(checkpoint)["weights_sha256"] == sha256, f"{checkpoint} has changed: make bench"
+
+
+@pytest.mark.parametrize("name", ["quality", "speed", "grading"])
+def test_the_documents_quote_the_results(name):
+    text = report.MAINTAINERS.read_text(encoding="utf-8")
+    assert FILES[name].table(committed(name)) in text, "make bench writes the table"
+
+
+def test_the_readme_quotes_three_numbers():
+    assert speed.headline(committed("speed")) in report.README.read_text(encoding="utf-8"), "make bench writes them"
+
+
+def test_frechet_distances_are_of_the_same_number_of_images():
+    assert committed("quality")["images"] == committed("ablation")["images"] == quality.IMAGES == 1_000
+
+
+def test_the_measures_are_possible():
+    for name in ("quality", "ablation"):
+        for row in committed(name)["rows"]:
+            m = row["measures"]["frechet"]
+            assert m["value"] > m["floor"] > 0
+            assert all(m["low"] <= m["value"] <= m["high"] for m in row["measures"].values())
+            assert row["measures"]["class_entropy"]["high"] <= 1 and row["measures"]["frechet"]["low"] >= 0
+            told = row.get("guidance") is not None or row.get("variant") == TOLD
+            assert ("as_asked" in row["measures"]) == told
+
+
+def test_speed_has_every_number_and_picture():
+    found = committed("speed")
+    assert found["rounds"] == speed.ROUNDS
     for group in ("train", "choices", "sample"):
-        assert list(recorded[group]) == list(speed.CONTENDERS[group])
-        assert all(r["low"] <= r["median"] <= r["high"] for r in recorded[group].values())
-    assert list(recorded["ratios"]) == list(speed.RATIOS)
-    assert speed.readme_table(recorded) in readme(), "make bench writes the table"
+        assert list(found[group]) == list(speed.CONTENDERS[group])
+        assert all(r["low"] <= r["median"] <= r["high"] for r in found[group].values())
+    assert list(found["ratios"]) == list(speed.RATIOS)
     for picture in ("speed.png", "cost.png"):
-        assert (evaluation.RESULTS / picture).read_bytes().startswith(b"\x89PNG")
+        assert (report.RESULTS / picture).read_bytes().startswith(b"\x89PNG")
 
 
-def test_ratios_are_taken_round_by_round():
+def test_no_plan_has_an_item_twice():
+    for plan in (quality.PLAN, ablation.plan(), filling.PLAN, grading.PLAN):
+        keys = [json.dumps(item, sort_keys=True) for item in plan]
+        assert len(set(keys)) == len(keys)
+
+
+def test_what_speed_names_is_in_the_plan_of_quality():
+    for name, steps, guidance in contenders.CHECKPOINTS.values():
+        wanted = {"checkpoint": name, "sampler": "dpmpp_2m", "steps": steps, "guidance": guidance}
+        assert wanted in quality.PLAN
+
+
+PLAN = [{"variant": "a", "seed": 0}, {"variant": "a", "seed": 1}, {"variant": "b", "seed": 0}]
+
+
+def test_rows_are_kept_in_the_order_of_the_plan_and_a_row_measured_twice_is_dropped(folder):
+    file = report.Rows("test", PLAN, {"machine": "one"})
+    assert all(file.add(PLAN[i], {"found": i}) for i in (2, 0))
+    assert not file.add(PLAN[2], {"found": "again"})
+    assert not file.add({"variant": "c", "seed": 0}, {"found": "not in the plan"})
+    assert file.missing() == [PLAN[1]] and file.finish() is None
+    assert file.add(PLAN[1], {"found": 1})
+    assert file.finish() == {"machine": "one", "rows": [{**item, "found": i} for i, item in enumerate(PLAN)]}
+
+
+@pytest.mark.parametrize("header", [{"machine": "other", "versions": 1}, {"machine": "one", "versions": 2}])
+def test_rows_of_another_machine_or_version_are_measured_anew(folder, header):
+    old = report.Rows("test", PLAN, {"machine": "one", "versions": 1})
+    for item in PLAN:
+        old.add(item, {"found": "old"})
+    new = report.Rows("test", PLAN, header)
+    assert new.missing() == PLAN
+    assert report.read("test")["machine"] == "one"  # until the first new row is there
+    new.add(PLAN[1], {"found": "new"})
+    assert report.read("test") == {**header, "rows": [{**PLAN[1], "found": "new"}]}
+
+
+def test_rows_that_left_the_plan_go(folder):
+    file = report.Rows("test", PLAN, {})
+    for item in PLAN:
+        file.add(item, {})
+    shorter = report.Rows("test", PLAN[1:], {})
+    assert shorter.missing() == [] and shorter.finish() == {"rows": PLAN[1:]}
+
+
+def test_two_ablations_side_by_side_keep_every_row_once(folder):
+    """Both find everything missing, measure the same rows at the same time, and write them: one of each pair stays."""
+    together = threading.Barrier(2)
+    measured = []
+
+    def measure(item):
+        together.wait(60)  # both have looked before either writes
+        measured.append(item)
+        return {"thread": threading.get_ident()}
+
+    def work():
+        ablation.fill(report.Rows("ablation", PLAN, {}), ["a", "b"], report.Budget(), measure)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    rows = report.read("ablation")["rows"]
+    assert len(measured) == 2 * len(PLAN)
+    assert [(row["variant"], row["seed"]) for row in rows] == [("a", 0), ("a", 1), ("b", 0)]
+
+
+def test_an_ablation_goes_on_where_it_was_and_measures_what_is_asked(folder):
+    file, seen = report.Rows("ablation", PLAN, {}), []
+
+    def measure(item):
+        seen.append(item)
+        return {}
+
+    file.add(PLAN[0], {})
+    ablation.fill(file, ["a"], report.Budget(), measure)
+    assert seen == [PLAN[1]]
+    with pytest.raises(SystemExit, match="The time is up"):
+        ablation.fill(file, ["b"], report.Budget(minutes=-1), measure)
+    assert seen == [PLAN[1]] and file.missing() == [PLAN[2]]
+
+
+def test_a_changed_recipe_is_measured_again(folder, monkeypatch):
+    file = report.Rows("ablation", ablation.plan(), {})
+    for item in file.plan:
+        file.add(item, {})
+    build, _, schedule = ablation.VARIANTS["no clipping"]
+    monkeypatch.setitem(ablation.VARIANTS, "no clipping", (build, {"clip_norm": 5.0}, schedule))
+    (missing,) = report.Rows("ablation", ablation.plan(), {}).missing()
+    assert missing["variant"] == "no clipping" and missing["recipe"]["clip_norm"] == 5.0
+
+
+class Stop(Exception):
+    """Raised where a run is killed."""
+
+
+def test_a_row_of_quality_that_is_stopped_draws_no_batch_twice(tmp_path):
+    """Stopped after the first batch and started again, it ends with the images of a run without a stop."""
+    schedule = linear_schedule()
+    asked = []
+
+    def process():
+        def constrain(x0, t):
+            return x0
+
+        def network(inputs):
+            return 0.5 * inputs[0]
+
+        made = sampling.Sampler(network, schedule, (4, 4, 1), sampler="ddpm", steps=3, constrain=constrain)
+        run = made.run
+        made.run = lambda x, *args, **options: asked.append(len(x)) or run(x, *args, **options)
+        return made
+
+    class StopAfter(report.Budget):
+        def __init__(self, checks):
+            self.checks = checks
+
+        def check(self):
+            self.checks -= 1
+            if self.checks < 0:
+                raise Stop
+
+    file = tmp_path / "part.npy"
+    with pytest.raises(Stop):
+        quality.draw_all(process(), (4, 4, 1), None, 150, file, StopAfter(1))
+    assert asked == [64] and len(np.load(file)) == 64
+    stopped = quality.draw_all(process(), (4, 4, 1), None, 150, file, report.Budget())
+    assert asked == [64, 64, 22]
+    whole = quality.draw_all(process(), (4, 4, 1), None, 150, tmp_path / "whole.npy", report.Budget())
+    np.testing.assert_array_equal(stopped, whole)
+    assert len(np.unique(whole[:, 0, 0, 0])) == 150  # no two batches from the same noise
+
+
+def measures(frechet=5.0, **more):
+    numbers = {"frechet": (frechet, 2.0), "recognised": (0.9, 0.98), **more}
+    return {k: {"value": v, "low": v - 0.1, "high": v + 0.1, "floor": f} for k, (v, f) in numbers.items()}
+
+
+def test_the_table_of_quality_says_what_was_drawn_as_asked():
+    rows = [
+        {
+            "checkpoint": "fast_conditional",
+            "sampler": "ddim",
+            "steps": 5,
+            "guidance": 0.5,
+            "calls": 10,
+            "measures": measures(4.0, as_asked=(0.875, 0.97)),
+        },
+        {"checkpoint": "fast", "sampler": "ddim", "steps": 5, "guidance": None, "calls": 5, "measures": measures()},
+    ]
+    lines = quality.table({"images": 1_000, "rows": rows}).splitlines()
+    assert lines[0].endswith("| recognised | as asked |")
+    assert lines[2:] == [
+        "| real digits | | | 2.0 | 98.0% | 97.0% |",
+        "| `fast_conditional`, `ddim` | 0.5 | 10 | 4.0 (3.9–4.1) | 90.0% | 87.5% |",
+        "| `fast`, `ddim` |  | 5 | 5.0 (4.9–5.1) | 90.0% |  |",
+    ]
+
+
+def test_the_original_has_the_tables_of_the_paper():
+    """One step x ← a·x − b·ε + σ·z is labutils.sampling.reverse_step, without noise at t = 0."""
+    schedule = linear_schedule()
+    x, predicted, z = np.random.default_rng(0).standard_normal((3, 2, 3, 3, 1), dtype=np.float32)
+    a, b, sigma = contenders.original_tables()
+    assert sigma[0] == 0 and len(a) == schedule.T and isinstance(a[0], float)
+    for t in (0, 1, 500, 999):
+        step = sampling.reverse_step(schedule, x, t, predicted, z)
+        np.testing.assert_allclose(a[t] * x - b[t] * predicted + sigma[t] * z, step, rtol=1e-4, atol=1e-5)
+
+
+def test_the_original_makes_its_tables_once(monkeypatch):
+    """Made anew at every step, they would slow the original down and flatter every ratio."""
+    made, tables = [], contenders.original_tables
+    monkeypatch.setattr(contenders, "original_tables", lambda *T: made.append(T) or tables(*T))
+    monkeypatch.setattr(contenders, "SAMPLE_STEPS", 3)
+    monkeypatch.setattr(contenders, "WARM_UP", 1)
+    monkeypatch.setattr(contenders, "classic", lambda **_: lambda inputs: 0.1 * inputs[0])
+    for name in ("reverse_step", "at"):
+        monkeypatch.setattr(sampling, name, None)  # nothing of the lab is called
+    assert contenders.generate_image()["images_per_second"] > 0 and len(made) == 1
+
+
+def test_the_time_of_a_call_is_without_the_warm_up():
+    calls = []
+    seconds, cpu = contenders.timed(lambda: calls.append(0), 5)
+    assert len(calls) == 5 + contenders.WARM_UP and seconds > 0 and cpu >= 0
+
+
+@pytest.mark.parametrize("task", filling.TASKS)
+def test_a_correction_agrees_with_what_is_known_and_keeps_the_rest(task):
+    digits, guess = np.random.default_rng(0).uniform(-1, 1, (2, 3, 28, 28, 1)).astype(np.float32)
+    corrected = np.asarray(filling.correct(task, guess, digits))
+    if task == "fill":
+        np.testing.assert_array_equal(corrected[:, :14], digits[:, :14])
+        np.testing.assert_array_equal(corrected[:, 14:], guess[:, 14:])
+        np.testing.assert_array_equal(filling.given(task, digits)[:, 14:], -1.0)
+    else:
+        np.testing.assert_allclose(filling.shrink(corrected), filling.shrink(digits), atol=1e-5)
+        detail = guess - filling.enlarge(filling.shrink(guess))
+        np.testing.assert_allclose(corrected - filling.enlarge(filling.shrink(digits)), detail, atol=1e-5)
+    np.testing.assert_allclose(filling.correct(task, digits, digits), digits, atol=1e-5)
+
+
+@pytest.mark.parametrize("resample", [1, 2])
+@pytest.mark.parametrize("task", filling.TASKS)
+def test_digits_are_completed_part_by_part_each_from_its_own(task, resample, monkeypatch):
+    """The second part must be corrected by the second digits, not by those that the loop was compiled with."""
+    monkeypatch.setattr(filling, "PART", 2)
+    digits = np.random.default_rng(0).uniform(-1, 1, (4, 28, 28, 1)).astype(np.float32)
+    item = {"task": task, "checkpoint": "fast", "steps": 2, "resample": resample}
+    images, calls = filling.complete(item, digits)
+    assert images.shape == digits.shape and calls == 2 * resample
+    np.testing.assert_allclose(filling.correct(task, images, digits), images, atol=1e-4)
+
+
+def test_the_parts_of_filling_are_whole_and_fit_one_batch():
+    assert filling.DIGITS % filling.PART == 0 and filling.PART <= sampling.BATCH
+
+
+def test_a_share_has_its_wilson_interval():
+    """By the formula, for 8 of 10 (Wilson 1927)."""
+    n, p, z = 10, 0.8, 1.959964
+    middle, half = (p + z**2 / 2 / n) / (1 + z**2 / n), z * np.sqrt(p * (1 - p) / n + (z / 2 / n) ** 2) / (1 + z**2 / n)
+    found = filling.share(np.arange(10) < 8)
+    assert found["value"] == 0.8
+    assert (found["low"], found["high"]) == pytest.approx((middle - half, middle + half), abs=1e-6)
+
+
+def test_the_true_digit_counts_only_if_the_recogniser_is_sure(monkeypatch):
+    scores = np.zeros((4, 10))
+    scores[0, 3], scores[1, 3], scores[2, 3], scores[3, 5] = 20, 20, 0.1, 20  # the third is not sure of anything
+    monkeypatch.setattr(filling.recognisers, "predict", lambda network, images: scores)
+    found = filling.judge(np.zeros((4, 28, 28, 1)), np.array([3, 4, 3, 5]), None)
+    assert (found["recognised"]["value"], found["true_digit"]["value"]) == (0.75, 0.5)
+
+
+def test_grading_compares_one_process_with_two():
+    rows = [{**item, "seconds": s, "peak_mb": 700} for item, s in zip(grading.PLAN, (12.0, 100.0, 50.0), strict=True)]
+    table = grading.table({"rows": rows, "sandbox": "bubblewrap"})
+    assert "| 10 | 2 | 50 s | 700 MB |" in table and "against one: 2.00×. Sandbox: bubblewrap." in table
+
+
+def test_ratios_are_taken_round_by_round(monkeypatch):
     """A slow round slows both, and their ratio stays."""
     rates = {"lab": [200.0, 20.0, 400.0], "original loop": [100.0, 10.0, 100.0]}
-    found = {
-        group: {
-            name: [{"images_per_second": v, "cpu_seconds_per_step": 0.1} for v in rates.get(name, [1.0] * 3)]
-            for name in names
+    rows = []
+    for i in range(3):
+        found = {
+            group: {
+                name: {"images_per_second": rates.get(name, [1.0] * 3)[i], "cpu_seconds_per_step": 0.1}
+                for name in names
+            }
+            for group, names in speed.CONTENDERS.items()
+            if group in ("train", "choices", "sample")
         }
-        for group, names in speed.CONTENDERS.items()
-        if group in ("train", "choices", "sample")
-    }
-    found["machine"] = {"matmul": [{"gflops": 100.0}]}
-    found["scaling"] = {"lab, classic": [{"seconds": {"64 × 25": s}} for s in (2.0, 1.0, 3.0)]}
-    found["memory"] = {"training": [{"peak_mb": 900.0}]}
-    found["layers"] = {"layers": [{"milliseconds": {"up_1": 3.0}}]}
-    summary = speed.summarise(found)
+        found["machine"] = {"matmul": {"gflops": 100.0}}
+        found["scaling"] = {"lab, classic": {"seconds": {"64 × 25": [2.0, 1.0, 3.0][i]}}}
+        found["layers"] = {"layers": {"milliseconds": {"up_1": 3.0}}}
+        if i == 0:
+            found["memory"] = {"training": {"peak_mb": 900.0}}
+        rows.append({"round": i + 1, "found": found})
+    summary = speed.summarise(rows)
+    assert summary["rounds"] == 3
     ratio = summary["ratios"]["training step, lab against the original loop"]
     assert ratio == {"median": 2.0, "low": 2.0, "high": 4.0}
     assert summary["scaling"]["64 × 25"] == {"image_steps": 1600, "median": 2.0, "low": 1.0, "high": 3.0}
     assert summary["original_cpu_seconds"]["median"] == pytest.approx(4690)
-    assert "2.00× (2.00–4.00)" in speed.readme_table({**summary, "machine": {"cores": 2}})
+    monkeypatch.setattr(speed, "distance", lambda *row: 12.0)
+    monkeypatch.setattr(speed, "shortest_training", lambda: (110.0, None))
+    assert "2.00× (2.00–4.00)" in speed.table({**summary, "machine": {"cores": 2}})
 
 
-def test_the_shortest_training_that_is_good_enough():
-    target, row = speed.shortest_training()
-    assert row["measures"]["frechet"]["value"] <= target and row["variant"].startswith("fast")
+def test_the_shortest_training_that_is_good_enough(folder):
+    """The cheapest run of ``fast`` at or below the classic checkpoint's distance, whatever other variants reach."""
+    row = {"checkpoint": "classic", "sampler": "ddpm", "steps": 1000, "guidance": None, "measures": measures(100.0)}
+    report.save("quality", {"rows": [row]})
+    runs = [("fast", 90, 120.0), ("fast", 95, 99.0), ("fast, 2 passes", 180, 60.0), ("told the digit", 10, 20.0)]
+    runs = [{"variant": v, "cpu_seconds": s, "measures": measures(f)} for v, s, f in runs]
+    report.save("ablation", {"rows": runs})
+    assert speed.shortest_training() == (100.0, runs[1])
+    report.save("ablation", {"rows": runs[:1]})
+    assert speed.shortest_training() == (100.0, None)
+
+
+def test_a_round_of_speed_runs_every_contender_and_memory_once(monkeypatch):
+    monkeypatch.setattr(speed, "run", lambda group, name: f"{group}, {name}")
+    plan = {group: dict.fromkeys(names) for group, names in speed.CONTENDERS.items()}
+    monkeypatch.setattr(speed, "have_peers", lambda: True)
+    first, second = speed.measure(1)["found"], speed.measure(2)["found"]
+    assert {group: list(names) for group, names in first.items()} == {g: list(names) for g, names in plan.items()}
+    assert set(first) - set(second) == set(speed.ONCE)
+    monkeypatch.setattr(speed, "have_peers", lambda: False)
+    assert not any(name.startswith(speed.PEERS) for names in speed.measure(2)["found"].values() for name in names)
 
 
 def test_a_contender_that_fails_is_named():
@@ -85,21 +391,17 @@ def test_a_contender_that_fails_is_named():
         speed.run("train", "nobody")
 
 
-def test_a_table_is_put_between_its_marks(tmp_path, monkeypatch):
+def test_a_table_is_put_between_its_marks(tmp_path):
     file = tmp_path / "README.md"
     start, end = report.marks("speed")
     file.write_text(f"before\n{start}\nold\n{end}\nafter\n", encoding="utf-8")
-    monkeypatch.setattr(report, "README", file)
     for _ in range(2):
-        report.quote("speed", "| new |")
+        report.quote("speed", "| new |", file)
     assert file.read_text(encoding="utf-8") == f"before\n{start}\n| new |\n{end}\nafter\n"
 
 
-def test_results_are_saved_where_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "RESULTS", tmp_path)
-    monkeypatch.setattr(report, "RESULTS", tmp_path)
+def test_results_are_saved_where_they_are_read(folder):
     report.save("quality", {"é": 1})
-    assert evaluation.recorded("quality") == {"é": 1}
-    assert json.loads((tmp_path / "quality.json").read_text(encoding="utf-8")) == {"é": 1}
-    with pytest.raises(FileNotFoundError, match="speed.json is missing"):
-        evaluation.recorded("speed")
+    assert report.read("quality") == measured.recorded("quality") == {"é": 1}
+    assert json.loads((folder / "quality.json").read_text(encoding="utf-8")) == {"é": 1}
+    assert report.read("speed") is None

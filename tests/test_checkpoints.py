@@ -1,18 +1,19 @@
 """Checkpoints: verified at load, whole or not there, and the committed ones as good as they claim."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import needs_mnist
 
-from labutils import checkpoints, data, training, unet
-from labutils.schedule import linear_schedule
+from labutils import checkpoints, data, networks, training
+from labutils.schedule import NoiseSchedule, cosine_schedule, linear_schedule
 
 
 @pytest.fixture
 def saved(tmp_path):
-    network = unet.build_classic_unet((8, 8, 1))
+    network = networks.build_classic_unet((8, 8, 1))
     checkpoints.save(network, "small", {"dataset": "none", "seed": 0}, tmp_path)
     return network, tmp_path
 
@@ -62,6 +63,15 @@ def test_missing_and_damaged_records(saved):
         checkpoints.load("small", folder)
 
 
+def test_a_bad_record_leaves_the_old_checkpoint(saved):
+    network, folder = saved
+    network.set_weights([w + 1 for w in network.get_weights()])
+    with pytest.raises(ValueError, match="about must hold JSON types only"):
+        checkpoints.save(network, "small", {"seed": np.int64(1)}, folder)
+    _, about = checkpoints.load("small", folder)
+    assert about["seed"] == 0
+
+
 def test_unwritable_output_leaves_nothing(saved, tmp_path):
     network, _ = saved
     blocker = tmp_path / "file"
@@ -100,3 +110,36 @@ def test_the_recorded_error_can_be_measured_again():
     assert mnist.sha256 == about["dataset_sha256"]
     measured = training.noise_mse(network, linear_schedule(), mnist.x_test[:2000], seed=1)
     assert abs(measured - about["test_mse"]["mean"]) < 0.004
+
+
+# Drawing from a checkpoint follows its record, whatever today's plans say.
+
+
+def test_a_checkpoint_stays_right_when_its_plan_changes(monkeypatch):
+    plan = training.PLANS["fast_conditional"]
+    changed = replace(plan, schedule=linear_schedule(500), recipe=replace(plan.recipe, target="v"))
+    monkeypatch.setitem(training.PLANS, "fast_conditional", changed)
+    _, schedule, shape, options = checkpoints.load_for_sampling("fast_conditional")
+    assert np.array_equal(schedule.betas, cosine_schedule().betas) and shape == (28, 28, 1)
+    assert options == {"target": "x0", "guidance": training.PLANS["fast_conditional"].guidance}
+    assert checkpoints.load_for_sampling("classic")[3] == {"target": "noise"}
+
+
+@pytest.mark.parametrize("schedule", [linear_schedule(300, 1.23456e-4, 0.03), cosine_schedule(50)], ids=repr)
+def test_a_recorded_schedule_is_built_again(schedule):
+    about = {"schedule": repr(schedule), "betas": [schedule.betas[0], schedule.betas[-1]]}
+    assert np.array_equal(checkpoints.recorded_schedule("x", about).betas, schedule.betas)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "NoiseSchedule('custom', T=3, betas 0.1 … 0.3)",
+        "NoiseSchedule('cosine', T=1000, betas 0.1 … 0.999)",
+        repr(NoiseSchedule([0.1, 0.2, 0.9])),
+    ],
+)
+def test_a_schedule_that_cannot_be_built_is_refused(text):
+    with pytest.raises(ValueError, match="checkpoint x was trained with a schedule that this version cannot build"):
+        checkpoints.recorded_schedule("x", {"schedule": text})

@@ -1,4 +1,4 @@
-"""The checks: every right answer of any style passes, every typical wrong one fails with the sentence that names it."""
+"""The checks: every right answer of any style passes, and nonsense fails clearly; test_feedback tries wrong answers."""
 
 import numpy as np
 import pytest
@@ -11,13 +11,6 @@ from labutils import checks
 def test_right_answers_pass(check, answer, capsys):
     check(answer)
     assert "All tests in" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(("check", "answer", "sentence"), WRONG)
-def test_wrong_answers_get_the_right_sentence(check, answer, sentence):
-    with pytest.raises(checks.CheckFailed) as caught:
-        check(answer)
-    assert any(part in str(caught.value) for part in sentence.split("|")), str(caught.value)
 
 
 @pytest.mark.parametrize("name", [n for n in checks.__all__ if n.startswith("check_")])

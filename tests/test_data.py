@@ -51,19 +51,75 @@ def test_auto_falls_back_and_says_so(nothing_here, capsys):
     printed = capsys.readouterr().out
     assert images.name == "digits" and "not MNIST" in images.note
     assert printed.count("\n") == 1 and "No MNIST" in printed
+    assert "The download failed (URL fetch failure: no network)" in printed
+
+
+def test_another_reason_than_the_network_is_said(nothing_here, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", full)
+    assert data.load("auto").name == "digits"
+    assert "(No space left on device)" in capsys.readouterr().out
 
 
 def test_no_network_is_a_clear_error(nothing_here):
     for name in ("mnist", "cifar10"):
-        with pytest.raises(FileNotFoundError, match="could not be downloaded.*LABUTILS_DATA"):
+        with pytest.raises(FileNotFoundError, match="The download failed.*LABUTILS_DATA"):
             data.load(name)
 
 
-def test_mnist_with_a_wrong_hash_is_refused(nothing_here):
-    write_npz(nothing_here / "mnist.npz", shape=(28, 28))
-    for name in ("mnist", "auto"):  # a damaged file is an error, not a reason to fall back in silence
-        with pytest.raises(ValueError, match="is not MNIST: SHA-256"):
-            data.load(name)
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:500])
+    return path
+
+
+@pytest.mark.parametrize(("damage", "reason"), [(truncate, "not a zip file"), (lambda path: path, "has the SHA-256")])
+def test_a_damaged_mnist_is_named_and_no_dead_end(nothing_here, capsys, damage, reason):
+    path = damage(write_npz(nothing_here / "mnist.npz", shape=(28, 28)))
+    with pytest.raises(ValueError, match=rf"no mnist: {path} is damaged.*{reason}.*you can delete it.*no network"):
+        data.load("mnist")
+    images = data.load("auto")
+    printed = capsys.readouterr().out
+    assert images.name == "digits" and images.note == "scikit-learn digits, not MNIST"
+    assert printed.count("\n") == 1 and str(path) in printed and reason in printed and "no network" in printed
+
+
+def test_after_a_damaged_file_comes_the_next_one(nothing_here, monkeypatch, capsys):
+    bad = truncate(write_npz(nothing_here / "bad.npz", shape=(28, 28)))
+    good = write_npz(nothing_here / "good.npz", shape=(28, 28))
+    monkeypatch.setattr(data, "candidates", lambda name="mnist": [bad, good])
+    images = data.load("fashion_mnist")
+    printed = capsys.readouterr().out
+    assert images.name == "fashion_mnist" and np.array_equal(images.x_train, data.load(str(good)).x_train)
+    assert printed.count("\n") == 1 and f"{bad} is damaged" in printed and "you can delete it" in printed
+
+
+def test_a_damaged_file_that_keras_downloads_again(nothing_here, monkeypatch, capsys):
+    cached = truncate(write_npz(nothing_here / "mnist.npz", shape=(28, 28)))
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", lambda: np.load(cached))  # Keras reads the broken file
+    assert data.load("auto").name == "digits"
+    assert "you can delete it" in capsys.readouterr().out
+
+    def lose():
+        cached.unlink()  # as Keras' get_file does
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", lose)
+    assert data.load("auto").name == "digits"
+    printed = capsys.readouterr().out
+    assert "Keras has replaced or deleted it" in printed and "you can delete it" not in printed
+
+    def replace():
+        with np.load(write_npz(cached, shape=(28, 28), seed=1)) as new:
+            return (new["x_train"], new["y_train"]), (new["x_test"], new["y_test"])
+
+    truncate(write_npz(cached, shape=(28, 28)))
+    monkeypatch.setattr(keras.datasets.fashion_mnist, "load_data", replace)
+    monkeypatch.setattr(data, "candidates", lambda name="mnist": [cached])
+    assert data.load("fashion_mnist").name == "fashion_mnist"
+    printed = capsys.readouterr().out
+    assert "Keras has replaced or deleted it" in printed and printed.count("\n") == 1
 
 
 def test_other_data_sets_are_found_as_files_too(nothing_here):

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from conftest import mnist_here
 
-from labutils import checkpoints, cli, data, evaluation, networks, recognisers
+from labutils import checkpoints, commands, data, evaluation, networks
+from labutils.evaluation import benchmarks
+from labutils.networks import recognisers
+from labutils.training import fit_recogniser
 
 DIGITS = data.load("digits")
 
@@ -17,18 +20,35 @@ def judges():
     return evaluation.load_judges()
 
 
-def measure(images, judges, dataset=DIGITS):
-    return evaluation.evaluate(images, dataset, judges, resamples=10, progress=False)
+def measure(images, judges, dataset=DIGITS, **options):
+    return evaluation.evaluate(images, dataset, judges, resamples=10, progress=False, **options)
+
+
+def assert_sound(measures):
+    """The interval holds its value and stays inside the range of the measure."""
+    for name, m in measures.items():
+        highest = np.inf if name in ("frechet", "kid", "density", "memorisation") else 1.0
+        lowest = -np.inf if name == "kid" else 0.0
+        assert lowest <= m.low <= m.value <= m.high <= highest, (name, m)
 
 
 def test_real_images_score_like_the_floor(judges):
     real = DIGITS.x_test[:200]
     found = measure(real, judges)
-    assert set(found) == {"frechet", "kid", "precision", "recall", "density", "coverage", "recognised", "class_entropy",
-                          "memorisation"}  # fmt: skip
+    assert set(found) == {
+        "frechet",
+        "kid",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "recognised",
+        "class_entropy",
+        "memorisation",
+    }
     assert found["frechet"].value < 2 * found["frechet"].floor
     assert found["precision"].value > 0.6 and found["class_entropy"].value > 0.95
-    assert all(m.low <= m.high for m in found.values())
+    assert_sound(found)
 
 
 def test_noise_one_class_and_copies(judges):
@@ -39,6 +59,52 @@ def test_noise_one_class_and_copies(judges):
     assert one_class["class_entropy"].value < 0.3 and one_class["recall"].value < 0.5
     copies = measure(DIGITS.x_train[:200], judges)
     assert copies["memorisation"].value < 1e-3
+    for found in (noise, one_class, copies):
+        assert_sound(found)
+
+
+def test_equally_many_of_each_digit(judges):
+    """The entropy is 1 then, and so is the upper end of its interval."""
+    chosen = np.concatenate([np.flatnonzero(DIGITS.y_train == digit)[:20] for digit in range(10)])
+    found = measure(DIGITS.x_train[chosen], judges, labels=DIGITS.y_train[chosen])
+    assert found["class_entropy"].value > 0.99 and found["class_entropy"].high == 1.0
+    assert_sound(found)
+
+
+def test_as_asked_is_more_than_recognised(judges):
+    """Right labels: about the floor. Labels of other digits: nothing is as asked, and the rest does not change."""
+    real, labels = DIGITS.x_test[:200], DIGITS.y_test[:200]
+    without, right, wrong = (measure(real, judges, labels=x) for x in (None, labels, (labels + 1) % 10))
+    assert "as_asked" not in without and list(right)[6:8] == ["recognised", "as_asked"]
+    assert right["recognised"] == wrong["recognised"] == without["recognised"]
+    assert 0.9 * right["recognised"].value < right["as_asked"].value <= right["recognised"].value
+    assert wrong["as_asked"].value < 0.05 and wrong["as_asked"].floor == right["as_asked"].floor
+    assert right["as_asked"].floor > 0.9 * right["recognised"].floor
+    assert without["frechet"].value == right["frechet"].value and without["frechet"].floor == right["frechet"].floor
+    assert_sound(wrong)
+
+
+def test_an_unsure_answer_is_not_as_asked(judges):
+    """A recogniser that answers right and is never sure."""
+    features, recogniser = judges
+    unsure = keras.Model(recogniser.input, keras.layers.Rescaling(1e-3)(recogniser.output))
+    found = measure(DIGITS.x_test[:150], (features, unsure), labels=DIGITS.y_test[:150])
+    assert found["as_asked"].value == found["recognised"].value == 0 and found["as_asked"].floor == 0
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros(199, int), r"labels must be 200 integers, one per image, got int64 of shape \(199,\)"),
+        (np.zeros((200, 10), int), r"shape \(200, 10\)"),
+        (np.zeros(200), "got float64"),
+        (np.full(200, 10), r"labels must lie in 0 … 9, got 10 … 10"),
+        (np.full(200, -1), r"labels must lie in 0 … 9, got -1 … -1"),
+    ],
+)
+def test_bad_labels(labels, message, judges):
+    with pytest.raises(ValueError, match=message):
+        measure(DIGITS.x_test[:200], judges, labels=labels)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +127,58 @@ def test_a_single_grey_image_has_defined_values(judges):
     found = measure(np.zeros((150, 28, 28, 1)), judges)
     assert all(np.isfinite(m.value) for m in found.values())
     assert found["class_entropy"].value == 0 and found["recall"].value < 0.1
+    assert_sound(found)
 
 
 def test_the_command(tmp_path, capsys):
     file, out = tmp_path / "images.npz", tmp_path / "numbers.json"
     np.savez(file, images=DIGITS.x_test[:150])
-    assert cli.main(["evaluate", str(file), "--dataset", "digits", "--json", str(out)]) == 0
+    assert commands.main(["evaluate", str(file), "--dataset", "digits", "--json", str(out)]) == 0
     printed = capsys.readouterr().out
     numbers = json.loads(out.read_text(encoding="utf-8"))
     assert "frechet" in printed and "150 images" in printed
     assert numbers["images"] == 150 and set(numbers["kid"]) == {"value", "low", "high", "floor"}
 
 
-@pytest.mark.parametrize("name", recognisers.NETWORKS)
+def test_the_table():
+    m = evaluation.Measure(0.5, 0.25, 0.75, 0.9)
+    plain = evaluation.table({"kid": evaluation.Measure(-0.01, -0.02, 0.03, 0.0), "recognised": m}, 150)
+    assert "-0.0200 to    0.0300" in plain and "as_asked" not in plain
+    told = evaluation.table({"recognised": m, "as_asked": m}, 2000).splitlines()
+    assert told[0].startswith("2000 images") and "the digit that was asked for" in told[-2]
+    ends = [line.split()[1:] for line in told[1:3]]
+    assert ends == [["0.5000", "0.2500", "to", "0.7500", "0.9000"]] * 2
+    assert len({len(line) for line in told[:3]}) == 1, "the columns stand under their heads"
+
+
+def test_labels_in_a_file(tmp_path):
+    plain, told, other = (tmp_path / f"{name}.npz" for name in ("plain", "told", "other"))
+    np.savez(plain, images=DIGITS.x_test[:3])
+    np.savez(told, images=DIGITS.x_test[:3], labels=DIGITS.y_test[:3])
+    np.savez(other, labels=DIGITS.y_test[:3])
+    assert evaluation.read_labels(plain) is None
+    assert np.array_equal(evaluation.read_labels(told), DIGITS.y_test[:3])
+    assert evaluation.read_images(told).shape == (3, 28, 28, 1)
+    with pytest.raises(ValueError, match="images"):
+        evaluation.read_labels(other)
+    with pytest.raises(FileNotFoundError, match="missing.npz"):
+        evaluation.read_labels(tmp_path / "missing.npz")
+
+
+def test_recorded_numbers_that_are_not_there(tmp_path, monkeypatch, capsys):
+    """A lesson goes on, after one line; a program may ask for an error."""
+    monkeypatch.setattr(benchmarks, "RESULTS", tmp_path)
+    assert evaluation.recorded("quality") is None
+    line = "benchmarks/results/quality.json is not here, so the recorded figures are left out\n"
+    assert capsys.readouterr().out == line
+    with pytest.raises(FileNotFoundError, match="quality.json is missing"):
+        evaluation.recorded("quality", required=True)
+    (tmp_path / "quality.json").write_text('{"rows": []}', encoding="utf-8")
+    assert evaluation.recorded("quality") == evaluation.recorded("quality", required=True) == {"rows": []}
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", recognisers.RECOGNISERS)
 def test_judges_know_digits(name):
     about = checkpoints.read_record(name)
     assert about["test_accuracy"] >= 0.993 and about["train_images"] == 50_000
@@ -88,7 +193,7 @@ def test_judges_know_digits(name):
 def test_a_recogniser_learns():
     keras.utils.set_random_seed(0)
     network = networks.build("digit_features", (28, 28, 1))
-    history = recognisers.fit(network, DIGITS.x_train, DIGITS.y_train, epochs=4, batch_size=16)
+    history = fit_recogniser(network, DIGITS.x_train, DIGITS.y_train, epochs=4, batch_size=16)
     assert history["loss"][-1] < 0.5 * history["loss"][0] and len(history["cpu_seconds"]) == 4
     assert recognisers.accuracy(network, DIGITS.x_test, DIGITS.y_test) > 0.5
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,15 +12,28 @@ import zipfile
 
 import pytest
 
+from grading import __main__ as commands
 from grading import gradebook, sandbox
 from grading.release import release
 from grading.sample_class import FIRST, STUDENTS, sample_class
-from labutils import cli
 
 pytestmark = pytest.mark.skipif(bool(sandbox.failure("limits")), reason="students' code cannot be run on this machine")
 # One of each kind; identical answers are judged once.
-CLASS = ("s01-ada", "s02-björn", "s05-emil", "s06-fatima", "s07-goran", "s11-kim", "s13-mo", "s14-nils", "s15-olga",
-         "s17-quinn", "s18-rosa", "=cmd|'calc'!A1", "s20-tom")  # fmt: skip
+CLASS = (
+    "s01-ada",
+    "s02-björn",
+    "s05-emil",
+    "s06-fatima",
+    "s07-goran",
+    "s11-kim",
+    "s13-mo",
+    "s14-nils",
+    "s15-olga",
+    "s17-quinn",
+    "s18-rosa",
+    "=cmd|'calc'!A1",
+    "s20-tom",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +51,20 @@ def handed_out(folder):
 
 
 def command(folder, handed_out, *more):
-    return [sys.executable, "-m", "labutils", "grade", str(folder / "in"), "--manifest", str(handed_out), "--out",
-            str(folder / "out"), "--seeds", "1", *more]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "labutils",
+        "grade",
+        str(folder / "in"),
+        "--manifest",
+        str(handed_out),
+        "--out",
+        str(folder / "out"),
+        "--seeds",
+        "1",
+        *more,
+    ]
 
 
 def table(folder):
@@ -54,18 +80,29 @@ def everything(folder):
 
 @pytest.fixture(scope="module")
 def graded(folder, handed_out):
-    """The class, graded by a command that is killed once and started again."""
-    with subprocess.Popen(command(folder, handed_out), stdout=subprocess.DEVNULL, start_new_session=True) as first:
-        deadline = time.monotonic() + 120
-        while len(list((folder / "out").glob("judged/*.json"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        os.killpg(first.pid, signal.SIGKILL)
-    assert not (folder / "out" / "grades.csv").exists()
-    before = {path: path.stat().st_mtime_ns for path in (folder / "out" / "judged").glob("[!.]*.json")}
+    """The class, graded by a command that is killed again and again: at once, and after one and three more results."""
+    for more in (0, 1, 3):
+        before = kept(folder)
+        with subprocess.Popen(command(folder, handed_out), stdout=subprocess.DEVNULL, start_new_session=True) as killed:
+            deadline = time.monotonic() + 120
+            while len(kept(folder)) < len(before) + more and time.monotonic() < deadline:
+                time.sleep(0.1)
+            time.sleep(random.uniform(0, 0.5))
+            os.killpg(killed.pid, signal.SIGKILL)
+        assert not (folder / "out" / "grades.csv").exists()
+        assert before.items() <= kept(folder).items(), "what was judged is kept"
+    before = kept(folder)
     done = subprocess.run(command(folder, handed_out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert all(path.stat().st_mtime_ns == when for path, when in before.items()), "what was judged is kept"
+    assert len(before) >= 4 and before.items() <= kept(folder).items()
     return table(folder)
+
+
+def kept(folder):
+    """What was judged: name → when, and all of it can be read."""
+    found = list((folder / "out" / "judged").glob("[!.]*.json"))
+    assert all(json.loads(path.read_text(encoding="utf-8"))["verdicts"] for path in found)
+    return {path.name: path.stat().st_mtime_ns for path in found}
 
 
 LESSON = "02_forward_noising"
@@ -89,8 +126,9 @@ def test_verdicts_say_how_and_what(folder, graded):
         text = (folder / "out" / "verdicts" / student / f"{LESSON}.json").read_text(encoding="utf-8")
         return json.loads(text)["questions"][number]
 
-    kim, olga, quinn, goran = (question(s, n) for s, n in (("s11-kim", 0), ("s15-olga", 0), ("s17-quinn", 0),
-                                                           ("s07-goran", 2)))  # fmt: skip
+    kim, olga, quinn, goran = (
+        question(s, n) for s, n in (("s11-kim", 0), ("s15-olga", 0), ("s17-quinn", 0), ("s07-goran", 2))
+    )
     assert kim["question"] == FIRST and "you returned α_t" in kim["found"] and kim["matched"] == "grade_id"
     assert question("s05-emil", 0)["matched"] in ("cell id", "marker")
     assert olga["found"].startswith("running your code ended the process") and quinn["status"] == "wrong"
@@ -157,11 +195,13 @@ def test_bad_arguments(folder, handed_out, tmp_path, capsys):
     (tmp_path / "empty.json").write_text("{}")
     good = ["grade", str(folder / "in"), "--manifest", str(handed_out), "--out", str(tmp_path / "out")]
     for place, value, words in (
-        (1, "nowhere", "nowhere"), (3, "nothing.json", "no manifest nothing.json"),
-        (3, str(tmp_path / "empty.json"), "is not a manifest"), (5, "/proc/nothing/here", "cannot write"),
-    ):  # fmt: skip
-        assert cli.main([*good[:place], value, *good[place + 1 :]]) == 2
+        (1, "nowhere", "nowhere"),
+        (3, "nothing.json", "no manifest nothing.json"),
+        (3, str(tmp_path / "empty.json"), "is not a manifest"),
+        (5, "/proc/nothing/here", "cannot write"),
+    ):
+        assert commands.main([*good[:place], value, *good[place + 1 :]]) == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
-    assert cli.main([*good, "--seeds", "0"]) == 2 and "at least 1" in capsys.readouterr().err
+    assert commands.main([*good, "--seeds", "0"]) == 2 and "at least 1" in capsys.readouterr().err
     assert not (tmp_path / "out" / "grades.csv").exists()

@@ -6,12 +6,13 @@ import nbformat
 import pytest
 from conftest import needs_mnist, write_npz
 
-from labutils import lessons
+from labutils._support import lessons
+from labutils.commands import run as running
 
 
 def execute(lesson, dataset, out):
     """Run one lesson at smoke; returns what it printed."""
-    failed = lessons.run([lesson], preset="smoke", dataset=dataset, out=out)
+    failed = running.run([lesson], preset="smoke", dataset=dataset, out=out)
     assert not failed, failed
     notebook = nbformat.read(out / f"{lesson}.ipynb", as_version=4)
     text = "".join(o.text for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "stream")
@@ -64,9 +65,10 @@ def test_a_failing_lesson_is_reported_and_does_not_stop_the_next(tmp_path, monke
         parameters = nbformat.v4.new_code_cell('PRESET = "quick"', metadata={"tags": ["parameters"]})
         cells = [nbformat.v4.new_markdown_cell("# 1 · x"), parameters, nbformat.v4.new_code_cell(source)]
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{name}.ipynb")
-    monkeypatch.setattr(lessons, "NOTEBOOK_DIR", folder)
+    for module in (running, lessons):
+        monkeypatch.setattr(module, "NOTEBOOK_DIR", folder)
     said = []
-    failed = lessons.run([1, 2], preset="smoke", dataset="digits", out=tmp_path / "out", say=said.append)
+    failed = running.run([1, 2], preset="smoke", dataset="digits", out=tmp_path / "out", say=said.append)
     assert failed == [first]
     assert any("FAILED, ZeroDivisionError" in line for line in said) and "1 of 2 lessons ran" in said[-1]
     index = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")

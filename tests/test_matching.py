@@ -9,7 +9,8 @@ import pytest
 
 from grading.matching import Cell, Unreadable, identify, match, read_cells
 from grading.release import release
-from labutils import book, lessons
+from labutils._support import lessons
+from labutils.commands import build
 
 LESSON, DISCUSSION = "02_forward_noising", "06_discussion"
 ALPHA, NOISE, POSTERIOR = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"
@@ -26,7 +27,7 @@ def out(tmp_path_factory):
     """The release, of the text twins: they need not be executed."""
     source = tmp_path_factory.mktemp("source")
     for lesson in lessons.LESSONS:
-        nbformat.write(book.read_twin(lesson), source / f"{lesson}.ipynb")
+        nbformat.write(build.read_twin(lesson), source / f"{lesson}.ipynb")
     folder = tmp_path_factory.mktemp("release")
     release(out=folder, source=source)
     return folder
@@ -362,8 +363,14 @@ def test_another_name_is_said(notebook, entry):
     assert it.answered and it.how == "grade_id" and it.note == "does not define alpha_bars"
 
 
-EMPTY_TEXTS = ["", " \n", f"<!-- exercise: {TEXT} -->\n*Your answer here.*", f"<!-- exercise: {TEXT} -->",
-               "Your answer  here.\n", "*Your answer here.*\u200b"]  # fmt: skip
+EMPTY_TEXTS = [
+    "",
+    " \n",
+    f"<!-- exercise: {TEXT} -->\n*Your answer here.*",
+    f"<!-- exercise: {TEXT} -->",
+    "Your answer  here.\n",
+    "*Your answer here.*\u200b",
+]
 
 
 @pytest.mark.parametrize("source", EMPTY_TEXTS)
@@ -488,15 +495,22 @@ def test_unreadable(content, reason):
 def test_old_formats(version, entry):
     cells = [
         {"cell_type": "heading", "level": 1, "source": "Title"},
-        {"cell_type": "code", "code" if version == 1 else "input": [f"# exercise: {ALPHA}\n", DONE[ALPHA]],
-         "language": "python", "outputs": []},
+        {
+            "cell_type": "code",
+            "code" if version == 1 else "input": [f"# exercise: {ALPHA}\n", DONE[ALPHA]],
+            "language": "python",
+            "outputs": [],
+        },
         {"cell_type": "text" if version == 1 else "html", "text" if version == 1 else "source": "hello"},
-    ]  # fmt: skip
+    ]
     notebook = {"nbformat": version, "metadata": {"name": ""}}
     notebook |= {"cells": cells} if version == 1 else {"worksheets": [{"cells": cells[:1]}, {"cells": cells[1:]}]}
     found = cells_of(notebook)
-    assert [(cell.type, cell.source[-5:]) for cell in found] == [("markdown", "Title"), ("code", "etas)"),
-                                                                  ("markdown", "hello")]  # fmt: skip
+    assert [(cell.type, cell.source[-5:]) for cell in found] == [
+        ("markdown", "Title"),
+        ("code", "etas)"),
+        ("markdown", "hello"),
+    ]
     it = match(found, entry)[ALPHA]
     assert it.how == "marker" and it.source.endswith(DONE[ALPHA]) and not it.note
 
@@ -514,10 +528,17 @@ def test_ids_as_colab_writes_them(notebook, entry):
 
 
 def test_wrong_types_everywhere(notebook, entry):
-    junk = [None, 7, "cell", [], {}, {"cell_type": 3, "source": 5, "metadata": "no", "id": ["x"]},
-            {"source": [1, None, "x = 1"], "cell_type": [], "metadata": {"nbgrader": "yes", "tags": "a", "id": 3}},
-            {"source": {"a": "b"}, "metadata": {"nbgrader": {"grade_id": ["x"], "solution": "true", "points": 1}}},
-            {"source": None, "metadata": {"nbgrader": {"grade_id": True}, "tags": [1, "kept", None, []]}}]  # fmt: skip
+    junk = [
+        None,
+        7,
+        "cell",
+        [],
+        {},
+        {"cell_type": 3, "source": 5, "metadata": "no", "id": ["x"]},
+        {"source": [1, None, "x = 1"], "cell_type": [], "metadata": {"nbgrader": "yes", "tags": "a", "id": 3}},
+        {"source": {"a": "b"}, "metadata": {"nbgrader": {"grade_id": ["x"], "solution": "true", "points": 1}}},
+        {"source": None, "metadata": {"nbgrader": {"grade_id": True}, "tags": [1, "kept", None, []]}},
+    ]
     notebook["cells"] = junk + notebook["cells"]
     notebook["metadata"] = {"kernelspec": [], "language_info": {"name": 3}}
     cells = cells_of(notebook)

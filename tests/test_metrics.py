@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.stats
 
-from labutils import metrics
+from labutils.evaluation import metrics
 
 RNG = np.random.default_rng(0)
 
@@ -39,8 +40,10 @@ def test_frechet_of_equal_and_singular_sets():
 
 def test_frechet_falls_with_the_number_of_items():
     """Why numbers are compared only at the same N."""
-    small, large = (np.mean([metrics.frechet_distance(gaussian(n, seed=2 * k), gaussian(n, seed=2 * k + 1))
-                             for k in range(5)]) for n in (50, 500))  # fmt: skip
+    small, large = (
+        np.mean([metrics.frechet_distance(gaussian(n, seed=2 * k), gaussian(n, seed=2 * k + 1)) for k in range(5)])
+        for n in (50, 500)
+    )
     assert small > 4 * large > 0
 
 
@@ -85,6 +88,7 @@ def test_neighbours_of_a_few_points():
 def test_class_entropy():
     assert metrics.class_entropy(np.arange(10).repeat(7)) == pytest.approx(1.0)
     assert metrics.class_entropy([3] * 50) == 0.0
+    assert max(metrics.class_entropy(np.arange(10).repeat(n)) for n in range(1, 50)) <= 1.0, "no rounding above 1"
     assert metrics.class_entropy([0, 1] * 50) == pytest.approx(np.log(2) / np.log(10))
 
 
@@ -96,14 +100,130 @@ def test_nearest_distances_find_copies():
     assert np.all(metrics.nearest_images(RNG.uniform(-1, 1, (5, 4, 4, 1)), train)[0] > 0.1)
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
-    """About 95 % of the time for the mean of 50 numbers; the bootstrap of few numbers is a little narrow."""
-    inside = 0
-    for seed in range(200):
-        value, low, high = metrics.bootstrap(np.mean, gaussian(50, mean=1.0, dim=1, seed=seed)[:, 0], 200, rng=seed)
-        assert low < value < high
-        inside += low <= 1.0 <= high
-    assert 0.88 <= inside / 200 <= 0.99
+def old_basic(value, resampled):
+    """The "basic" bootstrap interval: percentiles of the resamples, mirrored at the value."""
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return 2 * value - high, 2 * value - low
+
+
+def coverage(statistic, draw, limits, repetitions=200, truths=500):
+    """How often the interval and the basic one hold the mean of the statistic over independent sets."""
+    rng = np.random.default_rng(0)
+    truth = np.mean([statistic(draw(rng)) for _ in range(truths)])
+    inside = np.zeros(2)
+    for _ in range(repetitions):
+        seen = []
+
+        def kept(x, seen=seen):
+            seen.append(statistic(x))
+            return seen[-1]
+
+        value, *ours = metrics.bootstrap(kept, draw(rng), limits, resamples=30, rng=rng)
+        basic = old_basic(value, seen[1:])  # the first call is for the value itself
+        inside += [low <= truth <= high for low, high in (ours, basic)]
+    return inside / repetitions
+
+
+REAL = gaussian(40, seed=100)
+POSITIVE = (0.0, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "draw", "limits"),
+    [
+        (lambda x: metrics.frechet_distance(x, REAL), lambda rng: rng.normal(size=(40, 4)), POSITIVE),
+        (metrics.class_entropy, lambda rng: rng.integers(0, 10, 60), (0.0, 1.0)),
+        (metrics.class_entropy, lambda rng: rng.choice(10, 60, p=[0.05] * 5 + [0.15] * 5), (0.0, 1.0)),
+    ],
+    ids=["Fréchet", "entropy, even", "entropy, uneven"],
+)
+def test_the_interval_holds_the_mean_over_independent_sets(statistic, draw, limits):
+    """At least about 95 % of the time, where repeated items shift the statistic; the basic bootstrap fails there."""
+    ours, basic = coverage(statistic, draw, limits)
+    assert ours >= 0.92 and basic < 0.85, (ours, basic)
+
+
+def test_the_interval_of_the_kernel_distance():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(200):
+        statistic = metrics.kernel_statistic(rng.normal(0.5, 1, (40, 4)), REAL)
+        found.append(metrics.bootstrap(statistic, np.arange(40), resamples=30, rng=rng))
+    truth = np.mean([value for value, _, _ in found])
+    assert np.mean([low <= truth <= high for _, low, high in found]) >= 0.9
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_the_interval_where_resampling_does_not_shift(statistic):
+    """Neither too narrow nor too wide for the mean and the median."""
+    ours, _ = coverage(statistic, lambda rng: rng.normal(1.0, 0.3, 50), POSITIVE)
+    assert 0.9 <= ours <= 0.99
+
+
+def test_the_interval_of_a_share_near_1():
+    """Of 50 items, 97 % True on average: one set in five is all True, and there the basic interval has no width."""
+    rng, inside = np.random.default_rng(0), np.zeros(2)
+    for _ in range(400):
+        hits = rng.random(50) < 0.97
+        value, *ours = metrics.share(hits)
+        basic = old_basic(value, hits[rng.integers(50, size=(100, 50))].mean(axis=1))
+        inside += [low <= 0.97 <= high for low, high in (ours, basic)]
+    ours, basic = inside / 400
+    assert ours >= 0.92 and basic < 0.85, (ours, basic)
+
+
+def test_the_interval_of_the_shares_among_neighbours():
+    """Items depend on each other there; the interval still holds the mean over sets of generated items."""
+    rng, real = np.random.default_rng(0), gaussian(100, seed=1)
+    drawn = [metrics.neighbour_measures(0.7 * rng.normal(size=(100, 4)), real) for _ in range(100)]
+    for name in ("precision", "recall", "coverage"):
+        found = [metrics.share(one[name]) for one in drawn]
+        truth = np.mean([value for value, _, _ in found])
+        assert 0.88 <= np.mean([low <= truth <= high for _, low, high in found]) <= 1.0, name
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 49, 2_000])
+def test_a_share_and_its_interval_stay_in_order_and_in_range(count):
+    for k in {0, 1, count // 2, count - 1, count}:
+        value, low, high = metrics.share(np.arange(count) < k)
+        assert 0 <= low <= value <= high <= 1 and low < high and value == k / count
+    exact = scipy.stats.norm.ppf(0.975) ** 2
+    assert metrics.share(np.ones(50, bool))[1] == pytest.approx(50 / (50 + exact)), "Wilson's closed form for k = N"
+
+
+@pytest.mark.parametrize(
+    ("statistic", "values", "limits"),
+    [
+        (metrics.class_entropy, np.arange(10).repeat(200), (0.0, 1.0)),  # the committed basic intervals lay above 1
+        (metrics.class_entropy, np.arange(10), (0.0, 1.0)),
+        (metrics.class_entropy, np.full(50, 3), (0.0, 1.0)),
+        (lambda x: metrics.frechet_distance(x, REAL), REAL, POSITIVE),
+        (lambda x: metrics.frechet_distance(x, REAL), gaussian(40, seed=7), POSITIVE),
+        (np.mean, np.eye(30)[0], POSITIVE),
+        (np.median, np.r_[np.zeros(20), np.ones(19)], POSITIVE),
+    ],
+)
+def test_an_interval_holds_its_value_and_stays_in_range(statistic, values, limits):
+    for seed in range(5):
+        value, low, high = metrics.bootstrap(statistic, values, limits, 20, rng=seed)
+        assert limits[0] <= low <= value <= high <= limits[1]
+    assert metrics.bootstrap(statistic, values, limits, 20, rng=4) == (value, low, high), "seeded"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.share(np.array([0.5, 1.0])), r"hits must be booleans of shape \(N,\).*float64"),
+        (lambda: metrics.share(np.zeros(0, bool)), "N at least 1"),
+        (lambda: metrics.share(np.zeros((3, 2), bool)), r"shape \(3, 2\)"),
+        (lambda: metrics.bootstrap(np.mean, np.ones(5), resamples=1), "at least 2 resamples"),
+        (lambda: metrics.bootstrap(np.mean, np.ones(0)), "at least 1 item"),
+        (lambda: metrics.bootstrap(np.mean, np.full(5, 2.0), (0.0, 1.0)), "outside its limits 0.0 … 1.0"),
+        (lambda: metrics.bootstrap(np.mean, np.full(5, np.nan)), "the statistic is nan"),
+    ],
+)
+def test_intervals_refuse_what_they_cannot_judge(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize(

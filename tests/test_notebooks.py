@@ -9,7 +9,9 @@ import sys
 import nbformat
 import pytest
 
-from labutils import book, checks, lessons, presets
+from labutils import checks, presets
+from labutils._support import lessons
+from labutils.commands import address, build
 
 COMMITTED = {lesson: lessons.NOTEBOOK_DIR / f"{lesson}.ipynb" for lesson in lessons.LESSONS}
 
@@ -79,9 +81,9 @@ def test_opening_cells(lesson, notebook):
 
 
 def test_one_address_for_all(lesson, notebook):
-    repository, tag = book.address()
-    assert tagged(notebook, "setup")[0].source == book.SETUP.format(repository=repository, tag=tag)
-    assert tagged(notebook, "badges")[0].source == book.badges(lesson)
+    repository, tag = address.recorded_address()
+    assert tagged(notebook, "setup")[0].source == address.SETUP.format(repository=repository, tag=tag)
+    assert tagged(notebook, "badges")[0].source == address.badges(lesson)
 
 
 def test_every_picture_has_alternative_text(notebook):
@@ -125,22 +127,20 @@ def test_questions_before_plots(notebook):
 
 
 def test_twins_are_in_step(lesson):
-    assert book.in_step(lesson), f"run: python -m labutils build {lesson}"
+    assert build.in_step(lesson), f"run: python -m labutils build {lesson}"
 
 
 def test_address_is_written_everywhere(monkeypatch, tmp_path):
-    for attribute, path in (
-        ("NOTEBOOK_DIR", tmp_path),
-        ("SOURCE_DIR", tmp_path),
-        ("ADDRESS_FILE", tmp_path / "address.txt"),
-    ):
-        monkeypatch.setattr(book, attribute, path)
+    monkeypatch.setattr(lessons, "SOURCE_DIR", tmp_path)
+    monkeypatch.setattr(address, "ADDRESS_FILE", tmp_path / "address.txt")
+    for module in (address, build):
+        monkeypatch.setattr(module, "NOTEBOOK_DIR", tmp_path)
     for name in lessons.LESSONS:
         (tmp_path / f"{name}.py").write_bytes((lessons.NOTEBOOK_DIR / "source" / f"{name}.py").read_bytes())
         (tmp_path / f"{name}.ipynb").write_bytes(COMMITTED[name].read_bytes())
-    book.set_address("https://github.com/someone/lab", "v2")
+    address.set_address("https://github.com/someone/lab", "v2")
     for name in lessons.LESSONS:
-        assert book.in_step(name)
+        assert build.in_step(name)
         text = (tmp_path / f"{name}.ipynb").read_text(encoding="utf-8")
         assert f"github/someone/lab/blob/v2/notebooks/{name}.ipynb" in text
         assert 'REPOSITORY, TAG = \\"https://github.com/someone/lab\\", \\"v2\\"' in text
@@ -154,11 +154,9 @@ def test_deterministic_outputs_by_nbval(lesson, tmp_path):
     assert len(marked) >= 3
     cell = tagged(notebook, "parameters")[0]
     cell.source = re.sub(r'PRESET = "\w+"', 'PRESET = "smoke"', cell.source)
-    path = lessons.NOTEBOOK_DIR / f"nbval-{lesson}.ipynb"  # beside the others, so that the setup cell finds labutils
-    try:
-        nbformat.write(notebook, path)
-        command = [sys.executable, "-m", "pytest", "--nbval-lax", "-n0", "-p", "no:cacheprovider", "-q", str(path)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=dict(os.environ))
-    finally:
-        path.unlink()
+    path = tmp_path / f"{lesson}.ipynb"
+    nbformat.write(notebook, path)
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", "-n0", "-p", "no:cacheprovider", "-q", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(lessons.NOTEBOOK_DIR.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,11 +1,19 @@
-"""Pictures: alternative text is asked for, any number of channels works, sliders give way to strips."""
+"""Pictures: alternative text is asked for, any number of channels works, labels do not meet, a slider never breaks."""
+
+import base64
+import io
+import json
+import re
 
 import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.text import Text
+from PIL import Image
 
-from labutils import plots, unet
+from labutils import networks, plots
+from labutils._support import pictures
 
 IMAGES = {channels: np.random.default_rng(0).uniform(-1.2, 1.2, (10, 8, 8, channels)) for channels in (1, 3)}
 
@@ -14,7 +22,7 @@ IMAGES = {channels: np.random.default_rng(0).uniform(-1.2, 1.2, (10, 8, 8, chann
 def shown(monkeypatch):
     """Collects what would be displayed; closes every figure."""
     collected = []
-    monkeypatch.setattr(plots, "display", lambda what, metadata=None: collected.append((what, metadata)))
+    monkeypatch.setattr(plots, "display", lambda what, metadata=None, raw=False: collected.append((what, metadata)))
     yield collected
     plt.close("all")
 
@@ -25,7 +33,11 @@ def test_show_asks_for_words(shown):
         with pytest.raises(ValueError, match="alt must describe"):
             plots.show(figure, alt)
     plots.show(figure, "a straight line from left to right")
-    assert shown[0][1] == {"image/png": {"alt": "a straight line from left to right"}}
+    data, metadata = shown[0]
+    assert metadata == {"image/png": {"alt": "a straight line from left to right"}}
+    assert data["text/plain"] == "a straight line from left to right"
+    picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+    assert picture.format == "PNG" and len(picture.getcolors()) <= 64
     assert not plt.fignum_exists(figure.number)
 
 
@@ -43,14 +55,87 @@ def test_grids_and_tables(channels, shown):
     assert isinstance(html, IPython.display.HTML) and 'alt="two frames of noise"' in html.data
 
 
-def test_sliders_give_way_to_strips(shown, monkeypatch):
-    monkeypatch.setenv("LABUTILS_BATCH", "1")
-    drawn = []
-    plots.slider_or_strip(lambda ax, t: drawn.append(t), 9, [0, 4, 9], "title", "three empty pictures in a row")
-    assert drawn == [0, 4, 9] and len(shown) == 1
+def test_text_of_a_figure_is_readable():
+    plots.use_lab_style()
+    table = plots.image_table([list(IMAGES[1][:3])], ["row"], ["1", "2", "3"], "title")
+    network = networks.build_classic_unet((16, 16, 1))
+    for figure in (table, plots.draw_unet(network)):
+        texts = [text for ax in figure.axes for text in (*ax.texts, ax.title, ax.yaxis.label) if text.get_text()]
+        pixels = [text.get_fontsize() * figure.dpi / 72 for text in texts]
+        assert len(pixels) > 3 and min(pixels) >= 14
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_animation_is_large_enough_to_see(channels):
+    frames = [IMAGES[channels], IMAGES[channels][::-1]]
+    gif = Image.open(io.BytesIO(pictures.animation_gif(frames, ["one", "two"], columns=5)))
+    assert gif.n_frames == 2 and gif.width == 3 * 5 * 8 and gif.height > 3 * 2 * 8 + 16
+    assert np.ptp(np.asarray(gif.convert("L"))[:20]) > 200  # the title is written in the strip above
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_slider_stands_without_its_script(channels, shown):
+    labels = [f"t = {t}</script>" for t in range(10)]
+    plots.show_slider(IMAGES[channels], labels, [0, 4, 9], "title", "three pictures of noise in a row")
+    (strip, metadata), (page, _) = shown
+    assert "image/png" in strip and metadata["image/png"]["alt"] == "three pictures of noise in a row"
+    static, script = re.fullmatch(r"(.*?)<script>(.*)</script>", page.data, re.DOTALL).groups()
+    assert re.fullmatch(r'<div class="slider-[0-9a-f]{8}"></div>', static)  # no control without its script
+    assert "</script>" not in script and "http" not in script and "ipywidgets" not in script
+    data = json.loads(re.search(r"labels} = (.*);\n", script).group(1))
+    assert data["title"] == "title" and data["labels"] == labels and len(data["frames"]) == 10
+    frame = np.asarray(Image.open(io.BytesIO(base64.b64decode(data["frames"][3]))))
+    assert np.array_equal(
+        frame.reshape(8, 8, channels), pictures.tile(IMAGES[channels][3:4], 1).reshape(8, 8, channels)
+    )
+
+
+def test_a_slider_is_the_same_at_every_run_and_its_own():
+    first, again = (pictures.slider_html(IMAGES[1], list("abcdefghij"), "title") for _ in range(2))
+    other = pictures.slider_html(IMAGES[1], list("abcdefghij"), "another")
+    assert first == again and first.split(">")[0] != other.split(">")[0]
+    with pytest.raises(ValueError, match="labels must have one text for each of the 10 images, got 1"):
+        pictures.slider_html(IMAGES[1], ["a"], "title")
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_labels_of_lines_do_not_meet(scale):
+    figure, ax = plots.axes("title", "x", "y", size=(6, 4))
+    x = np.arange(1, 21)
+    for i in range(12):
+        line = 1 + np.exp(-x / 4) + 1e-2 * i if i < 11 else 3.0 - 0 * x
+        ax.plot(x, np.where(x > 18 + i % 2, np.nan, line), label=f"variant {i}")
+    ax.plot(x, x / 20)  # no label, none is written
+    ax.set_yscale(scale)
+    texts = plots.label_lines(ax)
+    figure.canvas.draw()
+    assert [text.get_text() for text in texts] == [f"variant {i}" for i in range(12)]  # in the order of the ends
+    boxes = [Text.get_window_extent(text) for text in texts]  # without the line that leads to it
+    assert all(low.y1 <= high.y0 + 1 for low, high in zip(boxes, boxes[1:], strict=False))
+    frame = ax.get_window_extent()
+    assert all(frame.y0 <= (box.y0 + box.y1) / 2 <= frame.y1 + 1 for box in boxes)
+    assert [text.get_color() for text in texts] == [line.get_color() for line in ax.get_lines()[:12]]
+    if scale == "linear":  # here the highest has room, so it stays at the end of its line
+        end = ax.transData.transform((19, 3.0))[1]
+        assert abs((boxes[-1].y0 + boxes[-1].y1) / 2 - end) < 2
+
+
+def test_no_labels_no_texts():
+    assert plots.label_lines(plots.axes("title", "x", "y")[1]) == []
 
 
 def test_drawing_of_any_unet():
     for options in ({}, {"time_input": False}, {"skip_connections": False}):
-        figure = plots.draw_unet(unet.build_classic_unet((16, 16, 3), **options))
-        assert "16×16×32" in [text.get_text() for text in figure.axes[0].texts]
+        network = networks.build_classic_unet((16, 16, 3), **options)
+        texts = [text.get_text() for text in plots.draw_unet(network).axes[0].texts]
+        assert "16×16×32" in texts and "4×4×128" in texts and "pool_2: ÷ 2" in texts and "grow_1: × 2" in texts
+        assert ("time_map: dense 256" in texts) == options.get("time_input", True)
+        assert texts.count("skip connection") == 2 * options.get("skip_connections", True)
+
+
+def test_pictures_at_the_ends_of_the_unet():
+    network = networks.build_classic_unet((16, 16, 1))
+    ax = plots.draw_unet(network, picture_in=np.full((16, 16, 1), -1.0), picture_out=np.full((16, 16, 1), 1.0)).axes[0]
+    left, right = ax.child_axes
+    assert np.all(left.images[0].get_array() == 0) and np.all(right.images[0].get_array() == 1)
+    assert left.get_window_extent().x1 < right.get_window_extent().x0

@@ -6,14 +6,20 @@ import inspect
 import json
 import re
 import shutil
+import zipfile
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from grading import leaks, stubs
+from grading import __main__ as commands
+from grading import leaks
+from grading import release as releasing
 from grading.release import release
-from labutils import __version__, book, cli, lessons
+from labutils import __version__
+from labutils._support import lessons, stubs
+from labutils.commands import build
 
 LESSON = "02_forward_noising"
 FREE = "The noise would be too strong for a network that has only ever seen clean pictures of digits, so it fails."
@@ -37,7 +43,7 @@ def source(tmp_path_factory):
         if committed.exists():
             shutil.copy(committed, folder)
         else:
-            nbformat.write(book.read_twin(lesson), folder / committed.name)
+            nbformat.write(build.read_twin(lesson), folder / committed.name)
     return folder
 
 
@@ -46,6 +52,13 @@ def out(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("release")
     release(out=folder, source=source)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def small_zip(request, monkeypatch):
+    """Most tests look at the notebooks alone; their zips need not hold ten megabytes of weights."""
+    if "out" not in request.fixturenames:
+        monkeypatch.setattr(releasing, "NEEDED", ())
 
 
 @pytest.fixture(params=lessons.LESSONS)
@@ -91,8 +104,9 @@ def test_all_but_the_answers_is_kept(instructor, student):
     assert [cell.id for cell in student.cells] == [cell.id for cell in instructor.cells]
     assert student.metadata == instructor.metadata
     for before, after in zip(instructor.cells, student.cells, strict=True):
-        assert (after.cell_type, after.metadata) == (before.cell_type, before.metadata)
         tags = before.metadata.get("tags", [])
+        expected = dict(before.metadata) | ({"tags": [*tags, stubs.GOES_ON]} if stubs.is_check(before) else {})
+        assert (after.cell_type, after.metadata) == (before.cell_type, expected)
         if "badges" in tags:
             assert "](" not in after.source, "the row leads to the notebook with the solutions"
         elif not before.metadata.get("nbgrader", {}).get("solution"):
@@ -177,16 +191,61 @@ def test_same_input_same_bytes(out, source, tmp_path, no_partial_files):
         release(out=tmp_path, source=source)
         files = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         assert files == {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert {path.name for path in tmp_path.iterdir()} == {"student", "manifest.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"student", "student.zip", "manifest.json"}
     text = (out / "manifest.json").read_text(encoding="utf-8")
     manifest = json.loads(text)
     assert text == json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    assert manifest["manifest_version"] == 1 and manifest["labutils_version"] == __version__
+    assert manifest["manifest_version"] == 2 and manifest["labutils_version"] == __version__
     assert list(manifest["notebooks"]) == list(lessons.LESSONS)
 
 
+@pytest.fixture(scope="session")
+def unpacked(out, tmp_path_factory):
+    """The zip of the handout, in an empty folder."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with zipfile.ZipFile(out / "student.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def test_the_handout_stands_alone(unpacked, lesson, monkeypatch):
+    """Unpacked, and with no exercise solved, "Run All" reaches the end: only checks fail, each with its sentence."""
+    monkeypatch.setenv("PYTHONPATH", str(unpacked))  # before the repository, which may be installed here
+    notebook = nbformat.read(unpacked / "notebooks" / f"{lesson}.ipynb", as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source += '\nPRESET, DATASET = "smoke", "digits"'
+    notebook.cells.append(new_code_cell("print(labutils.__file__)"))
+    folder = {"metadata": {"path": str(unpacked / "notebooks")}}
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources=folder, extra_arguments=list(lessons.QUIET_KERNEL)
+    ).execute()
+    assert notebook.cells[-1].outputs[0].text.strip() == str(unpacked / "labutils" / "__init__.py")
+    failed = [cell for cell in notebook.cells if any(o.output_type == "error" for o in cell.get("outputs", []))]
+    assert failed == [cell for cell in notebook.cells if stubs.is_check(cell)] != []
+    for cell in failed:
+        (error,) = cell.outputs
+        assert error.ename == "CheckFailed" and "not written yet" in error.evalue
+
+
+def test_the_zip_has_what_is_handed_out_and_no_solution(out, unpacked):
+    for path in (out / "student").iterdir():
+        assert (unpacked / "notebooks" / path.name).read_bytes() == path.read_bytes()
+    assert {path.name for path in unpacked.iterdir()} == {
+        "notebooks",
+        "labutils",
+        "data",
+        "benchmarks",
+        "requirements.txt",
+        "constraints.txt",
+        "LICENSE",
+        "START.txt",
+    }
+    assert not [path for path in unpacked.rglob("*") if path.name.startswith(".") or path.suffix == ".pyc"]
+    assert f"notebooks/{lessons.LESSONS[0]}.ipynb" in (unpacked / "START.txt").read_text(encoding="utf-8")
+
+
 def test_command(tmp_path, capsys):
-    assert cli.main(["release", "--out", str(tmp_path), "2"]) == 0
+    assert commands.main(["release", "--out", str(tmp_path), "2"]) == 0
     assert "1 notebooks, 3 questions, 8 points" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "student").iterdir()] == [f"{LESSON}.ipynb"]
 
@@ -215,7 +274,7 @@ def small_cells():
 
 def small_release(tmp_path, cells, name=LESSON, out="out"):
     (tmp_path / "source").mkdir(exist_ok=True)
-    metadata = {"kernelspec": book.KERNEL}
+    metadata = {"kernelspec": build.KERNEL}
     # Not by nbformat, which repairs some of the faults below.
     notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": list(cells.values())}
     (tmp_path / "source" / f"{name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
@@ -266,14 +325,18 @@ FAULTS = {
     "not Python": (set_source("ex", SOLVED.replace("def ", "func ")), "line 1 is not Python"),
     "no check": (lambda cells: cells.pop("check"), "an answer that nothing checks needs points"),
     "no answer": (lambda cells: cells.pop("ex"), "a check needs an answer cell of its own"),
-    "two checks": (lambda cells: cells.update(more=new_code_cell("1", id="more", metadata=nbgrader(
-        "more", grade=True, solution=False, points=1))), "a check needs an answer cell of its own"),
+    "two checks": (
+        lambda cells: cells.update(
+            more=new_code_cell("1", id="more", metadata=nbgrader("more", grade=True, solution=False, points=1))
+        ),
+        "a check needs an answer cell of its own",
+    ),
     "same grade_id": (set_meta("check", grade_id="ex-spread"), "'ex-spread' is not new"),
     "odd grade_id": (set_meta("ex", grade_id='a"b'), "not of letters"),
     "old schema": (set_meta("ex", schema_version=2), "not those of schema 3"),
     "task": (set_meta("text", task=True), "task cells are not supported"),
     "same id": (lambda cells: cells["check"].update(id="ex"), "an id of its own"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
@@ -338,9 +401,12 @@ TEXT_LEAKS = {
 }
 
 
-@pytest.mark.parametrize("cell", [new_code_cell(text, id="leak") for text in LEAKS.values()]
-                         + [new_markdown_cell(text, id="leak") for text in TEXT_LEAKS.values()],
-                         ids=[*LEAKS, *TEXT_LEAKS])  # fmt: skip
+@pytest.mark.parametrize(
+    "cell",
+    [new_code_cell(text, id="leak") for text in LEAKS.values()]
+    + [new_markdown_cell(text, id="leak") for text in TEXT_LEAKS.values()],
+    ids=[*LEAKS, *TEXT_LEAKS],
+)
 def test_leaks_are_found(cell, tmp_path):
     with pytest.raises(ValueError, match=rf"{LESSON}.ipynb, cell leak (repeats|has the marker)"):
         small_release(tmp_path, {"leak": cell} | small_cells())

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from labutils import samplers, sampling
+from labutils import sampling
+from labutils.sampling import compiled
 from labutils.schedule import cosine_schedule, linear_schedule
 
 S = linear_schedule()
@@ -43,7 +44,7 @@ def test_no_noise_at_the_last_step():
 
 
 @pytest.mark.parametrize("steps", [None, 50, 7, 2, 1])
-@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
+@pytest.mark.parametrize("sampler", sampling.SAMPLERS)
 def test_one_known_image_is_returned_exactly(sampler, steps):
     image = RNG.uniform(-1, 1, (1, 6, 6, 2)).astype("float32")
     exact = sampling.exact_noise_predictor(image, S)
@@ -62,7 +63,7 @@ def test_samples_come_from_the_data_set_in_right_proportion():
 
 def test_ddpm_over_all_steps_is_the_posterior():
     """DDIM with η = 1 against DDPM's formulas."""
-    table = samplers.SAMPLERS["ddpm"](S, np.arange(S.T)[::-1])
+    table = sampling.SAMPLERS["ddpm"](S, np.arange(S.T)[::-1])
     t = table.t
     assert np.allclose(table.sigma**2, S.posterior_variances[t])
     assert np.allclose(table.b, np.sqrt(S.alpha_bars_previous[t]) * S.betas[t] / (1 - S.alpha_bars[t]))
@@ -79,11 +80,13 @@ def test_samplers_without_noise_follow_the_curve_and_better_ones_need_fewer_step
         return inputs[0] * tf.sqrt(1 - bar) / (bar * c**2 + 1 - bar)  # E[ε | x_t]
 
     start = RNG.standard_normal((50, 1)).astype("float32")
-    expected = start * c / np.sqrt(S.alpha_bars[-1] * c**2 + 1 - S.alpha_bars[-1])
 
     def error(sampler, steps):
-        *_, (_, x, _) = sampling.reverse_process(network, S, start, sampler=sampler, steps=steps, guess=False)
-        return float(np.abs(x - expected).mean())
+        """Before the last call, which leads from there to the clean image by x̂_0 alone, whatever the sampler."""
+        walk = sampling.reverse_process(network, S, start, sampler=sampler, steps=steps, guess=False, chunk=1)
+        *_, (t, x, _), _ = walk
+        spread = {t: np.sqrt(S.alpha_bars[t] * c**2 + 1 - S.alpha_bars[t]) for t in (S.T - 1, t)}
+        return float(np.abs(x - start * spread[t] / spread[S.T - 1]).mean())
 
     assert all(error(name, 1000) < 0.002 for name in ("ddim", "dpmpp_2m", "heun"))
     assert error("heun", 20) < error("ddim", 20) / 2
@@ -91,19 +94,62 @@ def test_samplers_without_noise_follow_the_curve_and_better_ones_need_fewer_step
     assert error("dpmpp_2m", 1000) < error("ddim", 1000) / 5
 
 
+class SameNoise:
+    """A random generator that gives the noise of the compiled loop, step after step."""
+
+    def __init__(self, seed, steps):
+        self.seed, self.steps = seed, iter(steps)
+
+    def standard_normal(self, shape, dtype):
+        return tf.random.stateless_normal(shape, seed=[self.seed, next(self.steps)], dtype=dtype)
+
+
+def network_for_loops(inputs):
+    return 0.7 * inputs[0] + tf.reshape(inputs[1], (-1, 1, 1, 1)) * tf.sin(3.0 * inputs[0])
+
+
+@pytest.mark.parametrize("target", ["noise", "v", "x0"])
+@pytest.mark.parametrize("sampler", sampling.SAMPLERS)
+def test_the_compiled_loop_equals_the_plain_one(sampler, target):
+    x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
+    options = {"sampler": sampler, "steps": 12, "target": target}
+    calls = sampling.Sampler(network_for_loops, S, (4, 4, 1), **options).t
+    plain = sampling.table_sampling(network_for_loops, S, x, SameNoise(5, calls), **options)
+    *_, (_, fast, _) = sampling.reverse_process(network_for_loops, S, x, seed=5, chunk=5, **options)
+    np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
+
+
+def test_algorithm_2_is_the_sampler_ddpm_over_all_steps():
+    s = linear_schedule(50, 1e-3, 0.3)
+    x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
+    steps = range(s.T - 1, -1, -1)
+    plain = sampling.ancestral_sampling(network_for_loops, s, x, SameNoise(5, steps))
+    by_table = sampling.table_sampling(network_for_loops, s, x, SameNoise(5, steps), sampler="ddpm")
+    *_, (_, fast, _) = sampling.reverse_process(network_for_loops, s, x, seed=5, sampler="ddpm")
+    np.testing.assert_allclose(plain, by_table, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
+
+
 def test_eta_is_between_the_two():
-    steps = samplers.spaced_steps(S.T, 10)
-    half = partial(samplers.ddim, eta=0.5)(S, steps)
-    assert np.allclose(half.sigma, 0.5 * samplers.SAMPLERS["ddpm"](S, steps).sigma)
-    assert not samplers.ddim(S, steps).sigma.any()
-    sampling.sample(sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S), S, 1, (4, 4, 1), steps=3,
-                    sampler=partial(samplers.ddim, eta=0.5), progress=False)  # fmt: skip
+    steps = sampling.spaced_steps(S.T, 10)
+    half = partial(sampling.ddim, eta=0.5)(S, steps)
+    assert np.allclose(half.sigma, 0.5 * sampling.SAMPLERS["ddpm"](S, steps).sigma)
+    assert not sampling.ddim(S, steps).sigma.any()
+    sampling.sample(
+        sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S),
+        S,
+        1,
+        (4, 4, 1),
+        steps=3,
+        sampler=partial(sampling.ddim, eta=0.5),
+        progress=False,
+    )
 
 
-@pytest.mark.parametrize("name", samplers.SAMPLERS)
+@pytest.mark.parametrize("name", sampling.SAMPLERS)
 def test_calls_of_the_network(name):
     for steps in (1, 2, 25):
-        calls = len(samplers.SAMPLERS[name](S, samplers.spaced_steps(S.T, steps)).t)
+        calls = len(sampling.SAMPLERS[name](S, sampling.spaced_steps(S.T, steps)).t)
         assert calls == (2 * steps - 1 if name == "heun" else steps)
 
 
@@ -115,7 +161,7 @@ def test_one_graph_for_any_number_of_images_and_steps():
         traces.append(1)
         return inputs[0] * 0.5
 
-    sampling.sample(network, S, 3 * sampling.BATCH + 5, (4, 4, 1), steps=60, progress=False)
+    sampling.sample(network, S, 3 * compiled.BATCH + 5, (4, 4, 1), steps=60, progress=False)
     assert len(traces) == 1
 
 
@@ -131,8 +177,10 @@ def test_targets_give_the_same_images():
 
         return network
 
-    drawn = [sampling.sample(answering(kind), S, 4, (4, 4, 1), steps=30, target=kind, progress=False)
-             for kind in ("noise", "v", "x0")]  # fmt: skip
+    drawn = [
+        sampling.sample(answering(kind), S, 4, (4, 4, 1), steps=30, target=kind, progress=False)
+        for kind in ("noise", "v", "x0")
+    ]
     assert np.allclose(drawn[0], drawn[1], atol=1e-3) and np.allclose(drawn[0], drawn[2], atol=1e-3)
 
 
@@ -176,7 +224,7 @@ def test_seeds_chunks_and_batches():
 
     assert np.array_equal(draw(seed=1), draw(seed=1))
     assert not np.array_equal(draw(seed=1), draw(seed=2))
-    assert draw(count=sampling.BATCH + 3).shape[0] == sampling.BATCH + 3
+    assert draw(count=compiled.BATCH + 3).shape[0] == compiled.BATCH + 3
     start = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
     ends = [list(sampling.reverse_process(exact, S, start, seed=5, steps=40, chunk=c))[-1][1] for c in (1, 7, 40, 999)]
     assert all(np.array_equal(ends[0], end) for end in ends[1:]), "the result must not depend on when somebody looks"
@@ -199,8 +247,15 @@ def test_constrain_keeps_known_pixels():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     mask = np.zeros((1, 4, 4, 1), np.float32)
     mask[:, :2] = 1
-    drawn = sampling.sample(sampling.exact_noise_predictor(data, S), S, 4, (4, 4, 1), steps=50, progress=False,
-                            constrain=lambda x0, t: sampling.inpaint(x0, data[:1], mask))  # fmt: skip
+    drawn = sampling.sample(
+        sampling.exact_noise_predictor(data, S),
+        S,
+        4,
+        (4, 4, 1),
+        steps=50,
+        progress=False,
+        constrain=lambda x0, t: sampling.inpaint(x0, data[:1], mask),
+    )
     assert np.abs((drawn - data[:1]) * mask).max() < 1e-3
 
 
@@ -217,6 +272,9 @@ def test_constrain_keeps_known_pixels():
         ({"guidance": 1}, "needs guidance and one label for each of the 1 images"),
         ({"labels": [0]}, "another network neither; got guidance=None and 1 labels"),
         ({"labels": [0, 1], "guidance": 1}, "got guidance=1 and 2 labels"),
+        ({"resample": 0}, "resample must be an integer of at least 1, got 0"),
+        ({"resample": 2, "jump": 1.5}, "jump must be an integer"),
+        ({"resample": 2, "sampler": "dpmpp_2m", "steps": 5}, "needs a sampler with one estimate per step"),
     ],
 )
 def test_bad_arguments(options, message):
@@ -226,8 +284,85 @@ def test_bad_arguments(options, message):
 
 
 def test_spaced_steps():
-    assert list(samplers.spaced_steps(1000, 1)) == [999]
-    assert list(samplers.spaced_steps(1000, 1000)) == list(range(999, -1, -1))
+    assert list(sampling.spaced_steps(1000, 1)) == [999]
+    assert list(sampling.spaced_steps(1000, 1000)) == list(range(999, -1, -1))
+    assert list(sampling.spaced_steps(1000, 5)) == [999, 799, 599, 399, 199]
     for count in (2, 3, 10, 333, 999):
-        steps = samplers.spaced_steps(1000, count)
-        assert len(set(steps)) == count and steps[0] == 999 and steps[-1] == 0
+        steps = sampling.spaced_steps(1000, count)
+        assert len(set(steps)) == count and steps[0] == 999
+        # Every call removes the same share of the steps; the last one, too.
+        assert np.allclose(-np.diff([*steps, -1]), 1000 / count, atol=1)
+
+
+def test_heun_with_few_steps_corrects_gently():
+    """A correction multiplies the difference of two estimates: a factor far above 1 would throw x off its path."""
+    for steps in (3, 5, 10, 50):
+        table = sampling.heun(S, sampling.spaced_steps(S.T, steps))
+        assert np.max(table.b[1::2]) < 2
+
+
+def test_resampled_steps_go_back_by_the_forward_process():
+    """Two walks over a block: the step back, the forward process by hand, and the step back once more."""
+    steps = sampling.spaced_steps(S.T, 4)
+    plain = sampling.SAMPLERS["ddpm"](S, steps)
+    table = sampling.resampled(plain, S, times=2, jump=2)
+    assert list(table.t) == [steps[i] for i in (0, 1, 0, 1, 2, 3, 2, 3)]
+    x, x0 = 0.7, -0.2  # the mean of x after row 1, and the variance of what is added there
+    k = S.alpha_bars[steps[0]] / S.alpha_bars[steps[2]]
+    assert np.isclose(table.a[1] * x + table.b[1] * x0, np.sqrt(k) * (plain.a[1] * x + plain.b[1] * x0))
+    assert np.isclose(table.sigma[1] ** 2, k * plain.sigma[1] ** 2 + 1 - k)
+    for row, original in ((0, 0), (2, 0), (3, 1), (4, 2), (7, 3)):  # rows without a way forward are as they were
+        assert all(np.isclose(getattr(table, c)[row], getattr(plain, c)[original]) for c in ("a", "b", "sigma"))
+    # After the last step of all, x is a clean image: the way forward starts from there.
+    assert np.isclose(table.sigma[5] ** 2, 1 - S.alpha_bars[steps[2]])
+
+
+@pytest.mark.parametrize(("times", "jump"), [(1, 1), (3, 1), (3, 5), (3, 20)])
+def test_resampling_keeps_the_distribution(times, jump):
+    """For Gaussian data N(0, c²) each row is linear, so the variance of x can be followed exactly: it ends at c²."""
+    c = 0.5
+    table = sampling.resampled(sampling.SAMPLERS["ddpm"](S, sampling.spaced_steps(S.T, S.T)), S, times, jump)
+    bars = S.alpha_bars[table.t]
+    estimate = np.sqrt(bars) * c**2 / (bars * c**2 + 1 - bars)  # x̂_0 = E[x_0 | x_t] = estimate · x_t
+    variance = 1.0
+    for a, b, sigma, slope in zip(table.a, table.b, table.sigma, estimate, strict=True):
+        variance = (a + b * slope) ** 2 * variance + sigma**2
+    assert abs(np.sqrt(variance) / c - 1) < 0.02
+
+
+def test_resampling_makes_the_open_part_fit():
+    """Half of an image is known. Repeated steps let the other half follow it; a single walk of few steps does not."""
+    rng = np.random.default_rng(5)
+    tops, bottoms = rng.uniform(-1, 1, (2, 2, 3, 6, 1)).astype("float32")
+    data = np.concatenate([tops, bottoms], axis=1)  # two images, whose halves belong together
+    mask = np.zeros((1, 6, 6, 1), np.float32)
+    mask[:, :3] = 1
+    exact = sampling.exact_noise_predictor(data, S)
+
+    def misfit(**options):
+        drawn = sampling.sample(
+            exact,
+            S,
+            64,
+            (6, 6, 1),
+            steps=4,
+            seed=2,
+            progress=False,
+            **options,
+            constrain=lambda x0, t: sampling.inpaint(x0, data[:1], mask),
+        )
+        return float(np.mean(np.abs(drawn - data[:1]).max(axis=(1, 2, 3)) > 0.1))
+
+    assert misfit(resample=6) < misfit() / 2
+
+
+def test_a_network_with_labels_is_not_run_without_them():
+    """Without labels it would silently draw class 0."""
+    start = np.zeros((2, 4, 4, 1), np.float32)
+    with pytest.raises(ValueError, match="one label for each of the 2 images"):
+        sampling.reverse_process(lambda inputs: inputs[0], S, start, guidance=0.5)
+    with pytest.raises(ValueError, match="got guidance=None and 2 labels"):
+        sampling.reverse_process(lambda inputs: inputs[0], S, start, labels=[1, 2])
+    process = sampling.Sampler(lambda inputs: inputs[0], S, (4, 4, 1), guidance=0.5)
+    with pytest.raises(ValueError, match="and no labels"):
+        next(process.run(start))

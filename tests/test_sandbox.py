@@ -16,12 +16,18 @@ import pytest
 
 from grading import sandbox
 from grading.sandbox import LEVELS, Confined, Limits
+from grading.warm import Warm
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="confinement needs Linux")
 SMALL = Limits(
-    wall_seconds=20, cpu_seconds=20, memory_bytes=300 << 20, processes=40, file_bytes=2 << 20, scratch_bytes=8 << 20,
+    wall_seconds=20,
+    cpu_seconds=20,
+    memory_bytes=300 << 20,
+    processes=40,
+    file_bytes=2 << 20,
+    scratch_bytes=8 << 20,
     open_files=64,
-)  # fmt: skip
+)
 LIMIT = 60  # seconds that no wait should need
 
 
@@ -30,22 +36,42 @@ def skip_unless_works(name):
         pytest.skip(f"level {name} does not work on this machine: {reason}")
 
 
-@pytest.fixture(params=LEVELS)
+class Forked(str):
+    """A level, when the process is forked from a warm one."""
+
+
+FORKED = pytest.param(Forked("namespaces"), id="forked")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def close_warm():
+    yield
+    WARM.close()
+
+
+@pytest.fixture(params=[*LEVELS, FORKED])
 def level(request):
     """Every level."""
     skip_unless_works(request.param)
     return request.param
 
 
-@pytest.fixture(params=LEVELS[:-1])
+@pytest.fixture(params=[*LEVELS[:-1], FORKED])
 def alone(request):
     """The levels with namespaces; what uses this is not promised at level "limits"."""
     skip_unless_works(request.param)
     return request.param
 
 
+ROOT = Path(sandbox.__file__).parents[1]
+WARM = Warm(["json"], sandbox.clean_environment("/") | {"PYTHONPATH": str(ROOT)})
+
+
 def confined(code, level, limits=SMALL, **more):
-    return Confined([sys.executable, "-I", "-c", textwrap.dedent(code)], level=level, limits=limits, **more)
+    command = [sys.executable, "-I", "-c", textwrap.dedent(code)]
+    if isinstance(level, Forked):
+        command, more["warm"] = command[-1:], WARM
+    return Confined(command, level=level, limits=limits, **more)
 
 
 def outcome(code, level, limits=SMALL, **more):
@@ -404,9 +430,8 @@ def test_nothing_stays_after_sigkill(level, victim):
         print(program._watch.pid, flush=True)
         program.wait()
     """
-    root = Path(sandbox.__file__).parents[1]
     command = [sys.executable, "-c", textwrap.dedent(grader)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=root) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         watch = int(process.stdout.readline())
         assert len(processes_with(mark)) >= 3
         os.kill(process.pid if victim == "grader" else watch, signal.SIGKILL)
@@ -469,6 +494,25 @@ def test_root_becomes_nobody_even_in_limits(level, for_all):
     assert_forks_end(level, graded_elsewhere(level, FORKS.format(0), *for_all))
 
 
+def test_a_root_that_cannot_become_nobody():
+    """As in many containers; level "limits" is left."""
+    trial = """
+        import os
+        from grading import confine, sandbox
+        ids = os.geteuid(), os.getegid()
+        try:
+            confine._call("unshare", confine.NEWUSER)
+            confine._map_ids(*((0, outside) for outside in ids))
+        except OSError:
+            raise SystemExit("not here")
+        print(sandbox.failure("limits"))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(trial)], cwd=ROOT, capture_output=True, text=True)
+    if "not here" in done.stderr:
+        pytest.skip("no user namespaces")
+    assert done.stdout == "None\n", done.stdout + done.stderr
+
+
 def test_tensorflow_works_inside(alone):
     """With the default limits; about 8 seconds a level."""
     code = """
@@ -477,3 +521,57 @@ def test_tensorflow_works_inside(alone):
         print(float(tf.reduce_sum(tf.constant(np.ones((20, 20), "float32")) @ tf.ones((20, 20)))))
     """
     assert outcome(code, alone, Limits(wall_seconds=120)) == ("8000.0", "exit 0")
+
+
+def test_what_is_forked_inherits_nothing_of_the_one_before():
+    skip_unless_works("namespaces")
+    code = """
+        import os, json, sys, tempfile
+        print(getattr(json, "left", 0), os.listdir("."), os.environ.get("LEFT"), tempfile.gettempdir() == os.getcwd())
+        print(sorted(os.listdir("/proc/self/fd")), json.__name__ in sys.modules)
+        json.left = 1
+        os.environ["LEFT"] = "1"
+        open("left", "w").close()
+    """
+    for _ in range(2):
+        printed, end = outcome(code, Forked("namespaces"))
+        assert end == "exit 0"
+        assert printed.splitlines() == ["0 [] None True", "['0', '1', '2', '3'] True"]  # 3 is the folder that is listed
+
+
+def test_a_warm_process_that_was_killed_is_replaced():
+    skip_unless_works("namespaces")
+    with confined("import time; print('up', flush=True); time.sleep(99)", Forked("namespaces")) as program:
+        program.stdout.readline()
+        WARM._process.kill()
+        assert program.wait(LIMIT) == "the grader is gone"
+    assert outcome("print(1)", Forked("namespaces")) == ("1", "exit 0")
+
+
+def test_a_warm_process_forks_for_namespaces_only():
+    with pytest.raises(ValueError, match="namespaces only"):
+        Confined(["print(1)"], level="limits", warm=WARM)
+
+
+def test_nothing_warm_stays_after_sigkill():
+    skip_unless_works("namespaces")
+    mark = f"warm-{os.getpid()}"
+    grader = f"""
+        import sys
+        from grading import sandbox
+        from grading.warm import Warm
+        warm = Warm(["json"], sandbox.clean_environment("/") | {{"PYTHONPATH": {str(ROOT)!r}}})
+        command = [sys.executable, "-c", "input()", {mark!r}]  # what it becomes, so that it can be found
+        code = f"import os; print('up', flush=True); os.execv({{command[0]!r}}, {{command}})"
+        program = sandbox.Confined([code], level="namespaces", warm=warm)
+        program.stdout.read(3)
+        print(warm._process.pid, warm._home, flush=True)
+        program.wait()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(grader)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        pid, home = process.stdout.readline().split()
+        wait_until(lambda: processes_with(mark))
+        process.kill()
+        wait_until(lambda: not processes_with(mark) - {process.pid} and not Path(f"/proc/{pid}").exists())
+    assert not Path(home).exists()

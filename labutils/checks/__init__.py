@@ -1,21 +1,18 @@
-"""What tells a student what is wrong: one function per exercise, named after the function that it checks.
+"""What tells a student what is wrong: one check for each exercise, one module for each lesson.
 
-Each takes the student's function, tries properties that any right answer has, and either prints "All tests in …
-passed!" or raises :class:`CheckFailed` with a sentence that names the likely mistake.
+The check of exercise 5.1 stands in ``lesson_5``. A check takes the student's function and tries properties that any
+right answer has. It prints "All tests in … passed!" or raises :class:`CheckFailed` with a sentence that names the
+likely mistake. ``feedback`` holds what all checks share.
 """
 
-from labutils.checks.faster import check_space_to_depth, check_split_taps, check_x0_from_v
 from labutils.checks.feedback import CheckFailed
-from labutils.checks.functions import check_build_mlp, check_inverses
-from labutils.checks.networks import check_sinusoidal_embedding, check_up_block
-from labutils.checks.schedules import (
-    check_add_noise,
-    check_alpha_bars,
-    check_cosine_alpha_bars,
-    check_posterior_variances,
-)
-from labutils.checks.steps import check_inpaint, check_reverse_step, check_sampling_loop
-from labutils.checks.training import check_noise_loss, check_train_step
+from labutils.checks.lesson_1 import check_build_mlp, check_inverses
+from labutils.checks.lesson_2 import check_add_noise, check_alpha_bars, check_posterior_variances
+from labutils.checks.lesson_3 import check_sinusoidal_embedding, check_up_block
+from labutils.checks.lesson_4 import check_noise_loss, check_train_step
+from labutils.checks.lesson_5 import check_reverse_step, check_sampling_loop
+from labutils.checks.lesson_6 import check_cosine_alpha_bars, check_inpaint
+from labutils.checks.lesson_7 import check_space_to_depth, check_split_taps, check_x0_from_v
 
 __all__ = [
     "CheckFailed",

@@ -1,14 +1,22 @@
 """How a check speaks: it accepts any right answer, and names the likely mistake behind a wrong one."""
 
+import inspect
+import traceback
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+WIDTH = 400  # characters of an exception that a sentence repeats
+
 
 class CheckFailed(AssertionError):
     """An exercise is not right yet; the message is a sentence for the student."""
+
+    def _render_traceback_(self):
+        """What IPython shows: the sentence alone. The frames of a check would show the right answer."""
+        return [str(self)]
 
 
 class Property(NamedTuple):
@@ -28,12 +36,14 @@ class Check:
     else prints "All tests in … passed!".
 
     Args:
+        exercise: its number in the lessons, such as "2.1".
         name: of the student's function.
         about: what it should be, in one line.
     """
 
-    def __init__(self, name, about):
-        self.name, self.__doc__, self.properties = name, about, []
+    def __init__(self, exercise, name, about):
+        self.exercise, self.name, self.__doc__ = exercise, name, about
+        self.properties, self.passed = [], None
 
     def property(self, text):
         """Decorator: add a test as the next property."""
@@ -45,10 +55,37 @@ class Check:
         return add
 
     def __call__(self, function, seed=0):
-        """Try all properties; ``seed`` chooses the inputs."""
-        for each in self.properties:
-            each.test(function, np.random.default_rng(seed))
-        print(f"All tests in `{self.name}` passed!")
+        """Try all properties; ``seed`` chooses the inputs.
+
+        Raises:
+            CheckFailed: a property does not hold; the message names the exercise and says one sentence.
+        """
+        self.passed = None  # a failure forgets the earlier pass
+        try:
+            for each in self.properties:
+                each.test(function, np.random.default_rng(seed))
+        except CheckFailed as failed:
+            sentence = str(failed)
+        except KeyboardInterrupt:
+            sentence = "you stopped it: does a loop in your function never end?"
+        except Exception as error:  # of the check itself: it met a result that it did not expect
+            sentence = f"the result cannot be checked: {_in_words(error)}"
+        else:
+            self.passed = function
+            print(f"All tests in `{self.name}` passed!")
+            return
+        # Raised here, with no other exception behind it: the frames of the check hold the right answer.
+        raise CheckFailed(f"Exercise {self.exercise}, `{self.name}`: {sentence}")
+
+    def answer_or(self, reference):
+        """The function that passed this check last, so that the next picture is the student's own.
+
+        Without one it prints a line that says so, and returns ``reference``.
+        """
+        if self.passed is None:
+            print(f"exercise {self.exercise} `{self.name}` is not solved yet: the lab's own function is used")
+            return reference
+        return self.passed
 
 
 def run(function, *arguments):
@@ -61,11 +98,31 @@ def run(function, *arguments):
     except CheckFailed:  # a check that looks at what the network is given speaks from inside the call
         raise
     except NotImplementedError as error:
-        raise CheckFailed(f"{name} is not written yet: replace the line that raises NotImplementedError") from error
+        # A stub says its own name: an answer may call the function of an exercise before it.
+        raise CheckFailed(
+            f"this is not written yet: replace the line that raises NotImplementedError in `{str(error) or name}`"
+        ) from error
     except Exception as error:
-        raise CheckFailed(f"{name} stopped with {type(error).__name__}: {error}") from error
+        raise CheckFailed(f"{name} stopped with {_in_words(error)}{_line_of(function, error)}") from error
     finally:
         tf.config.run_functions_eagerly(eager)
+
+
+def _in_words(error):
+    """Type and message of an exception on one line; TensorFlow and Keras fill a screen with some."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]} …"
+
+
+def _line_of(function, error):
+    """The line of the student's own code in which an exception arose, as the end of a sentence; "" if unknown."""
+    function = getattr(function, "python_function", function)  # what a @tf.function was made from
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if code and f.filename == code.co_filename]
+    if not frames:
+        return ""
+    text = f": {frames[-1].line}" if frames[-1].line else ""
+    return f" (line {frames[-1].lineno} of the cell{text})"
 
 
 def beside(helper, function):

@@ -1,28 +1,32 @@
 # %% [markdown]
 # # 2 · Forward noising: from a digit to pure noise
 #
-# A diffusion model learns to undo damage. So first we need the damage: a process that turns any image into pure noise
-# in T = 1000 small steps, gently enough that each step can be undone. Nothing is learned in this lesson; every line is
-# a formula.
+# A diffusion model learns to reverse a process that destroys images. So we first need this *forward process*. It turns
+# any image into pure noise in T = 1000 steps. The steps are so small that each can be reversed. Nothing is learned in
+# this lesson: every line is a formula.
 #
 # **You will be able to**
 # - load images and scale them for a network;
 # - explain T, β, α and ᾱ, and compute each from the one before;
 # - jump from the clean image to any step in one formula, and show that this equals walking step by step;
+# - say why β starts tiny and grows, and what T costs;
 # - say how noisy step t is (SNR), and what goes wrong when someone shortens T carelessly.
 #
 # **Time:** about 40 minutes with the exercises; the cells run in under a minute.
 #
 # Source: Ho, Jain, Abbeel 2020, [Denoising Diffusion Probabilistic Models](https://arxiv.org/abs/2006.11239) (DDPM),
-# section 2. One difference in counting, said once and used everywhere: **our t runs from 0 to T − 1; the paper's t is
-# our t + 1.** So t = 0 is the first, smallest amount of noise, and not the clean image.
+# section 2. In the whole lab we count the steps differently: **our t runs from 0 to T − 1; the paper's t is our t + 1.**
+# So t = 0 is the first, smallest amount of noise, and not the clean image.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/02_forward_noising.py) · no account or GPU needed
 
 # %% tags=["parameters"]
-PRESET = "full"  # "smoke": seconds, to test; "quick" or "full": this lesson is so fast that its default is full
-DATASET = "auto"  # MNIST, or scikit-learn's digits where there is no MNIST; also "cifar10", "fashion_mnist", a file
+# PRESET: "full" (the default of this short lesson), "quick", or "smoke" (a test).
+# DATASET: "auto" is MNIST, or scikit-learn's digits without it;
+# also "cifar10", "fashion_mnist", or a file.
+PRESET = "full"
+DATASET = "auto"
 SEED = 0
 
 # %% tags=["setup"]
@@ -46,8 +50,8 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 import matplotlib.pyplot as plt
 import numpy as np
 
-from labutils import checks, data, plots, presets
-from labutils.schedule import linear_schedule
+from labutils import checks, data, plots, presets, sampling
+from labutils.schedule import NoiseSchedule, linear_schedule
 
 settings = presets.get(PRESET)
 plots.use_lab_style()
@@ -56,25 +60,31 @@ print(f"preset {settings.name}: {settings.test_images} images for the statistics
 # %% [markdown]
 # ## 2.1 The images
 #
-# Pixels come as whole numbers 0 … 255. We do two things, and neither moves or removes a pixel (so this is *scaling*, not
-# resizing):
+# Pixels are whole numbers 0 … 255. We change the array in two ways. No pixel is moved or removed (so this is *scaling*,
+# not resizing):
 #
-# - **Scale to [-1, 1]:** pixel / 127.5 − 1. The noise we shall add has mean 0 and variance 1. Values in a range centred
-#   on 0 and of similar size drown in it evenly; values in 0 … 255 would hardly notice it.
+# - **Scale to [-1, 1]:** pixel / 127.5 − 1. There are two reasons. *The noise:* it has mean 0 and variance 1. Pixels in
+#   [-1, 1] have a similar size, so the noise covers them at a similar rate. Pixels in 0 … 255 would hardly change.
+#   *The training:* the starting weights of a network and the usual learning rates are chosen for inputs and targets of
+#   about size 1. Inputs of size 100 make outputs and gradients a hundred times too large, and the first updates too.
 # - **Add a channel axis:** a convolution expects (batch, height, width, channels). A grey image has one channel, a colour
 #   image three.
 
 # %%
 images = data.load(DATASET)
-pixels = (images.x_train[:3, ..., 0] + 1) * 127.5  # back to 0 … 255 (first channel), to show the scaling once
+# Back to 0 … 255 (first channel), to show the scaling once.
+pixels = (images.x_train[:3, ..., 0] + 1) * 127.5
 x = data.to_model_range(pixels.round().astype(np.uint8))
-print(f"{images.name}: {len(images.x_train):,} training images of shape {images.image_shape}, "
-      f"values {images.x_train.min():.0f} … {images.x_train.max():.0f} (as pixels {pixels.min():.0f} … {pixels.max():.0f})")
-assert x.shape == (3, *images.image_shape[:2], 1) and np.allclose(x[..., 0], images.x_train[:3, ..., 0])
+low, high = images.x_train.min(), images.x_train.max()
+print(f"{images.name}: {len(images.x_train):,} training images of shape {images.image_shape}")
+print(f"values {low:.0f} … {high:.0f} (as pixels {pixels.min():.0f} … {pixels.max():.0f})")
+assert x.shape == (3, *images.image_shape[:2], 1)
+assert np.allclose(x[..., 0], images.x_train[:3, ..., 0])
 
 # %%
 name = images.note or images.name  # what the figures call the data
-plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"), f"Sixteen images of the data set {name}.")
+plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"),
+           f"Sixteen images of the data set {name}.")
 
 # %% [markdown]
 # ## 2.2 One small step
@@ -83,17 +93,18 @@ plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"), f"
 #
 # $$ x_t = \sqrt{1-\beta_t}\; x_{t-1} + \sqrt{\beta_t}\; z_t, \qquad z_t \sim \mathcal N(0, I) $$
 #
-# **One clash of names:** $x_0$ always means the *clean* image, as in the paper. Our step t = 0 starts from it; so for t = 0
-# read $x_{t-1}$ as the clean image.
+# **Two names for the clean image.** In this chain it is $x_{-1}$, the image before the first step t = 0. Everywhere else we
+# call it $x_0$, as all papers do: $q(x_t \mid x_0)$ is the distribution of the noisy image, given the clean one. The result
+# of step 0 is *not* $x_0$ in this lab. We never need a symbol for it.
 #
-# Why $\sqrt{1-\beta_t}$? So that nothing grows: if $x_{t-1}$ has variance 1, then $x_t$ has variance
+# Why $\sqrt{1-\beta_t}$? It keeps the variance constant: if $x_{t-1}$ has variance 1, then $x_t$ has variance
 # $(1-\beta_t) + \beta_t = 1$.
 #
 # | name | code | meaning |
 # | --- | --- | --- |
 # | $T$ | `T` | number of steps, 1000 |
 # | $\beta_{start}, \beta_{end}$ | `beta_start`, `beta_end` | first and last $\beta$: 0.0001 and 0.02 |
-# | $\beta_t$ | `betas` | variance of the noise that step t adds; grows in a straight line |
+# | $\beta_t$ | `betas` | variance of the noise that step t adds; grows linearly with t |
 # | $\alpha_t = 1 - \beta_t$ | `alphas` | share of the variance that step t keeps |
 # | $\bar\alpha_t = \alpha_0 \alpha_1 \cdots \alpha_t$ | `schedule.alpha_bars` | share of the image's variance that is left after step t |
 
@@ -105,17 +116,32 @@ assert betas.shape == (T,) and np.all(np.diff(betas) > 0)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.2))
 left.plot(betas)
-left.set(title="β: noise added by step t", xlabel="t", ylabel=r"$\beta_t$")
+left.set(title="β: variance of the noise added by step t", xlabel="t", ylabel=r"$\beta_t$")
 right.plot(alphas, color=plots.COLOURS["orange"])
-right.set(title="α = 1 − β: share kept by step t", xlabel="t", ylabel=r"$\alpha_t$", ylim=(0.9, 1.005))
-plots.show(figure, "Left: β rises in a straight line from 0.0001 to 0.02. Right: α falls in a straight line from 0.9999 to "
-           "0.98: every single step keeps nearly everything.")
+right.set(title="α = 1 − β: share of the variance kept by step t", xlabel="t", ylabel=r"$\alpha_t$",
+          ylim=(0.9, 1.005))
+plots.show(figure, "Left: β rises in a straight line from 0.0001 to 0.02. Right: α falls in a "
+           "straight line from 0.9999 to 0.98: every single step keeps nearly everything.")
+
+# %% [markdown]
+# Why these numbers?
+#
+# - **T = 1000: gradual, but not for free.** A reverse step is easy only if it is small. Then the distribution of $x_{t-1}$,
+#   given $x_t$, is nearly Gaussian (Sohl-Dickstein et al. 2015, [arXiv:1503.03585](https://arxiv.org/abs/1503.03585)). A step
+#   of the sampler can only draw from one Gaussian. With more steps, each step is smaller. But each reverse step is one call
+#   of the network, so T also sets the cost of an image. Lesson 5 shows how to skip steps.
+# - **$\beta_{start}$ is tiny.** The first step hides the finest detail, and the last reverse step must restore it. Its
+#   noise has standard deviation $\sqrt{0.0001} = 0.01$, about one grey level of 255 (one level is 0.008).
+# - **$\beta_{end}$ is two hundred times larger.** Where $x_t$ is almost noise, more noise changes little, so the steps may
+#   be larger. And ᾱ must reach almost 0, because sampling starts from pure noise.
+# - **β grows linearly** between the two. This is the DDPM paper's choice: two numbers, nothing to tune. It is not the only
+#   one: lesson 6 compares it with a cosine.
 
 # %% [markdown]
 # ## 2.3 Many small steps
 #
-# Each step keeps at least 98 % of the variance. **Predict before you run:** what share of the image is left after all
-# 1000 steps: about 90 %, about 10 %, or less than 0.1 %?
+# Each step keeps at least 98 % of the *image's* variance. **Predict before you run:** what share of it is left after
+# all 1000 steps: about 90 %, about 10 %, or less than 0.1 %?
 
 # %% [markdown]
 # ### Exercise 2.1 – ᾱ
@@ -151,25 +177,42 @@ def alpha_bars(betas):
 checks.check_alpha_bars(alpha_bars)
 
 # %% [markdown]
-# labutils holds all these tables in one object. From here on we use it, so that a slip above cannot spoil what follows.
+# The next figure uses your function. (If you have not solved the exercise yet, it uses the lab's own.)
+
+# %%
+bars = checks.check_alpha_bars.answer_or(lambda betas: NoiseSchedule(betas).alpha_bars)(betas)
+half = int(np.argmax(bars < 0.5))
+print(f"image's share of the variance: one half at t = {half}, {bars[-1]:.2e} after the last step")
+assert np.isclose(bars[-1], 4.04e-5, rtol=1e-2)
+
+figure, ax = plots.axes(r"$\bar\alpha$: how much of the image is left at step t", "t",
+                        "share of the variance")
+ax.plot(bars, label=r"$\bar\alpha_t$: image")
+ax.plot(1 - bars, "--", label=r"$1 - \bar\alpha_t$: noise")
+ax.legend()
+plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one half at t = {half}; "
+           "1 − ᾱ rises as its mirror.")
+
+# %% [markdown]
+# Less than 0.1 %: the last value is about 4 in 100,000. Each step keeps at least 98 %, but a thousand steps together keep
+# almost nothing.
+#
+# **Where ᾱ is used later:** training uses it to make $x_t$ in one jump (section 2.4). The reverse process uses it twice. It
+# estimates the clean image from the predicted noise,
+# $\hat x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\varepsilon_\theta)/\sqrt{\bar\alpha_t}$, and it weighs this estimate against $x_t$
+# (section 2.8, lesson 5).
+#
+# labutils holds all these tables in one object.
 
 # %%
 schedule = linear_schedule(T, beta_start, beta_end)
 print(schedule)
-print(f"after the last step ᾱ = {schedule.alpha_bars[-1]:.2e} of the image's variance is left")
-assert np.isclose(schedule.alpha_bars[-1], 4.04e-5, rtol=1e-2)
-
-figure, ax = plots.axes("ᾱ: how much of the image is left at step t", "t", "share of the variance")
-ax.plot(schedule.alpha_bars, label=r"$\bar\alpha_t$: image")
-ax.plot(1 - schedule.alpha_bars, "--", label=r"$1 - \bar\alpha_t$: noise")
-ax.legend()
-half = int(np.argmax(schedule.alpha_bars < 0.5))
-plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one half at t = {half}; 1 − ᾱ rises as its mirror.")
+assert np.allclose(schedule.alpha_bars, bars)
 
 # %% [markdown]
 # ## 2.4 The jump: any step in one formula
 #
-# Sums of independent Gaussians are Gaussian, so the whole chain of steps up to t is **one** step (DDPM eq. 4):
+# Sums of independent Gaussians are Gaussian. So the whole chain of steps up to t can be written as **one** step (DDPM eq. 4):
 #
 # $$ q(x_t \mid x_0) = \mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I\big)
 # \quad\Longleftrightarrow\quad
@@ -177,8 +220,8 @@ plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one 
 #
 # (ε is not one of the $z_t$: it stands for all of them together, scaled to variance 1.)
 #
-# Two steps show why. The first gives $x' = \sqrt{\alpha_0}\,x_0 + \sqrt{\beta_0}\,z_0$, the second
-# $x_1 = \sqrt{\alpha_1}\,x' + \sqrt{\beta_1}\,z_1$. The image is multiplied by $\sqrt{\alpha_1\alpha_0}$. The noise has
+# Two steps show why. With $x_0$ for the clean image, the first gives $x' = \sqrt{\alpha_0}\,x_0 + \sqrt{\beta_0}\,z_0$,
+# the second $x_1 = \sqrt{\alpha_1}\,x' + \sqrt{\beta_1}\,z_1$. The image is multiplied by $\sqrt{\alpha_1\alpha_0}$. The noise has
 # variance $\alpha_1\beta_0 + \beta_1 = \alpha_1(1-\alpha_0) + 1 - \alpha_1 = 1 - \alpha_1\alpha_0$. And so on for every step.
 
 # %% [markdown]
@@ -222,42 +265,53 @@ checks.check_add_noise(add_noise)
 
 # %%
 rng = np.random.default_rng(SEED)
-steps = [0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 999]
+steps = [0, 100, 200, 300, 400, 500, 600, 700, 999]
 examples = images.x_test[:4]
 
 
-def noisy(x0, t, schedule=schedule):
-    return np.asarray(schedule.add_noise(x0, t, rng.standard_normal(x0.shape)))
+own = checks.check_add_noise.answer_or(None)  # your function, if it passed
+
+
+def noisy(x0, t, noise=None, schedule=schedule):
+    """x_t for images (B, H, W, C): one step t for all, or one for each (B,)."""
+    t = np.broadcast_to(t, len(x0))
+    noise = rng.standard_normal(x0.shape, dtype=np.float32) if noise is None else noise
+    if own is None:
+        return np.asarray(schedule.add_noise(x0, t, noise))
+    return np.asarray(own(x0, t, noise, schedule.alpha_bars.astype(np.float32)))
 
 
 rows = [[noisy(image[None], t)[0] for t in steps] for image in examples]
-plots.show(plots.image_table(rows, [f"image {i + 1}" for i in range(4)], [f"t={t}" for t in steps],
-                             f"Forward noising ({name})", scale=0.9),
-           "Four images at eleven steps: clear at t = 0, grainy at 100 to 200, hard to make out at about 400 to 500, and "
-           "lost by 700.")
+plots.show(plots.image_table(rows, [f"image {i + 1}" for i in range(4)], [f"t = {t}" for t in steps],
+                             f"Forward noising ({name})"),
+           "Four images at nine steps: clear at t = 0, grainy at 100 to 200, hard to make out at "
+           "about 400 to 500, and lost by 700.")
 
 # %% [markdown]
-# The same with a slider, where there is a live kernel (JupyterLab, Colab). In a saved page you see a strip of pictures
-# instead.
+# The digit becomes unreadable somewhere between t = 300 and t = 500. At t = 700 nothing is left to see. $\bar\alpha$ gives
+# the share of the image's variance that is left: 8 % at t = 500, half a percent at t = 700.
+#
+# Now one image with one fixed noise, step by step. Move the slider (or press the arrow keys when it is selected).
+# If you see no slider, run the cell. (JupyterLab hides it in a notebook that it does not trust yet.)
 
 # %%
-one_noise = rng.standard_normal(examples[:1].shape)
-
-
-def draw_step(ax, t):
-    xt = schedule.add_noise(examples[:1], t, one_noise)
-    plots.draw_image(ax, xt[0], f"t = {t}\nᾱ = {schedule.alpha_bars[t]:.4g}")
-
-
-plots.slider_or_strip(draw_step, T - 1, [0, 50, 150, 300, 450, 600, 999], f"One image under the same noise ({name})",
-                      "One image at t = 0, 50, 150, 300, 450, 600 and 999: it fades while the noise grows over it.")
+ts = np.append(np.arange(0, T, 10), T - 1)  # every tenth step, and the last
+one_image = np.repeat(examples[:1], len(ts), axis=0)
+noise = rng.standard_normal(examples[:1].shape, dtype=np.float32)
+shown = noisy(one_image, ts, np.repeat(noise, len(ts), axis=0))
+labels = [f"t = {t}\nᾱ = {schedule.alpha_bars[t]:.2g}" for t in ts]
+plots.show_slider(shown, labels, [0, 10, 20, 30, 45, 60, 100],
+                  f"One image under the same noise ({name})",
+                  "One image at t = 0, 100, 200, 300, 450, 600 and 999: it fades under the noise.")
 
 # %% [markdown]
-# ## 2.5 Does the jump equal the walk?
+# ## 2.5 Is one jump equal to many single steps?
 #
-# For one image the two give different pixels, since they use different noise. They should agree *in distribution*: the same
-# mean and the same variance. We take one pixel value, walk 20,000 copies of it through 1000 single steps, and compare
-# mean and variance with the formula on the way.
+# For one image, the jump and the single steps (the *walk*) give different pixels, since they use different noise. They should
+# agree *in distribution*: the same mean and the same variance. We take one pixel value and walk 20,000 copies of it through
+# 1000 single steps. On the way we compare mean and variance with the formula.
+#
+# **Predict before you run:** will the dots lie exactly on the curves? If not, how far off may they be with 20,000 copies?
 
 # %%
 walkers = np.full(20_000, 0.8)  # 20,000 copies of a bright pixel
@@ -280,37 +334,59 @@ right.plot(ts, walked_variance, "o", markersize=4, label="walk: variance of 20,0
 right.set(title="Variance of the same pixel", xlabel="t", ylabel="variance")
 for ax in (left, right):
     ax.legend()
-plots.show(figure, "Mean and variance of the walk, as dots, lie on the curves of the closed formula at every 50th step.")
+plots.show(figure, "Mean and variance of the walk, as dots, lie on the curves of the closed "
+           "formula at every 50th step.")
+
+# %% [markdown]
+# They seem to lie on the curves. But 20,000 copies are not infinitely many: a mean of n values has a scatter (standard error)
+# of $\sqrt{\text{variance}/n}$. Their variance has one of about $\text{variance}\cdot\sqrt{2/n}$.
+# How far off are the dots, in these units?
 
 # %%
-# A mean of n values scatters by √(variance/n), a variance by about variance·√(2/n). Five such widths are allowed.
 n = len(walkers)
 variance = 1 - schedule.alpha_bars[ts]
-assert np.all(np.abs(walked_mean - np.sqrt(schedule.alpha_bars[ts]) * 0.8) < 5 * np.sqrt(variance / n))
-assert np.all(np.abs(walked_variance - variance) < 5 * variance * np.sqrt(2 / n))
+off_mean = np.abs(walked_mean - np.sqrt(schedule.alpha_bars[ts]) * 0.8)
+off_variance = np.abs(walked_variance - variance)
+for what, off, scatter in (("mean", off_mean, np.sqrt(variance / n)),
+                           ("variance", off_variance, variance * np.sqrt(2 / n))):
+    print(f"{what:8} expected scatter at the end {scatter[-1]:.4f}, "
+          f"largest distance of a dot {off.max():.4f} = {np.max(off / scatter):.1f} scatters")
+    assert np.all(off < 5 * scatter)
 
+# %% [markdown]
+# Among 21 dots, a distance of up to about three scatters is chance. A wrong formula would be off by far more. Mean and
+# variance agree, and so does the whole distribution:
+
+# %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.8), sharey=True)
 for ax, t in zip(axes, (50, 200, 999)):
     walkers = np.full(n, 0.8)
     for s in range(t + 1):
         walkers = np.sqrt(alphas[s]) * walkers + np.sqrt(betas[s]) * rng.standard_normal(n)
     ax.hist(walkers, bins=80, range=(-4, 4), density=True, color=plots.COLOURS["sky"], label="walk")
-    grid, mean, var = np.linspace(-4, 4, 400), np.sqrt(schedule.alpha_bars[t]) * 0.8, 1 - schedule.alpha_bars[t]
-    ax.plot(grid, np.exp(-((grid - mean) ** 2) / (2 * var)) / np.sqrt(2 * np.pi * var), color="black", label="jump")
+    grid = np.linspace(-4, 4, 400)
+    mean, var = np.sqrt(schedule.alpha_bars[t]) * 0.8, 1 - schedule.alpha_bars[t]
+    density = np.exp(-((grid - mean) ** 2) / (2 * var)) / np.sqrt(2 * np.pi * var)
+    ax.plot(grid, density, color="black", label="jump")
     ax.set(title=f"t = {t}", xlabel="value of the pixel", ylabel="density")
 axes[0].legend()
-plots.show(figure, "Histograms of the walk at t = 50, 200 and 999 under the Gaussian curve of the formula: they coincide, "
-           "narrow near 0.8 at first, wide around 0 at the end.")
+plots.show(figure, "Histograms of the walk at t = 50, 200 and 999 under the Gaussian curve of the "
+           "formula: they coincide, narrow near 0.8 at first, wide around 0 at the end.")
 
 # %% [markdown]
-# Why this matters: training needs $x_t$ for random t, millions of times. The jump makes that one line instead of up to a
-# thousand steps.
+# Why this matters: training needs $x_t$ for random t, millions of times. The jump needs one line for this, instead of up to
+# a thousand steps.
 
 # %% [markdown]
 # ## 2.6 SNR: what a schedule really sets
 #
 # The *signal-to-noise ratio* compares the two parts of $x_t$: $\mathrm{SNR}_t = \bar\alpha_t / (1-\bar\alpha_t)$. At
-# SNR = 1 image and noise are equally strong (for an image of variance 1). Everything that matters about a schedule can be read off this curve.
+# SNR = 1 image and noise are equally strong (for an image of variance 1). The curve says how much noise the network meets
+# at which t, for any choice of β. But other things matter too: the spacing of the steps, the weight of
+# each t in the loss, and the size of the images. (In a larger image neighbouring pixels carry nearly the same information.
+# So noise of the same SNR per pixel hides less of it.)
+#
+# **Predict before you run:** does SNR reach 1 before the middle, in the middle or after the middle of the 1000 steps?
 
 # %%
 equal = int(np.argmin(np.abs(np.log(schedule.snr))))  # the t where SNR is nearest to 1
@@ -319,11 +395,17 @@ ax.semilogy(schedule.snr)
 ax.axhline(1, color="black", linewidth=0.8, linestyle="--", label="SNR = 1: equally strong")
 ax.axvline(equal, color=plots.COLOURS["orange"], label=f"reached at t = {equal}")
 ax.legend()
-plots.show(figure, f"SNR on a logarithmic axis falls from ten thousand at t = 0 to below one ten-thousandth; it is 1 at t = {equal}.")
+plots.show(figure, "SNR on a logarithmic axis falls from ten thousand at t = 0 to below one "
+           f"ten-thousandth; it is 1 at t = {equal}.")
 print(f"SNR falls from {schedule.snr[0]:.0f} to {schedule.snr[-1]:.1e}; it is 1 at t = {equal}")
 
+# %% [markdown]
+# Well before the middle. In about a quarter of the steps the image is stronger than the noise, in three quarters the noise
+# is stronger.
+# Next, a check with real images: mean and variance of $x_t$ over a data set. The images' own variance is below 1, so the
+# variance of $x_t$ is not 1 at small t.
+
 # %%
-# Check with real images: mean and variance of x_t over a data set. (The images' own variance is below 1.)
 x0 = images.x_test[: settings.test_images]
 print(f"{'t':>5} {'measured mean':>14} {'predicted':>10} {'measured variance':>18} {'predicted':>10}")
 for t in (0, 250, 500, 999):
@@ -345,39 +427,76 @@ careless = linear_schedule(100, 1e-4, 0.02)
 rescaled = linear_schedule(100, 1e-3, 0.2)  # ten times fewer steps, ten times more noise in each
 fraction = np.arange(100) / 100
 
-figure, ax = plots.axes("Ten times fewer steps", "t / T", "ᾱ: share of the image left")
+figure, ax = plots.axes("Ten times fewer steps", "t / T", "share of the image's variance left")
 ax.plot(np.arange(T) / T, schedule.alpha_bars, label="T = 1000, β up to 0.02")
 ax.plot(fraction, careless.alpha_bars, "--", label="T = 100, β up to 0.02 (careless)")
 ax.plot(fraction, rescaled.alpha_bars, ":", linewidth=3, label="T = 100, β up to 0.2 (rescaled)")
-ax.set_ylim(top=1.45)  # room for the legend
-ax.legend()
-plots.show(figure, "ᾱ over t/T: the curve with T = 100 and unchanged β stays above one third to the end; with β ten times "
-           "as large it follows the curve of T = 1000 to zero.")
-for label, s in (("T = 1000", schedule), ("T = 100, careless", careless), ("T = 100, rescaled", rescaled)):
+ax.set_ylim(0, 1)
+plots.label_lines(ax)
+plots.show(figure, "ᾱ over t/T: the curve with T = 100 and unchanged β stays above one third to "
+           "the end; with β ten times as large it follows the curve of T = 1000 to zero.")
+schedules = {"T = 1000": schedule, "T = 100, careless": careless, "T = 100, rescaled": rescaled}
+for label, s in schedules.items():
     print(f"{label:18} ᾱ at the end {s.alpha_bars[-1]:.1e}, SNR {s.snr[-1]:.1e}")
 assert careless.alpha_bars[-1] > 0.3 and rescaled.alpha_bars[-1] < 1e-4
 
 # %%
-rows = [[noisy(image[None], s.T - 1, s)[0] for image in images.x_test[:8]] for s in (schedule, careless, rescaled)]
-plots.show(plots.image_table(rows, ["T = 1000", "T = 100, careless", "T = 100, rescaled"], [f"image {i + 1}" for i in range(8)],
-                             "The last step of each schedule", scale=0.9),
-           "The last noising step: pure noise in the first and third row; in the careless second row the images can still "
-           "be recognised.")
+rows = [[noisy(image[None], s.T - 1, schedule=s)[0] for image in images.x_test[:8]]
+        for s in schedules.values()]
+plots.show(plots.image_table(rows, list(schedules), [f"image {i + 1}" for i in range(8)],
+                             "The last step of each schedule"),
+           "The last noising step: pure noise in the first and third row; in the careless second "
+           "row the images can still be recognised.")
 
 # %% [markdown]
-# With the careless schedule the last $x_t$ still *contains the image*. But sampling (lesson 5) starts from pure noise: the
-# network would be asked about something it has never seen in training.
-
-# %% [markdown]
-# ## 2.8 One more table, for the way back: β̃
+# More than a third of the image's variance is left. So with the careless schedule the last $x_t$ still *contains the image*.
+# But sampling (lesson 5) starts from pure noise, which the network has never seen in training.
 #
-# Lesson 5 walks back. If both $x_t$ and $x_0$ are known, $x_{t-1}$ is Gaussian with the variance (DDPM eq. 7)
+# How does this change the samples? To see the fault of the schedule alone, we take a *perfect* network. For a data set of
+# only 500 images, the best prediction of the noise is a formula (`sampling.exact_noise_predictor`; lesson 5 uses it too).
+# With it a correct sampler draws each of the 500 images equally often.
+#
+# **Predict before you run:** what will the careless schedule draw: noise, blurred images, or good images of the wrong
+# kind?
+
+# %%
+few = images.x_train[:500]
+drawn = {}
+for label, s in schedules.items():
+    exact = sampling.exact_noise_predictor(few, s)
+    drawn[label] = np.asarray(sampling.sample(exact, s, settings.samples, few.shape[1:], seed=SEED,
+                                              steps=100, progress=False))  # 100 calls for all three
+
+# %%
+rows = [list(d[:8]) for d in drawn.values()]
+plots.show(plots.image_table(rows, list(drawn), [""] * len(rows[0]), "Drawn by a perfect network"),
+           "Clean images in all three rows; in the careless second row they have more bright pixels.")
+scatter = few.mean(axis=(1, 2, 3)).std() / np.sqrt(settings.samples)
+print(f"mean pixel of the data {few.mean():.3f}; "
+      f"the mean of {settings.samples} draws scatters by {scatter:.3f}")
+for label, d in drawn.items():
+    print(f"{label:18} mean pixel of the drawn images {d.mean():.3f}")
+if PRESET != "smoke":
+    assert abs(drawn["T = 1000"].mean() - few.mean()) < 4 * scatter
+
+# %% [markdown]
+# Every row is sharp: a single image looks right. The *distribution* is wrong. Pure noise has mean 0. In the careless training
+# $x_{T-1}$ has the mean of a darkened image, which is lower. So pure noise looks like an image with many bright pixels, and
+# the sampler draws too many of those. (With MNIST: compare the zeros and ones of the rows.) No loss shows this fault, since
+# the network is perfect. Only the samples show it. A real network has one more fault: it must answer outside its training
+# data.
+
+# %% [markdown]
+# ## 2.8 One more table, for the reverse process: β̃
+#
+# Lesson 5 reverses the steps. If both $x_t$ and $x_0$ are known, $x_{t-1}$ is Gaussian, with the variance (DDPM eq. 7)
 #
 # $$ \tilde\beta_t = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}, \qquad \bar\alpha_{-1} = 1 $$
 #
-# $\bar\alpha_{-1}$ is what is left *before* the first step: everything. So $\tilde\beta_0 = 0$: the step t = 0 leads
-# back to $x_0$ itself, which is known, and no noise is added at the last step of sampling. The distribution of $x_{t-1}$ given
-# $x_t$ (and $x_0$) is called the *posterior*.
+# $\bar\alpha_{-1}$ is the share *before* the first step: everything. So $\tilde\beta_0 = 0$: the reverse step t = 0 leads to
+# the clean image itself, which is known. Therefore the last step of sampling adds no noise. The distribution
+# $q(x_{t-1} \mid x_t, x_0)$ is called the *posterior*. It needs both conditions. Without $x_0$, many images could have led
+# to $x_t$. Then $q(x_{t-1} \mid x_t)$ is a mixture over all of them, not one Gaussian.
 
 # %% [markdown]
 # ### Exercise 2.3 – β̃
@@ -398,12 +517,12 @@ plots.show(plots.image_table(rows, ["T = 1000", "T = 100, careless", "T = 100, r
 #
 # <details><summary>Help: "β̃_0 should be 0, not β_0"</summary>
 #
-# Do not treat t = 0 apart, and do not copy β_0 there: the formula gives 0 because $1 - \bar\alpha_{-1} = 0$.
+# t = 0 needs no special case, and β_0 does not belong there: the formula gives 0 because $1 - \bar\alpha_{-1} = 0$.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-2-3-posterior-variances", "grade": false, "solution": true, "locked": false, "task": false}
 def posterior_variances(betas):
-    """β̃_t, the variance of q(x_{t-1} | x_t, x_0); shape (T,)."""
+    """The variance of q(x_{t-1} | x_t, x_0) for every t; shape (T,)."""
     ### BEGIN SOLUTION
     bars = np.cumprod(1.0 - betas)
     bars_before = np.concatenate([[1.0], bars[:-1]])
@@ -414,17 +533,34 @@ def posterior_variances(betas):
 # %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-2-3-posterior-variances", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
 checks.check_posterior_variances(posterior_variances)
 
+# %% [markdown]
+# **Predict before you run:** β is the variance of one forward step, β̃ that of one reverse step. Which is larger, and
+# where do they differ most?
+
 # %%
-figure, ax = plots.axes("β̃ beside β, the first 50 steps", "t", "variance")
-ax.plot(schedule.betas[:50], label=r"$\beta_t$: added on the way out")
-ax.plot(schedule.posterior_variances[:50], "--", label=r"$\tilde\beta_t$: added on the way back")
+def reference(betas):
+    return NoiseSchedule(betas).posterior_variances
+
+
+variances = checks.check_posterior_variances.answer_or(reference)(betas)
+figure, ax = plots.axes(r"$\tilde\beta$ beside $\beta$, the first 50 steps", "t", "variance")
+ax.plot(schedule.betas[:50], label=r"$\beta_t$: added by the forward step")
+ax.plot(variances[:50], "--", label=r"$\tilde\beta_t$: added by the reverse step")
 ax.legend()
-plots.show(figure, "β̃ starts at 0 below β and comes close to it within the first fifty steps.")
-assert schedule.posterior_variances[0] == 0 and np.all(schedule.posterior_variances < schedule.betas)
+plots.show(figure, "β tilde starts at 0 below β and comes close to it within the first fifty steps.")
+ratio = variances / schedule.betas
+print("β tilde / β:", ", ".join(f"{ratio[t]:.3f} at t = {t}" for t in (0, 1, 10, 50, 200)))
+assert variances[0] == 0 and np.all(variances < schedule.betas)
+
+# %% [markdown]
+# $\tilde\beta$ is always smaller: if $x_0$ is known, less is uncertain. The two differ only at the first few steps,
+# where $x_t$ still shows $x_0$ almost exactly. From t = 50 on they differ by less than 5 %, so the choice between the two
+# matters only in the last steps of sampling.
 
 # %% [markdown]
 # ## Remember
-# - β is small, α is close to 1, and their product ᾱ goes to 0: a thousand small losses are a total one.
+# - β is small, α is close to 1, and the product ᾱ of all α goes to 0: a thousand small losses remove almost everything.
 # - $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$: one jump, equal in distribution to t + 1 steps.
-# - A schedule is its SNR curve. Change T and you must change β.
-# - $\tilde\beta_0 = 0$: no noise at the very end of the way back.
+# - The SNR curve gives the noise level at each t. If you change T, you must change β. If you forget it, the samples show
+#   it.
+# - $\tilde\beta_0 = 0$: the last step of sampling adds no noise.

@@ -1,20 +1,22 @@
 # %% [markdown]
 # # 5 · Sampling: from noise to digits
 #
-# The network can find the noise in an image. Now we walk back: start from pure noise, take a little of the predicted noise
-# away, a thousand times. First we derive the step, then test the sampler where the right result is known, and only then
-# let the network draw.
+# The network can find the noise in an image. Now we run the reverse process: start from pure noise, and remove a little of
+# the predicted noise a thousand times. First we derive the step. Then we test the sampler on a case where the right result is
+# known. At the end the network draws.
 #
 # **You will be able to**
 # - derive the reverse step and say what β̃ is;
 # - write ancestral sampling (each state is drawn from the one before, with fresh noise), and test it against an exact
 #   answer;
-# - watch x_t and the network's guess x̂_0 on the way;
+# - watch x_t and the network's guess x̂_0 during sampling;
 # - draw digits from the lab's checkpoint;
-# - measure how good drawn images are, and say why a number needs its floor;
-# - draw with fewer calls of the network, and say what a better sampler does differently.
+# - measure how good drawn images are, and say why each number needs the value of real images beside it;
+# - draw with fewer calls of the network, and say what a better sampler does differently;
+# - ask for a certain digit, and say what guidance costs.
 #
-# **Time:** about 65 minutes with the exercises; the cells run in about three minutes.
+# **Time:** about 90 minutes for sections 5.1 to 5.5 with the exercises, then a pause, and about 60 minutes for sections
+# 5.6 to 5.10. The cells run in about three minutes.
 #
 # Source: Ho et al. 2020, [DDPM](https://arxiv.org/abs/2006.11239), sections 2 and 3.2, algorithm 2.
 
@@ -22,8 +24,11 @@
 # [Text source of this lesson](source/05_sampling.py) · no account or GPU needed
 
 # %% tags=["parameters"]
-PRESET = "quick"  # "smoke": seconds, to test; "quick": what a laptop does in a few minutes; "full": more images measured
-DATASET = "auto"  # for the exact denoiser and for measuring; the checkpoint draws MNIST digits on any machine
+# PRESET: "smoke" (seconds, a test), "quick" (minutes, a laptop),
+# "full" (hours: the numbers that the lab reports)
+# DATASET: "auto" takes MNIST, else the digits of scikit-learn
+PRESET = "quick"
+DATASET = "auto"
 SEED = 0
 
 # %% tags=["setup"]
@@ -45,64 +50,86 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
 import time
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import tensorflow as tf
 
-from labutils import checkpoints, checks, data, evaluation, metrics, plans, plots, presets, recognisers, samplers, sampling
+from labutils import checkpoints, checks, data, evaluation, networks, plots, presets, sampling
+from labutils.networks import recognisers
 from labutils.schedule import cosine_schedule, linear_schedule
 
 settings = presets.get(PRESET)
 plots.use_lab_style()
 images = data.load(DATASET)
 name = images.note or images.name  # what the figures call the data
-schedule = linear_schedule()
-network, about = checkpoints.load("classic")
-shape = tuple(about["input_shape"])
-print(f"preset {settings.name}: {settings.samples} samples; checkpoint {about['name']}: {about['epochs']} epochs on "
-      f"{about['dataset']}, test noise MSE {about['test_mse']['mean']:.4f}")
+network, schedule, shape, _ = checkpoints.load_for_sampling("classic")
+about = checkpoints.read_record("classic")
+print(f"preset {settings.name}: {settings.samples} samples; data: {name}")
+print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset']}, "
+      f"test noise MSE {about['test_mse']['mean']:.4f}")
 
 # %% [markdown]
 # ## 5.1 One step back, if the original were known
 #
 # One step forward adds a little noise: $q(x_t \mid x_{t-1})$. One step back means: which $x_{t-1}$ could have led to this
-# $x_t$? Without more knowledge that depends on all images there are. But **if $x_0$ is known too**, Bayes' rule gives a
-# Gaussian (DDPM eq. 6 and 7):
+# $x_t$? Without more knowledge the answer depends on the distribution of all images. But **if $x_0$ is known too**, Bayes'
+# rule gives a Gaussian (DDPM eq. 6 and 7):
 #
 # $$ q(x_{t-1} \mid x_t, x_0) \;\propto\; q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)
 #    \;\propto\; \mathcal N\!\big(x_t;\, \sqrt{\alpha_t}\,x_{t-1},\, \beta_t I\big)\;
 #    \mathcal N\!\big(x_{t-1};\, \sqrt{\bar\alpha_{t-1}}\,x_0,\, (1-\bar\alpha_{t-1}) I\big) $$
 #
 # for t ≥ 1. This distribution is called the *posterior*: what we know about $x_{t-1}$ after seeing $x_t$ (and $x_0$).
-# Multiplying two Gaussians adds their precisions (1/variance). As functions of $x_{t-1}$, the first has its centre at
-# $x_t/\sqrt{\alpha_t}$ and the precision $\alpha_t/\beta_t$, the second its centre at $\sqrt{\bar\alpha_{t-1}}\,x_0$ and the precision
-# $1/(1-\bar\alpha_{t-1})$, so
+# Multiplying two Gaussians adds their precisions. (The *precision* of a Gaussian is 1/variance. Section 5.7 uses the same
+# word for something else, the share of drawn images that look real.) As functions of $x_{t-1}$, the two factors are:
+#
+# | factor | centre | precision |
+# | --- | --- | --- |
+# | $q(x_t \mid x_{t-1})$ | $x_t/\sqrt{\alpha_t}$ | $\alpha_t/\beta_t$ |
+# | $q(x_{t-1} \mid x_0)$ | $\sqrt{\bar\alpha_{t-1}}\,x_0$ | $1/(1-\bar\alpha_{t-1})$ |
+#
+# The sum of the precisions is the precision of the posterior:
 #
 # $$ \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}
 #    = \frac{\alpha_t(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t\,(1-\bar\alpha_{t-1})}
 #    = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})} $$
 #
-# which is the $\tilde\beta_t$ of lesson 2. The mean is the two centres, weighted by their precisions:
+# The last step uses $\alpha_t = 1 - \beta_t$ and $\alpha_t\bar\alpha_{t-1} = \bar\alpha_t$. Inverted, this is the
+# variance of lesson 2:
+#
+# $$ \tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\;\beta_t $$
+#
+# The mean is the average of the two centres, weighted by their precisions:
 #
 # $$ \tilde\mu_t(x_t, x_0) = \tilde\beta_t\Big(\frac{\alpha_t}{\beta_t}\,\frac{x_t}{\sqrt{\alpha_t}}
-#    + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\Big) = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
+#    + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\Big) $$
+#
+# $$ \phantom{\tilde\mu_t(x_t, x_0)} = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
 #    + \underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{\text{weight of } x_t} x_t
 #    \qquad\text{(the } x_0 \text{ form)} $$
+#
+# **Predict before you run:** which of the two weights is larger at t = 500, half way?
 
 # %%
 s = schedule
-precision_sum = s.alphas[1:] / s.betas[1:] + 1 / (1 - s.alpha_bars[:-1])  # from t = 1: at t = 0 nothing is uncertain
+# From t = 1 on: at t = 0 nothing is uncertain, and the second precision is infinite.
+precision_sum = s.alphas[1:] / s.betas[1:] + 1 / (1 - s.alpha_bars[:-1])
 assert np.allclose(1 / precision_sum, s.posterior_variances[1:]) and s.posterior_variances[0] == 0
 
 weight_x0 = np.sqrt(s.alpha_bars_previous) * s.betas / (1 - s.alpha_bars)
 weight_xt = np.sqrt(s.alphas) * (1 - s.alpha_bars_previous) / (1 - s.alpha_bars)
-figure, ax = plots.axes(r"The mean of $x_{t-1}$: how much of each", "t (logarithmic from 1)", "weight")
+figure, ax = plots.axes("Weights in the posterior mean of $x_{t-1}$",
+                        "t (logarithmic from 1)", "weight")
 ax.plot(weight_x0, label="weight of $x_0$")
 ax.plot(weight_xt, "--", label="weight of $x_t$")
 ax.set_xscale("symlog")
 ax.legend()
-plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0; after a few dozen steps nearly all is on "
-           "x_t, which is changed only a little.")
+plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0; "
+           "after a few dozen steps nearly all is on x_t, which is changed only a little.")
+for t in (0, 10, 500):
+    print(f"t = {t:3}: weight of x_0 {weight_x0[t]:.4f}, weight of x_t {weight_xt[t]:.4f}")
 assert np.isclose(weight_x0[0], 1) and weight_xt[0] == 0
 
 # %% [markdown]
@@ -113,13 +140,17 @@ assert np.isclose(weight_x0[0], 1) and weight_xt[0] == 0
 #
 # $$ \hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\varepsilon_\theta(x_t, t)}{\sqrt{\bar\alpha_t}} $$
 #
-# That answers a common question, "why first $\hat x_0$ and then the posterior?": the posterior *needs* an $x_0$, and this is our
-# estimate. Put it into $\tilde\mu_t$ and collect the terms:
+# A common question is: "why first $\hat x_0$ and then the posterior?" The posterior *needs* an $x_0$, and $\hat x_0$ is our
+# estimate of it. May we use an estimate there? The mean $\tilde\mu_t$ is linear in $x_0$. So the average of $\tilde\mu_t$
+# over all $x_0$ that could have led to $x_t$ is $\tilde\mu_t$ at the average $x_0$. A network trained with the squared
+# error estimates this average.
+#
+# Put $\hat x_0$ into $\tilde\mu_t$ and collect the terms:
 #
 # $$ \tilde\mu_t(x_t, \hat x_0) = \sqrt{\tfrac{1}{\alpha_t}}\;\Big(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\;\varepsilon_\theta\Big)
 #    \qquad\text{(the } \varepsilon \text{ form, DDPM eq. 11)} $$
 #
-# The two forms are equal. Numbers instead of algebra:
+# The two forms are equal. The next cell checks this with numbers:
 
 # %%
 rng = np.random.default_rng(SEED)
@@ -141,13 +172,13 @@ for t in (0, 1, 10, 500, 999):
 #
 # <details><summary>Help: "β taken for β̃"</summary>
 #
-# $\sqrt{\beta_t}$ is allowed by the paper, too, as another choice; this lab uses $\tilde\beta_t$, which is 0 at t = 0 by
-# itself. With $\beta_0$ the finished image would get noise on top.
+# The paper allows $\sqrt{\beta_t}$, too. Its algorithm 2 then sets z = 0 at the last step, so that the finished image
+# gets no noise. This lab uses $\tilde\beta_t$, which is 0 at t = 0: the last step needs no special case.
 # </details>
 #
 # <details><summary>Help: "you used α_t where ᾱ_t is needed"</summary>
 #
-# Two places, two symbols: $\sqrt{1/\alpha_t}$ in front, $\sqrt{1-\bar\alpha_t}$ under β.
+# The formula has both: $\sqrt{1/\alpha_t}$ in front, and $\sqrt{1-\bar\alpha_t}$ under β.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-5-1-reverse-step", "grade": false, "solution": true, "locked": false, "task": false}
@@ -162,6 +193,24 @@ def reverse_step(schedule, xt, t, predicted_noise, noise):
 
 # %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-1-reverse-step", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
 checks.check_reverse_step(reverse_step)
+
+# %% [markdown]
+# Your function makes **one** step on a schedule of only eight steps. The step is large, so you can see the difference. The
+# true noise replaces the network's prediction. The same $x_3$ goes in four times, each time with another z.
+
+# %%
+step = checks.check_reverse_step.answer_or(sampling.reverse_step)
+coarse = cosine_schedule(8)
+x0 = np.repeat(images.x_test[:1], 4, axis=0)
+noise = np.repeat(rng.standard_normal((1, *images.image_shape)), 4, axis=0).astype("float32")
+x3 = np.asarray(coarse.add_noise(x0, 3, noise))
+z = rng.standard_normal(x3.shape).astype("float32")
+x2 = np.asarray(step(coarse, x3, 3, noise, z))
+plots.show(plots.image_table([[x0[0], x3[0], *x2]], [""],
+                             ["$x_0$", "$x_3$", *(f"$x_2$, draw {i}" for i in range(1, 5))],
+                             "One step back, four times from the same $x_3$", scale=1.5),
+           "A digit, its noisy version, and four draws one step back: less noisy, "
+           "with the same digit and four different patterns of noise.")
 
 # %% [markdown]
 # ### Exercise 5.2 – the whole loop
@@ -179,7 +228,7 @@ checks.check_reverse_step(reverse_step)
 #
 # <details><summary>Help: "the loop stops before t = 0"</summary>
 #
-# `range(T - 1, 0, -1)` ends at 1. The step t = 0 removes the last veil of noise.
+# `range(T - 1, 0, -1)` ends at 1. The step t = 0 removes the last of the noise.
 # </details>
 #
 # <details><summary>Help: "the time should be a column"</summary>
@@ -207,8 +256,8 @@ checks.check_sampling_loop(sampling_loop)
 # ## 5.3 An oracle: test the sampler before the network
 #
 # If the samples are bad, is the sampler wrong or the network? To find out, use a noise predictor that is *known* to be right.
-# For a small data set of images $x^{(1)} \dots x^{(N)}$ the best prediction is a formula: given $x_t$, image i is the origin with
-# probability
+# For a small data set of images $x^{(1)} \dots x^{(N)}$ the best prediction has a formula. Given $x_t$, the original was
+# image i with probability
 #
 # $$ w_i \propto \exp\!\Big(-\frac{\lVert x_t - \sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2(1-\bar\alpha_t)}\Big), \qquad
 #    \hat x_0 = \sum_i w_i\,x^{(i)}, \qquad \varepsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}} $$
@@ -221,168 +270,239 @@ checks.check_sampling_loop(sampling_loop)
 few = images.x_test[:16]
 exact = sampling.exact_noise_predictor(few, schedule)
 drawn = sampling.sample(exact, schedule, 24, images.image_shape, seed=SEED)
-distance = np.sqrt(((drawn[:, None] - few[None]) ** 2).mean(axis=(2, 3, 4)))  # to each of the 16 images
+distance = np.sqrt(((drawn[:, None] - few[None]) ** 2).mean(axis=(2, 3, 4)))  # (24, 16)
 nearest = distance.argmin(axis=1)
 print(f"largest distance of a sample from its nearest image: {distance.min(axis=1).max():.1e}")
 print(f"different images drawn: {len(set(nearest))} of {len(few)}")
 assert distance.min(axis=1).max() < 1e-2
 
 # %%
-plots.show(plots.image_table([list(few), list(drawn[:16])], ["data set", "drawn"], [""] * 16,
-                             f"The oracle: 16 images of {name}, and 16 samples", scale=0.8),
-           "Top: images of the data set. Bottom: samples drawn with the exact predictor, each one an image of the data set.")
+title = f"The oracle: eight samples, and the nearest of 16 images ({name})"
+rows = [list(drawn[:8]), list(few[nearest[:8]])]
+plots.show(plots.image_table(rows, ["drawn", "nearest"], [""] * 8, title, scale=1.2),
+           "Top: eight samples drawn with the exact predictor. Bottom: for each the nearest image "
+           "of the data set; the two rows are equal.")
 
 # %% [markdown]
-# The sampler is right: it draws the images themselves. It also shows a danger. **The perfect noise predictor of a finite
-# data set can only copy it.** That a trained network draws *new* digits is due to its imperfection: it cannot learn 60,000
-# images by heart, and what it learns instead is what digits have in common.
+# The sampler is right: it draws the images themselves. The result also shows a danger. **The perfect noise predictor of a
+# finite data set can only copy its images.** A trained network draws *new* digits because it is imperfect: it cannot memorise
+# 60,000 images. It learns what digits have in common.
 
 # %% [markdown]
 # ## 5.4 The network draws
 #
-# The same sampler, now with the network. labutils walks the whole batch through a compiled graph, 25 steps at a call: the numbers
-# of the schedule come from a table, so that nothing is compiled twice.
+# First your own loop, with the lab's checkpoint. It is plain Python, and a thousand calls would take long. So it runs on a
+# coarser schedule: 100 steps, each with a β ten times as large. The network gets t/T as input. At equal t/T the two schedules
+# have nearly the same $\bar\alpha$, so this input fits the noise level of the image.
+
+# %%
+hundred = linear_schedule(100, 1e-3, 0.2)
+for part in (0.25, 0.5, 0.75):
+    print(f"ᾱ at t/T = {part}: {schedule.alpha_bars[int(1000 * part)]:.4f} in 1000 steps, "
+          f"{hundred.alpha_bars[int(100 * part)]:.4f} in 100 steps")
+loop = checks.check_sampling_loop.answer_or(sampling.ancestral_sampling)
+own_count = min(settings.few_samples, 8)
+start = np.random.default_rng(SEED).standard_normal((own_count, *shape), dtype="float32")
+own = np.asarray(loop(network, hundred, start, np.random.default_rng(SEED + 1)))
+
+# %% [markdown]
+# **Predict before you run:** why is fresh noise z added in every step, when the aim is to remove noise? What will the same
+# loop draw with z = 0 in all steps?
+
+# %%
+def without_noise(schedule, steps):
+    """Ancestral sampling with z = 0: the mean of every step, and nothing else."""
+    table = sampling.SAMPLERS["ddpm"](schedule, steps)
+    return replace(table, sigma=np.zeros_like(table.sigma))
+
+
+walk = sampling.reverse_process(network, hundred, start, sampler=without_noise, guess=False)
+states = {t: np.asarray(x) for t, x, _ in walk}
+plots.show(plots.image_table([list(own), list(states[-1])], ["with z", "z = 0"], [""] * own_count,
+                             "The same starting noise, with and without fresh noise", scale=1.2),
+           "Top: digits drawn with fresh noise in every step. Bottom: drawn from the same starts "
+           "with z = 0 in all steps: all black.")
+for t in (74, 49, 24):
+    kept = hundred.alpha_bars[t]
+    trained = np.sqrt(kept * images.x_test.var() + 1 - kept)
+    print(f"t = {t}: standard deviation of the state: "
+          f"in training {trained:.2f}, with z = 0 {states[t].std():.2f}")
+
+# %% [markdown]
+# The mean of a Gaussian is not a sample of it. With z = 0 the state has too little variance for its t (see the last lines of
+# the output). The network was not trained on such states, so no digit appears. (DDIM in section 5.6 adds no fresh noise
+# either. But it keeps more of the noise in the state, so the noise level stays right.)
+#
+# Now we draw many digits. labutils runs the reverse process of the whole batch in a compiled graph, 25 steps a call. The
+# numbers of the schedule come from a table, so nothing is compiled twice.
 
 # %%
 started = time.perf_counter()
 digits = sampling.sample(network, schedule, settings.samples, shape, seed=SEED)
-seconds = time.perf_counter() - started
-print(f"{len(digits)} images × {schedule.T} steps in {seconds:.0f} s: {seconds / len(digits):.2f} s for one image")
-print(f"values from {digits.min():.2f} to {digits.max():.2f}; {np.mean(np.abs(digits) > 1.05):.1%} of the pixels outside ±1.05")
+classic_seconds = (time.perf_counter() - started) / len(digits)  # for one image; section 5.9 compares
+print(f"{len(digits)} images × {schedule.T} steps: {classic_seconds:.2f} s for one image")
+print(f"values from {digits.min():.2f} to {digits.max():.2f}; "
+      f"{np.mean(np.abs(digits) > 1.05):.1%} of the pixels outside ±1.05")
 assert digits.shape == (settings.samples, *shape) and np.isfinite(digits).all()
 
 # %%
-plots.show(plots.image_grid(digits, f"{len(digits)} digits drawn by the checkpoint {about['name']} (trained on {about['dataset']})"),
-           "A grid of drawn digits, white on black; many can be read, others are strokes that are no digit.")
+title = f"{len(digits)} digits drawn by {about['name']} (trained on {about['dataset']})"
+plots.show(plots.image_grid(digits, title, scale=1),
+           "A grid of drawn digits, white on black; "
+           "many can be read, others are strokes that are no digit.")
 
 # %% [markdown]
 # ### New digits or copies?
 #
-# For every sample (eight are shown), find the nearest training image, and do the same for real *test* digits, as a
-# yardstick. (Only if the data set here is the one the checkpoint was trained on.)
+# For every sample (eight are shown) we find the nearest training image. We do the same for real *test* digits, to compare.
+# (The cell does this only if the data set here is the one that the checkpoint was trained on.)
 
 # %%
 if images.sha256 == about["dataset_sha256"]:
-    rms, nearest = metrics.nearest_images(np.clip(digits, -1, 1), images.x_train)
-    yardstick, _ = metrics.nearest_images(images.x_test[: len(digits)], images.x_train)
-    print(f"distance to the nearest training image, median (smallest): drawn {np.median(rms):.2f} ({rms.min():.2f}), "
-          f"real test digits {np.median(yardstick):.2f} ({yardstick.min():.2f})")
-    shown = digits[:8]
-    neighbours = images.x_train[nearest[:8]]
-    plots.show(plots.image_table([list(shown), list(neighbours)], ["drawn", "nearest"], [f"{d:.2f}" for d in rms[:8]],
-                                 "Drawn digits and the nearest of all training images (with root mean square distance)"),
-               "Eight drawn digits, each above its nearest training image: some are similar, others are like no digit.")
+    rms, nearest = evaluation.nearest_images(np.clip(digits, -1, 1), images.x_train)
+    yardstick, _ = evaluation.nearest_images(images.x_test[: len(digits)], images.x_train)
+    for who, found in (("drawn", rms), ("real test digits", yardstick)):
+        print(f"distance to the nearest training image, {who}: "
+              f"median {np.median(found):.2f}, smallest {found.min():.2f}")
+    title = "Drawn digits, and the nearest training images with their distance"
+    rows = [list(digits[:8]), list(images.x_train[nearest[:8]])]
+    heads = [f"{d:.2f}" for d in rms[:8]]
+    plots.show(plots.image_table(rows, ["drawn", "nearest"], heads, title, scale=1.2),
+               "Eight drawn digits, each above its nearest training image: "
+               "some are similar, others do not look like a digit.")
 else:
     print(f"this machine has {name}, the checkpoint was trained on {about['dataset']}: no comparison")
 
 # %% [markdown]
-# If the drawn digits are at least as far from the training images as real test digits are, they are no copies. If they are much
-# farther, they are less like digits, too: this small network is not a perfect artist.
+# A copy has a distance near 0. So look at the *smallest* distance, too: a median would not show a few copies among many new
+# digits. If even the smallest is larger than that of real test digits, none of these samples is a copy. But if the median
+# is also much larger, the drawn digits are less similar to real digits: this small network does not draw perfectly.
 #
 # ## 5.5 Watch it happen
 #
-# Two things to look at on the way: the noisy state $x_t$, and the guess $\hat x_0$ that the network makes there.
+# We look at two things during sampling: the noisy state $x_t$, and the guess $\hat x_0$ that the network makes from it.
 #
 # **Predict before you run:** at t = 500, half way, is $\hat x_0$ already a digit? And can you see one in $x_t$?
 
 # %%
 start = np.random.default_rng(SEED).standard_normal((6, *shape), dtype="float32")
-looks = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in sampling.reverse_process(network, schedule, start, seed=SEED)]
+looks = [(t, np.asarray(xt), np.asarray(x0))
+         for t, xt, x0 in sampling.reverse_process(network, schedule, start, seed=SEED)]
 times = [t for t, _, _ in looks]
-wanted = [999, 799, 599, 499, 399, 299, 199, 99, 24, -1]
+wanted = [999, 799, 599, 499, 399, 299, 99, -1]
 chosen = [min(range(len(looks)), key=lambda i: abs(times[i] - t)) for t in wanted]
 heads = [f"t={times[i]}" if times[i] >= 0 else "done" for i in chosen]
 
 # %%
 rows, labels = [], []
-for image in range(3):
+for image in range(2):
     rows += [[looks[i][1][image] for i in chosen], [looks[i][2][image] for i in chosen]]
-    labels += [f"x_t ({image + 1})", f"x̂_0 ({image + 1})"]
-plots.show(plots.image_table(rows, labels, heads, "The way back: noisy state and guess", scale=0.9),
-           "Film strip of three samples. The state x_t looks like noise until about t = 300. The guess at t = 999 is nearly all "
-           "white pixels, then a blot, takes shape between 700 and 300, and then only sharpens.")
+    labels += [f"$x_t$ ({image + 1})", rf"$\hat x_0$ ({image + 1})"]
+plots.show(plots.image_table(rows, labels, heads, "The reverse process: noisy state and guess", scale=1.3),
+           "Film strip of two samples. The state x_t looks like noise until about t = 300. "
+           "The guess is nearly all white at t = 999, and then a blot. The shape appears between "
+           "700 and 300. After that it only becomes sharper.")
 
 # %% [markdown]
-# Half way the guess is a blurred form that may still become another digit; in $x_t$ itself hardly anything is to be seen.
+# Half way the guess is a blurred form that may still become another digit. In $x_t$ itself you can see hardly anything.
 
 # %%
 frames = [np.concatenate([xt, x0]) for _, xt, x0 in looks[::2]]
 titles = [f"t = {t}: state above, guess below" if t >= 0 else "done" for t in times[::2]]
 plots.show_animation(frames + [frames[-1]] * 4, titles + [titles[-1]] * 4, columns=6,
-                     alt="Animation: six noisy states above and the six guesses below; noise and blots turn into digits.")
+                     alt="Animation: six noisy states above and the six guesses below; "
+                         "noise and blots turn into digits.")
 
 # %%
-change = [np.sqrt(np.mean((np.clip(b, -1, 1) - np.clip(a, -1, 1)) ** 2)) for (_, _, a), (_, _, b) in zip(looks[:-1], looks[1:])]
-figure, ax = plots.axes("When is the picture decided? Change of the guess x̂_0 in 25 steps", "t", "root mean square change")
+guesses = [np.clip(x0, -1, 1) for _, _, x0 in looks]
+change = [np.sqrt(np.mean((new - old) ** 2)) for old, new in zip(guesses[:-1], guesses[1:])]
+figure, ax = plots.axes(r"When is the picture decided? Change of the guess $\hat x_0$ in 25 steps",
+                        "t", "root mean square change", size=(8, 4))
 ax.plot(times[:-1], change, "o-", markersize=3)
 ax.invert_xaxis()
-plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on the right: large in the first half, small at the end.")
+plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on the right: "
+           "large in the first half, small at the end.")
+outside = np.mean(np.abs(looks[0][2]) > 1)
+print(f"the first guess, at t = 999: {outside:.0%} of its pixels outside ±1; "
+      f"1/√ᾱ is {1 / np.sqrt(schedule.alpha_bars[-1]):.0f} there")
 
 # %% [markdown]
-# The peak at the left is only the white pixels of the first guesses going away. On the plateau that follows the shape is decided,
-# then the changes fade. Lesson 6 splits them by spatial frequency.
+# The peak at the left belongs to the first guesses. There the error of the predicted noise is divided by
+# $\sqrt{\bar\alpha_t}$: a small error becomes more than a hundred times larger (last line), and most pixels leave the range
+# of an image. This lab does not change them; many programs clip $\hat x_0$ to [−1, 1] in every step. On the plateau after the
+# peak the shape is decided, a little in each step. Then the changes become small. Lesson 6 splits them by spatial frequency.
 
 # %% [markdown]
-# ## 5.6 How good are they? Quality as a number
+# ---
+# **A natural place for a pause.** You have derived the step, tested it, and drawn digits. The second half (about 60 minutes)
+# asks how few calls are enough, how good the digits are, and how to ask for a certain digit.
 #
-# The noise MSE of lesson 4 says nothing about a sampler: the network is the same. So let us measure the *images*. Two small
-# networks that had no part in drawing are the judges: one turns an image into 128 features, the other recognises digits.
-#
-# - **Fréchet distance**: how far apart are the features of drawn and of real images, by mean and covariance? (Heusel et al. 2017,
-#   [FID](https://arxiv.org/abs/1706.08500); there with another network, so the numbers cannot be compared with those of papers.)
-# - **precision**: share of the drawn images among the real ones; **recall**: share of the real ones among the drawn
-#   (Kynkäänniemi et al. 2019, [improved precision and recall](https://arxiv.org/abs/1904.06991)).
-# - **recognised**: share that the other judge reads with a confidence of at least 0.9.
-#
-# Every number needs its yardstick, the same number for real images (for a distance a *floor*, for a share a ceiling), and the same
-# count: the Fréchet distance falls when more images are taken, with the same weights. (`python -m labutils evaluate` prints
-# further measures.)
-#
-# **Predict before you run:** the same network, 20 calls: will `ddpm` (noise on the way) or `dpmpp_2m` (none) draw better?
-
-# %%
-most = min(len(images.x_train[recognisers.held_out(images.x_train)[1]]), len(images.x_test))
-count = min(settings.measured_images, most)
-comparable = images.image_shape == shape and count > 128  # the judges know 28×28×1, by 128 features
-measured = {}
-for sampler in ("ddpm", "dpmpp_2m") if comparable else ():
-    drawn_20 = sampling.sample(network, schedule, count, shape, seed=SEED, steps=20, sampler=sampler)
-    everything = evaluation.evaluate(drawn_20, images, seed=SEED, progress=False)
-    measured[sampler] = {key: everything[key] for key in ("frechet", "precision", "recall", "recognised")}
-for sampler, measures in measured.items():
-    print(f"{sampler}, 20 calls, against {name}")
-    print(evaluation.report(measures, count), "\n")
-if not comparable:
-    print(f"the judges know images of shape {shape} and need more than 128 of them: nothing measured on {name}")
+# ---
 
 # %% [markdown]
-# Look at the intervals before you believe a difference, and at the last column before you believe a number. In the saved run `ddpm` is
-# better by the Fréchet distance (the intervals lie apart); of the shares some intervals overlap.
+# ## 5.6 Fewer calls
 #
-# ## 5.7 Fewer calls
-#
-# All samplers of labutils share one loop: ask for $\hat x_0$, then $x \leftarrow a\,x + b\,\hat x_0 + c\,\hat x_0^{\,\text{before}} + \sigma z$. Only the numbers
-# differ.
+# A thousand calls of the network for one picture are many. (Papers count them as NFE, number of function evaluations.) All
+# samplers of labutils share one loop: compute $\hat x_0$ with the network, then set
+# $x \leftarrow a\,x + b\,\hat x_0 + c\,\hat x_0^{\,\text{before}} + \sigma z$. Only the numbers a, b, c and σ differ.
 #
 # | sampler | idea |
 # | --- | --- |
 # | `ddpm` | section 5.2, over fewer and larger steps |
-# | `ddim` | no noise on the way: the same $\varepsilon_\theta$ leads to the next noise level (Song, Meng, Ermon 2020, [DDIM](https://arxiv.org/abs/2010.02502)) |
-# | `dpmpp_2m` | extends the straight line through the guess before and this one (Lu et al. 2022, [DPM-Solver++](https://arxiv.org/abs/2211.01095)) |
-# | `heun` | asks a second time where the step led, and takes the mean (Karras et al. 2022, [EDM](https://arxiv.org/abs/2206.00364)); two calls for a step |
+# | `ddim` | no fresh noise: combines $\hat x_0$ and the same $\varepsilon_\theta$ at the next noise level (Song, Meng, Ermon 2020, [DDIM](https://arxiv.org/abs/2010.02502)) |
+# | `dpmpp_2m` | extrapolates $\hat x_0$ linearly in λ = ½ ln SNR from the last two guesses (Lu et al. 2022, [DPM-Solver++](https://arxiv.org/abs/2211.01095)) |
+# | `heun` | takes a trial step, calls the network again there, and averages both slopes (Karras et al. 2022, [EDM](https://arxiv.org/abs/2206.00364)): two calls a step |
 #
-# First the numbers of three of them, for the same three steps:
+# The steps are evenly spaced. The first call is at t = T − 1, and each call covers the same number of steps, the last call
+# too (Lin et al. 2023, [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)).
+#
+# Here is the whole loop in plain Python (`sampling.table_sampling` in labutils). One row of a table is one call of the network:
 
 # %%
-three = np.array([999, 500, 0])
+def walk_table(table, x, rng):
+    """From noise x to images by the rows of a table."""
+    before = 0.0
+    for t, a, b, c, sigma in table.rows():
+        output = network([x, networks.network_time(np.full(len(x), t), schedule.T)])
+        x0 = schedule.predict_x0(x, t, output)
+        x = a * x + b * x0 + c * before + sigma * rng.standard_normal(x.shape, dtype="float32")
+        before = x0
+    return np.asarray(x)
+
+
+x = np.random.default_rng(SEED).standard_normal((2, *shape), dtype="float32")
+for sampler in ("ddim", "dpmpp_2m", "heun"):
+    table = sampling.SAMPLERS[sampler](schedule, sampling.spaced_steps(schedule.T, 10))
+    plain = walk_table(table, x, np.random.default_rng(SEED))
+    *_, (_, compiled, _) = sampling.reverse_process(network, schedule, x, sampler=sampler, steps=10)
+    gap = np.abs(plain - compiled).max()
+    print(f"{sampler:9} {len(table.t):2} calls; plain loop and compiled loop differ by at most {gap:.0e}")
+    assert np.allclose(plain, compiled, rtol=0.01, atol=0.01)
+
+# %% [markdown]
+# Now the numbers of three samplers, for the same three steps:
+
+# %%
+three = sampling.spaced_steps(schedule.T, 3)
 for sampler in ("ddpm", "ddim", "dpmpp_2m"):
-    table = samplers.SAMPLERS[sampler](schedule, three)
-    print(f"{sampler:9}", "  ".join(f"t={t:3}: a={a:5.2f} b={b:5.2f} c={c + 0:5.2f} σ={sigma:4.2f}"
-                                    for t, a, b, c, sigma in zip(table.t, table.a, table.b, table.c, table.sigma)))
+    table = sampling.SAMPLERS[sampler](schedule, three)
+    for t, a, b, c, sigma in table.rows():
+        print(f"{sampler:9} t = {t:3}:  a = {a:5.2f}   b = {b:5.2f}   "
+              f"c = {c + 0:5.2f}   σ = {sigma:4.2f}")
     assert table.sigma[-1] == 0 and np.isclose(table.b[-1], 1)  # the last row returns the guess
 
 # %% [markdown]
-# Now the four of them from the same noise, with 21 calls each, and the guess on the way.
+# How to read them:
+#
+# - **The last row is the same for all**: a = 0, b = 1, σ = 0. The last guess is the picture.
+# - **The first row gives the guess a small weight** (b ≈ 0.1): at t = 999 the guess is very poor. b grows from row to row.
+# - **`ddim` keeps the noise that is in x** (a large, σ = 0). **`ddpm` removes most of it and draws new noise** (a small,
+#   σ large).
+# - **`dpmpp_2m` differs from `ddim` only in the middle row.** There b is larger, and c is negative by the same amount: it
+#   extrapolates beyond the new guess, away from the guess before. The first row has no guess before it. The last row returns
+#   its guess.
+#
+# Now we run the four samplers from the same noise, with the same number of calls: 21 steps, or 11 for `heun`.
 #
 # **Predict before you run:** which of the four will end at (nearly) the same images?
 
@@ -390,134 +510,353 @@ for sampler in ("ddpm", "ddim", "dpmpp_2m"):
 calls = 21
 start = np.random.default_rng(SEED + 1).standard_normal((4, *shape), dtype="float32")
 paths = {}
-for sampler in samplers.SAMPLERS:
+for sampler in sampling.SAMPLERS:
     steps = (calls + 1) // 2 if sampler == "heun" else calls
-    looks = sampling.reverse_process(network, schedule, start, seed=SEED, sampler=sampler, steps=steps, chunk=3)
+    looks = sampling.reverse_process(network, schedule, start, seed=SEED, sampler=sampler,
+                                     steps=steps, chunk=3)
     paths[sampler] = [(t, np.asarray(x0)) for t, _, x0 in looks]
 
 # %%
 rows = [[x0[0] for _, x0 in path] for path in paths.values()]
 heads = [f"call {3 * i + 1}" for i in range(len(rows[0]) - 1)] + ["done"]
-plots.show(plots.image_table(rows, list(paths), heads, "The guess on the way, from the same noise, 21 calls each"),
-           "Four rows of guesses, one for each sampler, from blots to strokes; the rows without noise on the way resemble each "
-           "other, the row of ddpm goes its own way.")
+title = "The guess during sampling, from the same noise, 21 calls each"
+plots.show(plots.image_table(rows, list(paths), heads, title, scale=1.2),
+           "Four rows of guesses, one for each sampler, from blots to strokes; the rows without "
+           "fresh noise resemble each other, the row of ddpm is different.")
 ends = {sampler: np.clip(path[-1][1], -1, 1) for sampler, path in paths.items()}
 for sampler in ("ddpm", "dpmpp_2m", "heun"):
-    print(f"mean difference of the finished images, {sampler} against ddim: {np.abs(ends[sampler] - ends['ddim']).mean():.3f}")
+    print(f"mean difference of the finished images, {sampler} against ddim: "
+          f"{np.abs(ends[sampler] - ends['ddim']).mean():.3f}")
 
 # %% [markdown]
-# The three without noise on the way end close together, `ddpm` elsewhere. But one image proves nothing. The next figure shows what was measured for many images, every sampler and three checkpoints: the
-# lab's `classic`, and `fast` and `fast_conditional`, a network made for few calls (lesson 7), the second told which digit to draw
-# (`python -m benchmarks.quality` repeats the measurement).
+# The three samplers without fresh noise end at similar images, `ddpm` at a different one. But one image says nothing about
+# quality. For that we need many images, and a measure.
+#
+# ## 5.7 How good are they? Quality as a number
+#
+# The noise MSE of lesson 4 says nothing about a sampler: the network is the same. So we measure the *images*. Two small
+# networks are the judges. They were not used for drawing. One turns an image into 128 features, the other recognises digits.
+#
+# - **Fréchet distance**: how far apart are the features of drawn and of real images, by mean and covariance? (Heusel et al.
+#   2017, [FID](https://arxiv.org/abs/1706.08500). Papers use another network, so you cannot compare our numbers with theirs.)
+# - **precision**: share of the drawn images that lie among the real ones; **recall**: share of the real ones that lie among
+#   the drawn (Kynkäänniemi et al. 2019, [improved precision and recall](https://arxiv.org/abs/1904.06991)). This precision has
+#   nothing to do with the 1/variance of section 5.1.
+# - **recognised**: share of the drawn images that the second judge recognises with a confidence of at least 0.9.
+#
+# Compare every number with the same number for real images. For a distance it is a *floor*, for a share a ceiling. And use
+# the same number of images: with the same network, the Fréchet distance falls when more images are taken.
+# (`python -m labutils evaluate` prints further measures.)
+#
+# **Predict before you run:** the same network, 20 calls: will `ddpm` (fresh noise) or `dpmpp_2m` (none) draw better?
+
+# %%
+most = min(len(images.x_train[recognisers.held_out(images.x_train)[1]]), len(images.x_test))
+count = min(settings.measured_images, most)
+comparable = images.image_shape == shape and count > 128  # the judges know 28×28×1, by 128 features
+if not comparable:
+    print(f"the judges know images of shape {shape} and need more than 128 of them: "
+          f"nothing measured on {name}")
+
+
+def measure(drawn, labels=None):
+    """Four measures of drawn images, and how many are the digit that was asked for."""
+    found = evaluation.evaluate(drawn, images, labels=labels, seed=SEED, progress=False)
+    wanted = ("frechet", "precision", "recall", "recognised", "as_asked")
+    return {key: found[key] for key in wanted if key in found}
+
+
+# %%
+measured = {}
+for sampler in ("ddpm", "dpmpp_2m") if comparable else ():
+    drawn = sampling.sample(network, schedule, count, shape, seed=SEED, steps=20, sampler=sampler)
+    measured[sampler] = measure(drawn)
+    print(f"{sampler}, 20 calls, against {name}")
+    print(evaluation.table(measured[sampler], count), "\n")
+
+# %%
+if comparable:
+    for key, one in measured["ddpm"].items():
+        other = measured["dpmpp_2m"][key]
+        apart = one.high < other.low or other.high < one.low
+        print(f"{key:12} ddpm {one.value:7.2f}, dpmpp_2m {other.value:7.2f}: "
+              f"the intervals {'lie apart' if apart else 'overlap'}")
+
+# %% [markdown]
+# Look at the intervals before you believe a difference, and at the last column before you believe a number. Where intervals
+# lie apart, the samplers differ. Where they overlap, this number of images is not enough to decide.
+#
+# ## 5.8 Ask for a digit: guidance
+#
+# The checkpoint `fast_conditional` is a *class-conditional* network: its third input is the label, the digit to draw. It also
+# predicts the image $x_0$ instead of ε, and was trained with the cosine schedule of lesson 6. Lesson 7 describes it.
+#
+# In training the label was hidden in one image of ten. So the network can predict with the label and without it. The
+# difference is what the label adds. *Classifier-free guidance* adds w times this difference to the prediction with the label
+# (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)):
+#
+# $$ (1 + w)\,f(x_t, t, \text{label}) - w\,f(x_t, t, \text{no label}) $$
+#
+# With w = 0 only the prediction with the label is left, and one call a step is enough. With w > 0 each step needs two calls.
+
+# %%
+fast, fast_schedule, fast_shape, fast_options = checkpoints.load_for_sampling("fast_conditional")
+started = time.perf_counter()
+fast_digits = sampling.sample(fast, fast_schedule, 40, fast_shape, seed=SEED,
+                              labels=networks.even_labels(40), sampler="dpmpp_2m", steps=12,
+                              **fast_options)
+print(f"40 images, w = {fast_options['guidance']}, 12 steps = 24 calls each, "
+      f"in {time.perf_counter() - started:.1f} s (compiling included)")
+title = "Drawn by fast_conditional, the digits 0 to 9 asked for"
+plots.show(plots.image_grid(fast_digits, title, columns=10, scale=1),
+           "Four rows of ten drawn digits, 0 to 9 in each row, "
+           "nearly all easy to read and different in style.")
+
+# %% [markdown]
+# ### Try it – turn the weight
+# *Not graded · about 10 minutes*
+#
+# The cell uses the same starting noise and the same labels, with more and more guidance. **Predict before you run:** what
+# will a larger w do to the form of the digits, and what to their variety?
+#
+# Then change the cell: negative labels mean "no label", so what does `asked = np.full(10, -1)` draw? And what does the same
+# noise become when you ask for another digit, `asked = networks.even_labels(10)[::-1]`?
+
+# %%
+weights = [0.0, 0.5, 2.0, 6.0]
+asked = networks.even_labels(10)
+swept = []
+for w in weights:
+    options = {**fast_options, "guidance": w}
+    drawn = sampling.sample(fast, fast_schedule, len(asked), fast_shape, seed=SEED, labels=asked,
+                            sampler="dpmpp_2m", steps=12, progress=False, **options)
+    swept.append(list(drawn))
+title = "One starting noise a column, more guidance from row to row"
+names = [f"w = {w}" for w in weights]
+plots.show(plots.image_table(swept, names, list(map(str, asked)), title, scale=1.1),
+           "Four rows of the digits 0 to 9 from the same noise, with w = 0, 0.5, 2 and 6.")
+
+# %%
+for w in weights[:3] if comparable else ():
+    asked = networks.even_labels(count)
+    options = {**fast_options, "guidance": w}
+    drawn = sampling.sample(fast, fast_schedule, count, fast_shape, seed=SEED, labels=asked,
+                            sampler="dpmpp_2m", steps=12, progress=False, **options)
+    print(f"w = {w}, 12 steps, against {name}")
+    print(evaluation.table(measure(drawn, asked), count), "\n")
+
+# %% [markdown]
+# Compare three columns of numbers: *as_asked* (is it the digit that was asked for?), *recall* (how much of the variety of real
+# digits is there?), and the Fréchet distance, which gets worse with both faults. With more guidance the digits follow the
+# label more, but vary less. Which w is best depends on what you want.
+
+# %% [markdown]
+# ## 5.9 Quality against calls
+#
+# The next figures show recorded measurements with many images, several samplers and three checkpoints: the lab's `classic`,
+# and `fast` and `fast_conditional`, made for few calls (lesson 7). `python -m benchmarks.quality` repeats the measurement.
+#
+# **Predict before you run:** does `classic` with a thousand calls draw better or worse than `fast` with ten?
 
 # %%
 recorded = evaluation.recorded("quality")
-figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4))
-styles = dict(zip(samplers.SAMPLERS, ("o", "s", "^", "d")))
-for checkpoint, colour, dash in (("classic", "blue", "-"), ("fast", "green", "-."), ("fast_conditional", "orange", "--")):
-    for sampler, marker in styles.items():
-        found = [row for row in recorded["rows"] if (row["checkpoint"], row["sampler"]) == (checkpoint, sampler)
-                 and row["guidance"] in (None, 1.0)]
-        for ax, key in ((left, "frechet"), (right, "recognised")):
-            points = sorted((row["calls"], *row["measures"][key].values()) for row in found)
-            if points:
-                calls, value, low, high, floor = np.array(points).T
-                ax.errorbar(calls, value, [np.maximum(value - low, 0), np.maximum(high - value, 0)], marker=marker,
-                            linestyle=dash, color=plots.COLOURS[colour], capsize=2, label=f"{checkpoint}, {sampler}")
-for ax, key in ((left, "frechet"), (right, "recognised")):
+
+
+def rows_of(checkpoint, sampler, guidance=None):
+    """The recorded rows of one curve, by number of calls."""
+    wanted = {"checkpoint": checkpoint, "sampler": sampler, "guidance": guidance}
+    rows = [row for row in recorded["rows"] if wanted.items() <= row.items()]
+    return sorted(rows, key=lambda row: row["calls"])
+
+
+def plot_measure(ax, curves, key, ylabel):
+    """One curve for each entry of curves, with 95 % intervals, and the value of real digits."""
+    for (label, rows), marker in zip(curves.items(), "os^dvP"):
+        calls = [row["calls"] for row in rows]
+        found = [row["measures"][key] for row in rows]
+        value, low, high = np.array([[m["value"], m["low"], m["high"]] for m in found]).T
+        line, = ax.plot(calls, value, marker=marker, label=label)
+        ax.errorbar(calls, value, [value - low, high - value], fmt="none", capsize=3,
+                    color=line.get_color())
     floor = recorded["rows"][0]["measures"][key]["floor"]
-    ax.axhline(floor, color="black", linewidth=0.8, linestyle=":", label="real digits")
-calls_shown = [5, 10, 20, 50, 100, 200, 500, 1000]
-left.set(title=f"Fréchet distance, {recorded['images']:,} images", xlabel="calls of the network", ylabel="Fréchet distance", xscale="log", yscale="log")
-right.set(title="Recognised with a confidence of at least 0.9", xlabel="calls of the network", ylabel="share of the images", xscale="log", ylim=(0, 1.02))
-for ax in (left, right):
-    ax.set_xticks(calls_shown, calls_shown)
+    ax.axhline(floor, color="black", linewidth=0.8, linestyle=":")
+    ax.annotate("real digits", (0.02, floor), xycoords=("axes fraction", "data"), va="bottom")
+    ax.set(xlabel="calls of the network", ylabel=ylabel, xscale="log")
+    left, right = ax.get_xlim()
+    shown = [calls for calls in (5, 10, 20, 50, 100, 1000) if left <= calls <= right]
+    ax.set_xticks(shown, shown)
     ax.minorticks_off()
-right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
-plots.show(figure, "Left: Fréchet distance against the number of calls, for every sampler and three checkpoints, with real images as a "
-           "dotted line at the bottom; far lower for the fast networks than for classic, but for heun, which lies highest. Right: share "
-           "recognised, about one half for classic, nearly one for fast_conditional, and nearly one for heun.")
+
+
+def plot_quality(curves, title, alt):
+    """Fréchet distance and share recognised, side by side."""
+    curves = {label: rows for label, rows in curves.items() if rows}
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5))
+    plot_measure(left, curves, "frechet", "Fréchet distance (lower is better)")
+    left.set(yscale="log")
+    left.legend()
+    plot_measure(right, curves, "recognised", "share of the images")
+    right.set(ylim=(0, 1.05))
+    left.set_title("Fréchet distance")
+    right.set_title("Recognised with a confidence of at least 0.9")
+    plots.label_lines(right)
+    figure.suptitle(f"{title} ({recorded['images']:,} images each)")
+    plots.show(figure, alt)
+
 
 # %%
-print(f"{recorded['images']} images each")
-print(f"{'checkpoint':17}{'sampler':10}{'guidance':>9}{'steps':>6}{'calls':>6}{'Fréchet':>10}{'recognised':>12}")
-floor = recorded["rows"][0]["measures"]
-print(f"{'real digits':48}{floor['frechet']['floor']:10.2f}{floor['recognised']['floor']:12.3f}")
-for row in sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["sampler"], row["guidance"] or 0, row["calls"])):
-    print(f"{row['checkpoint']:17}{row['sampler']:10}{'' if row['guidance'] is None else row['guidance']:>9}{row['steps']:6}{row['calls']:6}"
-          f"{row['measures']['frechet']['value']:10.2f}{row['measures']['recognised']['value']:12.3f}")
-for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosine_schedule())):
-    sigmas = np.sqrt(1 / s.snr[samplers.spaced_steps(s.T, 5)])  # √((1 − ᾱ)/ᾱ)
-    print(f"noise level at 5 steps, {schedule_name}:", ", ".join(f"{sigma:.3g}" for sigma in sigmas))
+if recorded:
+    curves = {"classic, ddpm": rows_of("classic", "ddpm"),
+              "fast, dpmpp_2m": rows_of("fast", "dpmpp_2m")}
+    for w in (0.0, 0.5, 1.0):
+        curves[f"fast_conditional, w = {w}"] = rows_of("fast_conditional", "dpmpp_2m", w)
+    plot_quality(curves, "Three checkpoints",
+                 "Left: Fréchet distance against the number of calls, one curve a checkpoint, real "
+                 "digits as a dotted line; classic lies highest, fast lower, fast_conditional lowest. "
+                 "Right: share recognised, in the reverse order.")
 
 # %% [markdown]
-# (*guidance* is explained below; the figure shows the rows with 1.0 or none.) Three things to see in the table:
+# The network matters more than the number of calls: `classic` stays far from real digits, even with a thousand calls. `fast`
+# is nearer with ten. `fast_conditional` has the advantage of the label. It makes one call a step with w = 0, and two with
+# w = 0.5 and 1.
 #
-# - `fast_conditional` comes near to real digits with two dozen calls; `classic` stays far away, even with a thousand.
-# - `heun` with 3 to 5 steps fails: it corrects in a straight line over the noise level √((1−ᾱ)/ᾱ), and the first steps are enormous on
-#   that scale (last lines of the output).
-# - Yet the judge *recognises* nearly all of its images. A network is often sure of what is no digit at all. Never trust one number.
-
-# %% [markdown]
-# The network `fast_conditional`, live: it predicts the image $x_0$ instead of ε (lesson 7 tells why), works on smaller maps, and knows the label. Its answer with the label is
-# exaggerated against its answer without: $(1 + w)\,f(x, \text{label}) - w\,f(x, \text{no label})$, two calls a step, called
-# *classifier-free guidance* (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)); below w = 0.5. It was trained
-# with the cosine schedule of lesson 6. The table shows the price of guidance: from w = 0.5 to 1 more digits are recognised, but
-# their distance from real ones grows. With w = 0 the network is asked once a step, and five calls are enough to come nearer to real
-# digits than `fast`, which is told nothing, comes with twenty.
+# The next figure keeps the network, `classic`, and changes the sampler.
+#
+# **Predict before you run:** `heun` calls the network twice a step. At the *same number of calls*, is it the best?
 
 # %%
-fast, fast_schedule, fast_shape, fast_options = plans.load_for_sampling("fast_conditional")
-labels = plans.even_labels(40)
-started = time.perf_counter()
-fast_digits = sampling.sample(fast, fast_schedule, 40, fast_shape, seed=SEED, labels=labels, sampler="dpmpp_2m", steps=12, **fast_options)
-print(f"40 images, 24 calls each, in {time.perf_counter() - started:.1f} s (compiling included)")
-plots.show(plots.image_grid(fast_digits, "Drawn by fast_conditional: 12 steps of dpmpp_2m, the digits 0 to 9 asked for", columns=10),
-           "Four rows of ten drawn digits, 0 to 9 in each row, nearly all easy to read and different in style.")
+if recorded:
+    curves = {sampler: [row for row in rows_of("classic", sampler) if row["calls"] <= 50]
+              for sampler in sampling.SAMPLERS}
+    plot_quality(curves, "classic, four samplers",
+                 "Left: Fréchet distance of classic against the number of calls, one curve a sampler. "
+                 "Right: share recognised for the same rows.")
+
+
+# %%
+def print_rows(rows):
+    """Recorded rows as a table."""
+    print(f"{'checkpoint':17}{'sampler':10}{'w':>4}{'steps':>6}{'calls':>6}"
+          f"{'Fréchet (95 % interval)':>26}{'recall':>8}{'recognised':>12}{'as asked':>10}")
+    for row in rows:
+        values = {key: f"{m['value']:.3f}" for key, m in row["measures"].items()}
+        frechet = "{value:.1f} ({low:.1f}–{high:.1f})".format(**row["measures"]["frechet"])
+        w = "" if row["guidance"] is None else row["guidance"]
+        print(f"{row['checkpoint']:17}{row['sampler']:10}{w:>4}{row['steps']:6}{row['calls']:6}"
+              f"{frechet:>26}{values['recall']:>8}{values['recognised']:>12}"
+              f"{values.get('as_asked', ''):>10}")
+
+
+if recorded:
+    for key in ("frechet", "recall", "recognised"):
+        print(f"real digits, {key}: {recorded['rows'][0]['measures'][key]['floor']:.3f}")
+    print_rows(sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["guidance"] or 0,
+                                                         row["sampler"], row["calls"])))
 
 # %% [markdown]
-# What does a call cost? All samplers of one network ask it equally often, so on the clock they are equal, too; what counts is the number of calls and
-# the size of the network.
+# Two more things to see in this table.
+#
+# - **The price of guidance.** Compare the rows of `fast_conditional` with w = 0, 0.5 and 1 at 20 to 24 calls: the share that is
+#   recognised, the recall, and the distance.
+# - **`heun` can fail.** Its correction is $\tfrac12$ of the difference of two guesses, times a factor that grows with the ratio of two
+#   neighbouring noise levels $\sqrt{(1-\bar\alpha)/\bar\alpha}$. The next cell prints these factors for five steps.
+
+# %%
+for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosine_schedule())):
+    steps = sampling.spaced_steps(s.T, 5)
+    factors = sampling.heun(s, steps).b[1::2]
+    levels = np.sqrt(1 / s.snr[steps])
+    print(f"{schedule_name:17} noise levels", ", ".join(f"{level:,.1f}" for level in levels))
+    print(f"{'':17} factors of the corrections", ", ".join(f"{factor:,.2f}" for factor in factors))
+
+# %% [markdown]
+# With the cosine schedule the noise level falls from about 20,000 to about 3 in the first step, and the first correction is
+# multiplied by about a thousand: a small difference of two guesses becomes larger than the picture. (Karras et al. choose the
+# steps by the noise level instead.)
+#
+# With the linear schedule all factors are below 1, and yet `heun` with few steps fails on `classic`, too. Here the cause is
+# the guess itself: at t = 999 it is far outside the range of an image (section 5.5). The correction puts a part of it into x.
+#
+# **Predict before you run:** what changes if every guess is clipped to [−1, 1] before it is used?
+
+# %%
+def clipped(x0, t):
+    """The guess, cut to the range of an image."""
+    return tf.clip_by_value(x0, -1.0, 1.0)
+
+
+for constrain in (None, clipped) if comparable else ():
+    drawn = sampling.sample(network, schedule, count, shape, seed=SEED, sampler="heun", steps=5,
+                            constrain=constrain, progress=False)
+    frechet = measure(drawn)["frechet"]
+    print(f"classic, heun, 5 steps, {'clipped' if constrain else 'not clipped':11} guess: Fréchet "
+          f"distance {frechet.value:.0f} ({frechet.low:.0f}–{frechet.high:.0f})")
+
+# %% [markdown]
+# In the saved run clipping reduces the distance by more than half.
+#
+# Look at the shares of such rows, too: the judge may *recognise* images that are far from all real ones. A network is often
+# confident about images that are not digits. **Never trust one number.**
+
+# %% [markdown]
+# ### What does a call cost?
+#
+# One call of a network takes the same time with every sampler. So the seconds depend on the number of calls and on the size
+# of the network.
 #
 # **Predict before you run:** how many images a second will `fast_conditional` draw with 24 calls, and `classic` with 1000?
 
 # %%
-start = np.random.default_rng(SEED).standard_normal((64, *shape), dtype="float32")
-print(f"{'checkpoint':17}{'sampler':10}{'calls':>6}{'seconds for 64 images':>23}{'images/s':>10}")
-for checkpoint, sampler, steps in [("classic", sampler, 11 if sampler == "heun" else 21) for sampler in samplers.SAMPLERS] + [
-        ("classic", "ddpm", 100), ("fast", "dpmpp_2m", 10), ("fast_conditional", "dpmpp_2m", 12)]:
-    drawer, drawer_schedule, _, options = plans.load_for_sampling(checkpoint)
-    process = sampling.Sampler(drawer, drawer_schedule, shape, sampler=sampler, steps=steps, **options)
-    for _ in range(2):  # the first run compiles
+def images_a_second(checkpoint, sampler, steps):
+    """(calls, images a second), timed on the second of two runs: the first one compiles."""
+    drawer, its_schedule, its_shape, options = checkpoints.load_for_sampling(checkpoint)
+    process = sampling.Sampler(drawer, its_schedule, its_shape, sampler=sampler, steps=steps,
+                               **options)
+    start = np.random.default_rng(SEED).standard_normal((64, *its_shape), dtype="float32")
+    told = networks.even_labels(64) if options.get("guidance") is not None else None
+    for _ in range(2):
         started = time.perf_counter()
-        *_, finished = process.run(start, labels=plans.even_labels(64), guess=False)
+        list(process.run(start, labels=told, guess=False))
         seconds = time.perf_counter() - started
-    calls = len(process.t) * (2 if options.get("guidance") else 1)
-    print(f"{checkpoint:17}{sampler:10}{calls:6}{seconds:23.2f}{64 / seconds:10.1f}")
+    return len(process.t) * (2 if options.get("guidance") else 1), 64 / seconds
 
-# %% [markdown]
-# Seconds grow with the calls: with 1000 instead of 100, `classic` needs ten times as long as in its last row (the cell of section 5.4 shows it).
-
-# %% [markdown]
-# ### From one drawing to another
-#
-# Without noise on the way, every start has one end, so we can walk *between* two starts. The walk goes along a circle
-# (a straight line would pass through noise of too small a variance): $x(u) = \cos(\tfrac{\pi}{2} u)\, x_A + \sin(\tfrac{\pi}{2} u)\, x_B$.
-# The network is `fast`, which is told nothing but t.
 
 # %%
-walker, walker_schedule, _, walker_options = plans.load_for_sampling("fast")
+print(f"{'checkpoint':17}{'sampler':10}{'calls':>6}{'images/s':>10}")
+runs = [("classic", "ddpm", 21), ("classic", "heun", 11), ("classic", "ddpm", 100),
+        ("fast", "dpmpp_2m", 10), ("fast_conditional", "dpmpp_2m", 12)]
+for checkpoint, sampler, steps in runs:
+    calls, rate = images_a_second(checkpoint, sampler, steps)
+    print(f"{checkpoint:17}{sampler:10}{calls:6}{rate:10.1f}")
+print(f"{'classic':17}{'ddpm':10}{schedule.T:6}{1 / classic_seconds:10.1f}   (section 5.4)")
+print(f"fast_conditional with {calls} calls draws {rate * classic_seconds:.0f} times as many images "
+      f"a second as classic with {schedule.T}")
+
+# %% [markdown]
+# ## 5.10 From one drawing to another
+#
+# Without fresh noise, each starting noise always gives the same image. So we can interpolate *between* two starting noises. We
+# go along a circle: $x(u) = \cos(\tfrac{\pi}{2} u)\, x_A + \sin(\tfrac{\pi}{2} u)\, x_B$. The points of a straight line
+# would have too small a variance. We use `fast`. Its only input beside the image is t.
+
+# %%
+walker, walker_schedule, _, walker_options = checkpoints.load_for_sampling("fast")
 turn = np.linspace(0, np.pi / 2, 8, dtype="float32").reshape(-1, 1, 1, 1)
 pairs = np.random.default_rng(SEED + 2).standard_normal((3, 2, *shape), dtype="float32")
 between = np.concatenate([np.cos(turn) * a + np.sin(turn) * b for a, b in pairs])
-straight = [((a + b) / 2).std() for a, b in pairs]
-print(f"standard deviation on the way: {between.std(axis=(1, 2, 3)).min():.2f} to {between.std(axis=(1, 2, 3)).max():.2f}; "
+spread, straight = between.std(axis=(1, 2, 3)), [((a + b) / 2).std() for a, b in pairs]
+print(f"standard deviation on the circle: {spread.min():.2f} to {spread.max():.2f}; "
       f"half way on a straight line: {min(straight):.2f} to {max(straight):.2f}")
-*_, (_, walked, _) = sampling.reverse_process(walker, walker_schedule, between, sampler="ddim", steps=50, guess=False, **walker_options)
-walked = np.asarray(walked).reshape(3, 8, *shape)
-plots.show(plots.image_table([list(row) for row in walked], ["A to B", "C to D", "E to F"], [f"{u:.0%}" for u in np.linspace(0, 1, 8)],
-                             "Eight starts between two, drawn by ddim"),
-           "Three rows; in each, eight drawings that change shape step by step from the first to the last.")
+
+# %%
+*_, (_, walked, _) = sampling.reverse_process(walker, walker_schedule, between, sampler="ddim",
+                                              steps=50, guess=False, **walker_options)
+rows = [list(row) for row in np.asarray(walked).reshape(3, 8, *shape)]
+heads = [f"{u:.0%}" for u in np.linspace(0, 1, 8)]
+title = "Starting noises between two, drawn by ddim"
+plots.show(plots.image_table(rows, ["A to B", "C to D", "E to F"], heads, title, scale=1.2),
+           "Three rows; in each, eight drawings that change shape step by step "
+           "from the first to the last.")
 
 # %% [markdown]
 # ## Remember
@@ -525,6 +864,7 @@ plots.show(plots.image_table([list(row) for row in walked], ["A to B", "C to D",
 # - $x_{t-1} = \sqrt{1/\alpha_t}\,\big(x_t - \tfrac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon_\theta\big) + \sqrt{\tilde\beta_t}\,z$, and no noise
 #   at t = 0.
 # - Test a sampler with an exact predictor first: then a bad picture means a bad network.
-# - The perfect predictor copies; new pictures come from what the network could not learn by heart.
-# - A quality number means something only beside its floor, its interval and the number of images.
+# - The perfect predictor of a finite data set copies it. A trained network draws new digits because it cannot memorise it.
 # - Samplers differ in a table of numbers. How many calls are needed depends on the network as much as on the sampler.
+# - A quality number means something only beside the value of real images, its interval and the number of images.
+# - Guidance exaggerates what the label adds: the digits follow the label more, and vary less.

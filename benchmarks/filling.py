@@ -1,0 +1,133 @@
+"""How often a network completes a digit, with and without RePaint's resampling.
+
+``python -m benchmarks.filling [--minutes M]`` hides the lower half of 200 test digits, or shrinks them to 7×7 pixels,
+and lets checkpoints that were never trained for it complete them: x̂_0 is corrected at each call, as in lesson 6. The
+corrected step may be repeated R times (Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865), which costs R times the
+calls; a row with more steps and R = 1 shows what as many calls do without it. A recogniser then judges the results. It
+writes ``results/filling.json`` for lesson 6. Each row is kept as soon as it is measured: the program may be stopped and
+started again. To measure everything again, delete the file.
+"""
+
+import numpy as np
+import scipy.special
+import tensorflow as tf
+
+from benchmarks import report
+from benchmarks.quality import draw
+from labutils import checkpoints, data, evaluation, sampling
+from labutils.networks import recognisers
+
+DIGITS, PART, FACTOR = 200, 50, 4  # digits; how many at once, at most labutils.sampling.BATCH; pixels of a block's side
+TASKS = ("fill", "enlarge")
+ROWS = [(50, 1), (50, 5), (50, 10), (500, 1)]  # (steps, resample): the last has as many calls as the one before
+PLAN = [
+    # The digits themselves are the ceiling; what is given, without a network, is the floor.
+    {"task": None, "checkpoint": None, "steps": None, "resample": None},
+    *({"task": task, "checkpoint": None, "steps": None, "resample": None} for task in TASKS),
+    *(
+        {"task": task, "checkpoint": name, "steps": steps, "resample": resample}
+        for task in TASKS
+        for name in ("classic", "fast")
+        for steps, resample in ROWS
+    ),
+]
+
+
+def rows():
+    """The result file."""
+    weights = report.about(["classic", "fast", *report.JUDGES])
+    return report.Rows("filling", PLAN, {"digits": DIGITS, "confident": evaluation.CONFIDENT, **weights})
+
+
+def shrink(x):
+    """The mean of each block of pixels, (B, H, W, C) → (B, H/4, W/4, C)."""
+    return tf.nn.avg_pool2d(x, FACTOR, FACTOR, "VALID")
+
+
+def enlarge(x):
+    """Each pixel repeated over a block: (B, H, W, C) → (B, 4H, 4W, C)."""
+    return tf.repeat(tf.repeat(x, FACTOR, axis=1), FACTOR, axis=2)
+
+
+def upper_half(shape):
+    """A mask that is 1 in the upper half, (1, H, W, 1)."""
+    mask = np.zeros((1, *shape[:2], 1), np.float32)
+    mask[:, : shape[0] // 2] = 1
+    return mask
+
+
+def correct(task, x0, digits):
+    """x̂_0 after the correction that the task asks for: it agrees with what is known of ``digits``."""
+    if task == "fill":
+        return sampling.inpaint(x0, digits, upper_half(digits.shape[1:]))
+    return x0 + enlarge(shrink(digits) - shrink(x0))
+
+
+def given(task, digits):
+    """The picture that a task starts from, without a network: an empty lower half, or a bicubic enlargement."""
+    if task == "fill":
+        return sampling.inpaint(-1.0, digits, upper_half(digits.shape[1:]))
+    return tf.image.resize(shrink(digits), digits.shape[1:3], "bicubic").numpy()
+
+
+def complete(item, digits):
+    """The completed digits, and how many calls of the network each took."""
+    network, schedule, shape, options = checkpoints.load_for_sampling(item["checkpoint"])
+    known = tf.Variable(digits[:PART])  # a variable, so that one compiled loop serves all parts
+    process = sampling.Sampler(
+        network,
+        schedule,
+        shape,
+        steps=item["steps"],
+        resample=item["resample"],
+        constrain=lambda x0, t: correct(item["task"], x0, known),
+        **options,
+    )
+    drawn = []
+    for first in range(0, len(digits), PART):
+        known.assign(digits[first : first + PART])
+        drawn.append(draw(process, shape, first, count=PART))
+    return np.concatenate(drawn), len(process.t)
+
+
+def share(found):
+    """A share of the digits with its 95 % Wilson interval."""
+    return dict(zip(("value", "low", "high"), evaluation.share(found), strict=True))
+
+
+def judge(images, labels, recogniser):
+    """Shares that the recogniser is sure of, and that it is sure are the true digit."""
+    scores = scipy.special.softmax(recognisers.predict(recogniser, np.clip(images, -1, 1)), axis=1)
+    sure = scores.max(axis=1) >= evaluation.CONFIDENT
+    return {"recognised": share(sure), "true_digit": share(sure & (scores.argmax(axis=1) == labels))}
+
+
+def measure(item, digits, labels, recogniser):
+    """What one row holds: complete, judge, and measure how far the pixels are from what was given (mean difference)."""
+    task, calls = item["task"], 0
+    if item["checkpoint"]:
+        images, calls = complete(item, digits)
+    else:
+        images = given(task, digits) if task else digits
+    error = float(np.abs(images - correct(task, images, digits)).mean()) if task else 0.0
+    return {"calls": calls, "consistency_error": error, **judge(images, labels, recogniser)}
+
+
+def main():
+    """Measure what is missing."""
+    options = report.arguments(__doc__).parse_args()
+    budget, file = report.Budget(options.minutes), rows()
+    dataset = data.load("mnist")
+    chosen = np.random.default_rng(0).choice(len(dataset.x_test), DIGITS, replace=False)
+    digits, labels = dataset.x_test[chosen], dataset.y_test[chosen]
+    _, recogniser = evaluation.load_judges()
+    for item in file.missing():
+        budget.check()
+        row = measure(item, digits, labels, recogniser)
+        file.add(item, row)
+        print(item, {key: round(row[key]["value"], 3) for key in ("recognised", "true_digit")}, flush=True)
+    file.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Runs a student's answers in a separate process: ``python -m grading.candidate``.
+
+It reads the judge's orders (grading.examiner) from standard input and replies on standard output. Both sides use the
+messages of grading.wire. The student's code may do anything to this process: the judge receives only plain numbers,
+and compares them in another process.
+"""
+
+import os
+import sys
+
+from grading import wire
+
+HELPERS = ("block_as_network",)  # functions of labutils.checks.lesson_3; see labutils.checks.feedback.beside
+
+
+class Refused(Exception):
+    """The judge has stopped this call."""
+
+
+class Network:
+    """Replaces a network that is in the judge's process. It is used like a Keras model."""
+
+    def __init__(self, ask):
+        self._ask = ask
+
+    def __call__(self, inputs, training=None):
+        """What ``network([x_t, time])`` does."""
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(self.predict(inputs))
+
+    def predict(self, inputs, **options):
+        """What ``network.predict([x_t, time])`` does."""
+        return self._ask(inputs)
+
+    predict_on_batch = predict
+
+
+class Candidate:
+    """Carries out the judge's orders with the student's code.
+
+    Args:
+        read, write: binary streams from and to the judge.
+    """
+
+    def __init__(self, read, write):
+        from IPython.core.interactiveshell import InteractiveShell
+
+        self.read, self.write = read, write
+        self.shell = InteractiveShell.instance()  # so that cells may contain everything that Jupyter allows
+        self.shell.system = self.shell.system_raw  # `!command` must not need a terminal: there is none
+        self.objects = {}  # number → object that came from the judge, or that the student's code returned
+
+    def serve(self):
+        """Carry out orders until the judge closes the stream."""
+        while (order := wire.receive(self.read, self.decode)) is not None:
+            try:
+                reply = getattr(self, f"do_{order.pop('do')}")(**order)
+            except Refused:
+                reply = {"refused": True}
+            except BaseException as error:  # a student's code may raise anything, even SystemExit
+                from labutils.checks import CheckFailed
+
+                # Private subclasses, like _IncompleteInputError in Python 3.13, mean nothing to a student.
+                public = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_")
+                reply = {
+                    "raised": public,
+                    "text": str(error)[:2000],
+                    "check_failed": isinstance(error, CheckFailed),
+                    "not_written": isinstance(error, NotImplementedError),
+                }
+            self.say(reply)
+
+    def say(self, message):
+        """Send a message, or an error message if it contains itself."""
+        try:
+            wire.send(self.write, message, self.encode)
+        except RecursionError:
+            wire.send(self.write, {"raised": "RecursionError", "text": "the answer contains itself"})
+
+    def do_reset(self):
+        """Forget everything before the next notebook."""
+        import keras
+
+        self.shell.reset(new_session=False)
+        self.objects.clear()
+        keras.utils.clear_session()
+        return {"returned": None}
+
+    def do_run(self, source):
+        """Run a cell."""
+        result = self.shell.run_cell(source, store_history=False, silent=True)
+        if error := result.error_before_exec or result.error_in_exec:
+            raise error
+        return {"returned": None}
+
+    def do_call(self, function, arguments):
+        """Call a function of the notebook by its name."""
+        return self._result(self._student(function)(*arguments), arguments)
+
+    def do_beside(self, helper, function):
+        """Give a function of the notebook to a helper of the checks."""
+        from labutils.checks import lesson_3
+
+        if helper not in HELPERS:
+            raise ValueError(f"unknown helper {helper}")
+        return self._result(getattr(lesson_3, helper)(self._student(function)), ())
+
+    def do_method(self, number, method, arguments):
+        """Call a method of a network that the student's code returned."""
+        return self._result(getattr(self.objects[number], method)(*arguments), ())
+
+    def _student(self, name):
+        try:
+            return self.shell.user_ns[name]
+        except KeyError:
+            raise NameError(f"the answer does not define {name}") from None
+
+    def _result(self, value, arguments):
+        import keras
+
+        changed = {
+            str(number): argument.get_weights()
+            for argument in arguments
+            if isinstance(argument, keras.Model)
+            for number, known in self.objects.items()
+            if known is argument
+        }
+        return {"returned": value, "weights": changed}
+
+    def decode(self, known):
+        """Rebuild a special value from the judge: a schedule, a random generator, a network, an optimiser."""
+        import keras
+        import numpy as np
+
+        from labutils.checks.lesson_4 import OneNumber
+        from labutils.schedule import NoiseSchedule
+
+        kind, number = known["kind"], known.get("number")
+        if kind == "schedule":
+            return NoiseSchedule(known["betas"], known["name"], allow_plateau=True)
+        if kind == "generator":
+            rng = np.random.default_rng()
+            rng.bit_generator.state = known["state"]
+            return rng
+        if kind == "network":
+            return Network(lambda inputs: self.ask(number, inputs))
+        if number not in self.objects:
+            self.objects[number] = OneNumber() if kind == "one_number" else keras.optimizers.SGD(known["rate"])
+        if kind == "one_number":
+            self.objects[number].set_weights(known["weights"])
+        return self.objects[number]
+
+    def encode(self, value):
+        """Keep a network that the student's code returned, and send its number. None for other objects."""
+        if all(callable(getattr(value, name, None)) for name in ("get_weights", "set_weights", "predict_on_batch")):
+            number = f"here {len(self.objects)}"
+            self.objects[number] = value
+            return {"kind": "network", "number": number}
+        return None
+
+    def ask(self, number, inputs):
+        """Call a network that is in the judge's process."""
+        self.say({"ask": number, "inputs": inputs})
+        reply = wire.receive(self.read, self.decode)
+        if reply is None or "answer" not in reply:
+            raise Refused
+        return reply["answer"]
+
+
+def main():
+    """Serve on the standard streams; what the student's code prints goes to standard error."""
+    read, write = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    sys.path.insert(0, os.getcwd())
+    import tensorflow as tf
+
+    import labutils  # noqa: F401
+
+    tf.config.run_functions_eagerly(True)  # otherwise a @tf.function could not call the judge's network
+    wire.send(write, {"ready": True})
+    Candidate(read, write).serve()
+
+
+if __name__ == "__main__":
+    main()

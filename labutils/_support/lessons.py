@@ -1,0 +1,77 @@
+"""The lessons as files: their names, where they stand, how long they take."""
+
+import json
+from pathlib import Path
+
+import nbformat
+
+from labutils._support.files import write_atomically
+
+NOTEBOOK_DIR = Path(__file__).resolve().parents[2] / "notebooks"
+SOURCE_DIR = NOTEBOOK_DIR / "source"  # the text twins
+SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
+QUIET_KERNEL = ("--log-level=ERROR",)  # a kernel's warnings, about the transport say, are no news to a student
+LESSONS = (
+    "01_function_inversion",
+    "02_forward_noising",
+    "03_unet",
+    "04_training",
+    "05_sampling",
+    "06_discussion",
+    "07_better_and_faster",
+)
+
+
+def find_lessons(names):
+    """Turn ``["2", "04_training"]`` into full names, in lesson order; all lessons for an empty list.
+
+    Raises:
+        ValueError: unknown lesson; lists the known ones.
+    """
+    chosen = set()
+    for name in names or LESSONS:
+        stem = Path(str(name)).name.removesuffix(".ipynb")
+        matches = [lesson for lesson in LESSONS if lesson == stem or (stem.isdigit() and int(stem) == int(lesson[:2]))]
+        if not matches:
+            raise ValueError(f"unknown lesson {name!r}, known: 1 … {len(LESSONS)} or {', '.join(LESSONS)}")
+        chosen.update(matches)
+    return sorted(chosen)
+
+
+def title(lesson):
+    """The lesson's heading, as its notebook has it."""
+    notebook = json.loads((NOTEBOOK_DIR / f"{lesson}.ipynb").read_text(encoding="utf-8"))
+    return "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
+
+
+def twin_path(lesson):
+    """The text twin of a lesson."""
+    return SOURCE_DIR / f"{lesson}.py"
+
+
+def write_notebook(notebook, path):
+    """Write a valid notebook, atomically."""
+    nbformat.validate(notebook)
+    write_atomically(path, lambda partial: Path(partial).write_text(nbformat.writes(notebook) + "\n", encoding="utf-8"))
+
+
+def tidy_outputs(notebook):
+    """Keep only the last state of each progress bar, as a screen would; in place."""
+    from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
+
+    preprocessor = CoalesceStreamsPreprocessor()
+    for index, cell in enumerate(notebook.cells):
+        preprocessor.preprocess_cell(cell, {}, index)
+
+
+def recorded_seconds():
+    """Measured times, a dict preset → lesson → seconds."""
+    return json.loads(SECONDS_FILE.read_text(encoding="utf-8")) if SECONDS_FILE.exists() else {}
+
+
+def record_seconds(preset, seconds):
+    """Keep measured times, a dict lesson → seconds, as what later runs announce."""
+    recorded = recorded_seconds()
+    recorded.setdefault(preset, {}).update({lesson: round(value, 1) for lesson, value in seconds.items()})
+    text = json.dumps(recorded, indent=1, sort_keys=True) + "\n"
+    write_atomically(SECONDS_FILE, lambda path: path.write_text(text, encoding="utf-8"))

@@ -1,0 +1,151 @@
+"""Makes a student's copy of a notebook: without solutions and outputs, and "Run All" goes on after a failed check."""
+
+import ast
+import copy
+
+import nbformat
+
+SOLUTION, HIDDEN = "SOLUTION", "HIDDEN TESTS"
+PLACEHOLDER = "*Your answer here.*"
+NO_LINKS = "No account or GPU needed."
+GOES_ON = "raises-exception"  # tag of a cell after whose error Jupyter and nbclient run the next cell
+
+
+def regions(source, kind):
+    """Where ``### BEGIN kind`` … ``### END kind`` stand in a cell.
+
+    Returns:
+        list of pairs: the line numbers, from 1, of the two markers.
+
+    Raises:
+        ValueError: a region inside another, one that is not closed, or an end without a beginning.
+    """
+    found, begin = [], None
+    for number, line in enumerate(source.split("\n"), start=1):
+        if f"### BEGIN {kind}" in line:
+            if begin is not None:
+                raise ValueError(f"### BEGIN {kind} in line {number} stands inside the region of line {begin}")
+            begin = number
+        elif f"### END {kind}" in line:
+            if begin is None:
+                raise ValueError(f"### END {kind} in line {number} closes nothing")
+            found.append((begin, number))
+            begin = None
+    if begin is not None:
+        raise ValueError(f"### BEGIN {kind} in line {begin} is not closed")
+    return found
+
+
+def parse(source):
+    """The syntax tree of a code cell; lines for IPython (``%``, ``!``) are allowed.
+
+    Raises:
+        ValueError: not Python.
+    """
+    try:
+        return ast.parse(source)
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        try:
+            return ast.parse(TransformerManager().transform_cell(source))
+        except SyntaxError as error:
+            raise ValueError(f"line {error.lineno} is not Python: {error.msg}") from error
+
+
+def is_answer(cell):
+    """Whether the student writes this cell."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution"))
+
+
+def is_check(cell):
+    """Whether this cell tries the answer before it."""
+    meta = cell.metadata.get("nbgrader", {})
+    return cell.cell_type == "code" and bool(meta.get("grade") and not meta.get("solution"))
+
+
+def marker(cell):
+    """The line by which an answer cell is known even when its metadata are lost."""
+    comment = f"exercise: {cell.metadata.nbgrader.grade_id}"
+    return f"# {comment}" if cell.cell_type == "code" else f"<!-- {comment} -->"
+
+
+def function_name(cell):
+    """The function (or class) that a code answer defines around its solution; None if there is none."""
+    if cell.cell_type != "code":
+        return None
+    begin, _ = regions(cell.source, SOLUTION)[0]
+    for node in parse(cell.source).body:
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        if isinstance(node, kinds) and node.lineno <= begin <= node.end_lineno:
+            return node.name
+    return None
+
+
+def student_copy(lesson, notebook):
+    """The notebook as students get it.
+
+    Raises:
+        ValueError: a fault in the markers, or an answer cell without a solution; names the cell.
+    """
+    cells = [in_cell(lesson, cell, student_cell, cell) for cell in notebook.cells]
+    metadata = {key: value for key, value in notebook.metadata.items() if key != "widgets"}  # widgets are outputs
+    return nbformat.from_dict(
+        {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": [cell for cell in cells if cell]}
+    )
+
+
+def in_cell(lesson, cell, function, *arguments):
+    """Call a function; if it complains, say which cell it is about."""
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{lesson}.ipynb, cell {cell.id}: {error}") from error
+
+
+def student_cell(cell):
+    """A copy of a cell without its solution, hidden tests and outputs; None if nothing is left of it.
+
+    A check gets the tag GOES_ON.
+
+    Raises:
+        ValueError: an answer cell without a solution, a solution elsewhere, or a fault in the markers.
+    """
+    student = copy.deepcopy(cell)
+    if is_answer(cell):
+        student.source = _stub(cell)
+        student.pop("attachments", None)  # pictures of the answer
+    elif regions(cell.source, SOLUTION):
+        raise ValueError("holds a solution, but its metadata do not make it an answer cell")
+    if "badges" in cell.metadata.get("tags", []):
+        student.source = NO_LINKS  # the row leads to the notebook with the solutions
+    hidden = regions(student.source, HIDDEN)
+    student.source = _replace(student.source, hidden, lambda indent: [])
+    if hidden and not student.source.strip() and "nbgrader" not in cell.metadata:
+        return None
+    if student.cell_type == "code":
+        student.outputs, student.execution_count = [], None
+    if is_check(cell):  # "Run All" goes on after an exercise that is not solved yet
+        student.metadata.tags = [*cell.metadata.get("tags", []), GOES_ON]
+    return student
+
+
+def _stub(cell):
+    solutions = regions(cell.source, SOLUTION)
+    if not solutions:
+        raise ValueError("is an answer cell, but there is no solution between ### BEGIN SOLUTION and ### END SOLUTION")
+    if cell.cell_type == "code":
+        name = function_name(cell) or cell.metadata.nbgrader.grade_id
+        text = _replace(cell.source, solutions, lambda indent: [f'{indent}raise NotImplementedError("{name}")'])
+    else:
+        text = _replace(cell.source, solutions, lambda indent: [PLACEHOLDER])
+    return f"{marker(cell)}\n{text}"
+
+
+def _replace(source, found, lines_for):
+    """Put ``lines_for(indent)`` where each region, markers included, stands."""
+    lines = source.split("\n")
+    for begin, end in reversed(found):
+        first = lines[begin - 1]
+        lines[begin - 1 : end] = lines_for(first[: len(first) - len(first.lstrip())])
+    return "\n".join(lines)

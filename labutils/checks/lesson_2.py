@@ -1,0 +1,164 @@
+"""Checks of lesson 2: ᾱ, add_noise and β̃."""
+
+import numpy as np
+
+from labutils.checks.feedback import Check, as_numbers, compare, require, run
+from labutils.schedule import linear_schedule
+
+check_alpha_bars = Check("2.1", "alpha_bars", "``alpha_bars(betas)`` is ᾱ_t = (1-β_0)(1-β_1)…(1-β_t).")
+check_add_noise = Check(
+    "2.2",
+    "add_noise",
+    "``add_noise(x0, t, noise, alpha_bars)`` is √ᾱ_t x_0 + √(1-ᾱ_t) ε, for images and a t of their own each.",
+)
+check_posterior_variances = Check(
+    "2.3", "posterior_variances", "``posterior_variances(betas)`` is β̃_t = β_t (1-ᾱ_{t-1}) / (1-ᾱ_t), and β̃_0 = 0."
+)
+
+
+def _any_betas(rng):
+    """Not the lab's own, and few: a hidden use of the notebook's variables shows."""
+    return np.sort(rng.uniform(0.05, 0.6, 3))
+
+
+@check_alpha_bars.property("right for the β of the lab")
+def _(alpha_bars, rng):
+    _judge_alpha_bars(alpha_bars, np.linspace(1e-4, 0.02, 1000))
+
+
+@check_alpha_bars.property("right for any other β")
+def _(alpha_bars, rng):
+    _judge_alpha_bars(alpha_bars, _any_betas(rng))
+
+
+def _judge_alpha_bars(alpha_bars, betas):
+    alphas = 1 - betas
+    right = np.cumprod(alphas)
+    mistakes = {
+        "you returned α_t where ᾱ_t is needed: the noise level barely changes between t=0 and t=999. "
+        "Multiply all α up to t": alphas,
+        "you multiplied the β: the signal that is kept is the product of α = 1 − β": np.cumprod(betas),
+        "you added where you should multiply: each step keeps a share of what the last one kept": np.cumsum(alphas),
+        "ᾱ is shifted by one: ᾱ_0 is α_0, since the step t = 0 already adds noise, and not 1": np.concatenate(
+            [[1.0], right[:-1]]
+        ),
+        "ᾱ is shifted by one: ᾱ_0 must be α_0": np.concatenate([right[1:], right[-1:]]),
+        "you returned √ᾱ; the root is taken later, in add_noise": np.sqrt(right),
+        "you returned only the last value; ᾱ has one value for every t: use a cumulative product": right[-1],
+        "you returned 1 − ᾱ, the variance of the noise; ᾱ is what is kept of the signal": 1 - right,
+    }
+    compare(run(alpha_bars, betas), right, mistakes, "ᾱ_t should be the product of all 1 − β_s with s ≤ t")
+
+
+@check_add_noise.property("keeps the shape of the images")
+def _(add_noise, rng):
+    x0, t, noise, schedule = _noising(rng)
+    answer = as_numbers(run(add_noise, x0, t, noise, schedule.alpha_bars.astype(np.float32)))
+    require(
+        answer.shape == x0.shape,
+        f"the result has shape {answer.shape}, it should be {x0.shape}: alpha_bars[t] is "
+        "one number per image, shape (B,); give it three more axes with .reshape(-1, 1, 1, 1)",
+    )
+
+
+@check_add_noise.property("x_t = √ᾱ_t x_0 + √(1 − ᾱ_t) ε")
+def _(add_noise, rng):
+    x0, t, noise, schedule = _noising(rng)
+    B, table = len(t), schedule.alpha_bars.astype(np.float32)
+
+    def mix(signal, rest, x=x0, e=noise):
+        return signal.reshape(-1, 1, 1, 1) * x + rest.reshape(-1, 1, 1, 1) * e
+
+    bar, alpha, before = schedule.alpha_bars[t], schedule.alphas[t], schedule.alpha_bars_previous[t]
+    mistakes = {
+        "the square roots are missing: multiply by √ᾱ_t and √(1 − ᾱ_t), since ᾱ_t and 1 − ᾱ_t are variances": mix(
+            bar, 1 - bar
+        ),
+        "the root over 1 − ᾱ_t is missing": mix(np.sqrt(bar), 1 - bar),
+        "the root over ᾱ_t is missing": mix(bar, np.sqrt(1 - bar)),
+        "the noise is scaled by 1 − √ᾱ_t; it should be √(1 − ᾱ_t), so that the two variances add up to 1": mix(
+            np.sqrt(bar), 1 - np.sqrt(bar)
+        ),
+        "you used α_t where ᾱ_t is needed: the noise level barely changes between t=0 and t=999": mix(
+            np.sqrt(alpha), np.sqrt(1 - alpha)
+        ),
+        "signal and noise are swapped: √ᾱ_t belongs to x_0": mix(np.sqrt(1 - bar), np.sqrt(bar)),
+        "the noise is subtracted; it should be added": mix(np.sqrt(bar), -np.sqrt(1 - bar)),
+        "the image is not scaled: without √ᾱ_t the values grow and grow": mix(np.ones(B), np.sqrt(1 - bar)),
+        "ᾱ is looked up one step too late: index it with t, not t + 1": mix(
+            *np.sqrt([table[np.minimum(t + 1, B - 1)], 1 - table[np.minimum(t + 1, B - 1)]])
+        ),
+        "ᾱ is looked up one step too early: index it with t, not t − 1": mix(*np.sqrt([before, 1 - before])),
+        "ᾱ is looked up one step too early, so that t = 0 takes the last value: index it with t, not t − 1": mix(
+            *np.sqrt([table[t - 1], 1 - table[t - 1]])
+        ),
+        "your function returns the noise alone": noise,
+    }
+    compare(
+        run(add_noise, x0, t, noise, table),
+        mix(np.sqrt(bar), np.sqrt(1 - bar)),
+        mistakes,
+        "x_t should be √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε, with ᾱ_t from the argument `alpha_bars`",
+    )
+
+
+@check_add_noise.property("data of variance 1 keep variance 1 at every t")
+def _(add_noise, rng):
+    _, t, _, schedule = _noising(rng)
+    data, e = rng.standard_normal((2, len(t), 40, 40, 1)).astype(np.float32)
+    variance = as_numbers(run(add_noise, data, t, e, schedule.alpha_bars.astype(np.float32))).var()
+    require(abs(variance - 1) < 0.05, f"data of variance 1 should keep variance 1, got {variance:.2f}")
+
+
+def _noising(rng, B=50):
+    """x0, t, noise and a schedule that is not the notebook's own."""
+    x0 = rng.uniform(-1, 1, (B, 4, 4, 1)).astype(np.float32)
+    noise = rng.standard_normal(x0.shape).astype(np.float32)
+    return x0, rng.permutation(B), noise, linear_schedule(B, 1e-3, 0.3)
+
+
+@check_posterior_variances.property("right for every t > 0")
+def _(posterior_variances, rng):
+    for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
+        answer, right, mistakes = _tildes(posterior_variances, betas)
+        rest = {sentence: mistake[1:] for sentence, mistake in mistakes.items() if "β̃_0" not in sentence}
+        if answer[0] <= 1e-3 * betas[0]:
+            compare(answer, right, mistakes, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t), with ᾱ_{-1} = 1")
+        compare(answer[1:], right[1:], rest, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)")
+
+
+@check_posterior_variances.property("β̃_0 = 0")
+def _(posterior_variances, rng):
+    for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
+        # The first value is so small beside the others that a comparison of all would not see it.
+        answer, _, _ = _tildes(posterior_variances, betas)
+        require(
+            answer[0] <= 1e-3 * betas[0],
+            "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1",
+        )
+
+
+def _tildes(posterior_variances, betas):
+    """The answer, the right one, and those of typical mistakes."""
+    bars = np.cumprod(1 - betas)
+    previous = np.concatenate([[1.0], bars[:-1]])
+    right = betas * (1 - previous) / (1 - bars)
+    first_kept = right.copy()
+    first_kept[0] = betas[0]
+    following = np.concatenate([bars[1:], bars[-1:]])
+    mistakes = {
+        "you returned β; β̃ is smaller: it is the noise that is left when x_0 is known too": betas,
+        "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1": first_kept,
+        "you computed (1 − ᾱ_t)/(1 − α_t): β̃_t is β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)": (1 - bars) / betas,
+        "ᾱ is padded on the wrong side: ᾱ_{t-1} starts with a 1, it does not end with one": betas
+        * (1 - np.concatenate([bars[1:], [1.0]]))
+        / (1 - bars),
+        "you used ᾱ_{t+1}; the earlier step is ᾱ_{t-1}": betas * (1 - following) / (1 - bars),
+        "numerator and denominator are swapped: β̃_t must be smaller than β_t": np.divide(
+            betas * (1 - bars), 1 - previous, out=np.zeros_like(betas), where=previous < 1
+        ),
+        "you returned √β̃, the standard deviation; the variance is asked for": np.sqrt(right),
+        "the factor β_t is missing": (1 - previous) / (1 - bars),
+        "you used α where ᾱ is needed": betas * np.concatenate([[0.0], betas[:-1]]) / betas,
+    }
+    return as_numbers(run(posterior_variances, betas), betas.shape), right, mistakes

@@ -1,0 +1,157 @@
+"""Checks of lesson 3: one level of the U-Net, and the sinusoidal embedding."""
+
+import keras
+import numpy as np
+
+from labutils.checks.feedback import Check, CheckFailed, as_numbers, beside, require, run
+
+NO_SKIP = "the skip connection has no effect: join it to the grown map before the convolution"
+NO_MAP = "the small map from below has no effect on the output"
+MAP, SKIP, FILTERS = (7, 7, 128), (14, 14, 64), 64
+
+check_up_block = Check(
+    "3.1",
+    "up_block",
+    "``up_block(x, skip, filters)``: grow ×2, join with the skip connection, 3×3 convolution with ReLU.",
+)
+check_sinusoidal_embedding = Check(
+    "3.2",
+    "sinusoidal_embedding",
+    "``sinusoidal_embedding(t, dim)``: (B, dim) of sines and cosines, frequencies from 1 down to about 1/10,000.",
+)
+
+
+def block_as_network(up_block):
+    """A keras.Model [map, skip] → the student's block."""
+    x, skip = keras.Input(MAP), keras.Input(SKIP)
+    outputs = run(up_block, x, skip, FILTERS)
+    require(outputs is not None, "up_block returned None: is the `return` missing?")
+    try:
+        return keras.Model([x, skip], outputs)
+    except Exception as error:
+        # Some versions of Keras refuse an input that nothing uses; others build the network.
+        require(not _builds(x, outputs), NO_SKIP)
+        require(not _builds(skip, outputs), NO_MAP)
+        raise CheckFailed("up_block must return the tensor that comes out of the last layer") from error
+
+
+def _builds(inputs, outputs):
+    try:
+        keras.Model(inputs, outputs)
+    except Exception:  # whatever Keras raises for tensors that are not connected
+        return False
+    return True
+
+
+def _block(up_block, rng):
+    """The block as a network with weights of its own: function (map, skip) → output, and number of parameters."""
+    network = beside(block_as_network, up_block)
+    shapes = [np.shape(w) for w in network.get_weights()]
+    network.set_weights([0.1 * rng.standard_normal(shape).astype("float32") for shape in shapes])
+
+    def output(a, b):
+        return as_numbers(run(network.predict_on_batch, [a.astype("float32"), b.astype("float32")]))
+
+    return output, sum(int(np.prod(shape)) for shape in shapes)
+
+
+def _maps(rng):
+    return rng.standard_normal((2, *MAP)), rng.standard_normal((2, *SKIP))
+
+
+@check_up_block.property("the map is twice as large")
+def _(up_block, rng):
+    output, _ = _block(up_block, rng)
+    shape = output(*_maps(rng)).shape[1:]
+    size = "×".join(map(str, shape[:2]))
+    require(
+        shape[:2] == SKIP[:2],
+        f"from 7×7 the block should reach 14×14, yours gives {size}: grow by "
+        "2, and keep the size in the convolution with padding='same'",
+    )
+    require(shape == (*SKIP[:2], FILTERS), f"the output should be 14×14×64 (filters = 64), yours is {shape}")
+
+
+@check_up_block.property("map and skip connection both count")
+def _(up_block, rng):
+    output, _ = _block(up_block, rng)
+    a, b = _maps(rng)
+    y = output(a, b)
+    require(np.abs(y - output(a, b + 1)).max() > 1e-4, NO_SKIP)
+    require(np.abs(y - output(a + 1, b)).max() > 1e-4, NO_MAP)
+
+
+@check_up_block.property("they are concatenated, and one 3×3 convolution follows")
+def _(up_block, rng):
+    _, count = _block(up_block, rng)
+    joined, added = 9 * (MAP[2] + SKIP[2]) * FILTERS + FILTERS, 9 * MAP[2] * FILTERS + FILTERS
+    require(count != added, "skip and map seem to be added; concatenate them along the channel axis")
+    require(
+        count != (MAP[2] + SKIP[2]) * FILTERS + FILTERS, "the kernel is 1×1; it should be 3×3, so that neighbours mix"
+    )
+    require(
+        count == joined,
+        f"the block should have {joined:,} parameters (3×3 kernel, 128 + 64 channels in, 64 out, "
+        f"64 biases), yours has {count:,}",
+    )
+
+
+@check_up_block.property("ReLU comes last")
+def _(up_block, rng):
+    # ReLU, and no other activation: nothing below 0, and many exact zeros.
+    output, _ = _block(up_block, rng)
+    y = output(*_maps(rng))
+    require(
+        y.min() >= 0 and np.mean(y == 0) > 0.05,
+        "the output is not that of a ReLU: the convolution needs activation='relu'",
+    )
+
+
+@check_sinusoidal_embedding.property("half sines, half cosines")
+def _(sinusoidal_embedding, rng):
+    t, dim = np.concatenate([[0], rng.integers(1, 1000, 6)]), 32
+    e = as_numbers(run(sinusoidal_embedding, t, dim), what="the embedding")
+    require(
+        e.shape == (len(t), dim),
+        f"for {len(t)} steps and dim = {dim} the shape should be {(len(t), dim)}, got "
+        f"{e.shape}: dim/2 frequencies, a sine and a cosine for each",
+    )
+    require(np.abs(e).max() <= 1 + 1e-5, "sines and cosines lie in [-1, 1], your values do not")
+    require(
+        np.isclose(e[0].sum(), dim / 2, atol=1e-3),
+        "at t = 0 every sine is 0 and every cosine 1: half of the values should be cosines",
+    )
+    require(
+        np.allclose((e**2).sum(axis=1), dim / 2, atol=1e-2),
+        "sin² + cos² = 1 for each frequency, so the squares "
+        "of one row add up to dim/2: use each frequency in one sine and one cosine",
+    )
+
+
+def _all_steps(sinusoidal_embedding, dim=32):
+    return as_numbers(run(sinusoidal_embedding, np.arange(1000), dim), (1000, dim), "the embedding")
+
+
+@check_sinusoidal_embedding.property("how alike two steps look depends on their distance only")
+def _(sinusoidal_embedding, rng):
+    steps = _all_steps(sinusoidal_embedding)
+    near = steps[[3, 500]] @ steps[[4, 501]].T
+    require(
+        np.isclose(near[0, 0], near[1, 1], atol=1e-2),
+        "steps 3 and 4 should be as alike as steps 500 and 501: the angle must be t times a frequency",
+    )
+
+
+@check_sinusoidal_embedding.property("frequencies from 1 down to about 1/10,000")
+def _(sinusoidal_embedding, rng):
+    steps = _all_steps(sinusoidal_embedding)
+    alike = steps @ steps[0] / (steps.shape[1] / 2)  # mean of cos(ω t) over the frequencies
+    require(alike[1] < 0.995, "steps 0 and 1 look the same: the fastest frequency should be 1")
+    rank = np.linalg.matrix_rank(steps, tol=1e-2)
+    require(rank > 4, "all frequencies are alike: they should fall geometrically from 1 to about 1/10,000")
+    require(alike[1] > 0.5, "steps 0 and 1 look very different: no frequency should be above 1")
+    # The mean of cos ω t over the frequencies is 0.17 for the right ones, and about 0 if all of them are fast.
+    require(
+        alike[500:].mean() > 0.1,
+        "no slow frequency: the slowest should be about 1/10,000, so that distant steps stay comparable",
+    )

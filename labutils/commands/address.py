@@ -1,0 +1,97 @@
+"""For authors: write the repository's address into badges and setup cells."""
+
+import re
+
+import nbformat
+
+from labutils._support.files import write_atomically
+from labutils._support.lessons import LESSONS, NOTEBOOK_DIR, twin_path, write_notebook
+
+ADDRESS_FILE = NOTEBOOK_DIR / "address.txt"  # two lines: the repository's address (may be empty), the tag
+
+SETUP = """\
+# Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
+import importlib.util, subprocess, sys
+from pathlib import Path
+
+REPOSITORY, TAG = "{repository}", "{tag}"
+if Path("lab.zip").exists() and not Path("lab/labutils").exists():
+    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
+sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+if importlib.util.find_spec("labutils") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
+                                  "(on Colab: the Files pane on the left), and run this cell again")
+    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
+    sys.path.append("lab")
+import labutils  # before TensorFlow: it keeps the start-up messages away"""
+
+
+def add_arguments(parser):
+    """The command's arguments."""
+    parser.add_argument("repository", help="https://github.com/OWNER/NAME, or '' for none")
+    parser.add_argument("--tag", default="v1.0.0", help="the release that Colab fetches")
+
+
+def main(options):
+    """Run the command."""
+    set_address(options.repository, options.tag)
+
+
+def recorded_address():
+    """(repository, tag): the one place where the project's address stands; the repository may be ''."""
+    repository, tag = ADDRESS_FILE.read_text(encoding="utf-8").split("\n")[:2]
+    return repository, tag
+
+
+def badges(lesson):
+    """The badge row of a lesson: Colab and source."""
+    repository, tag = recorded_address()
+    file = f"notebooks/{lesson}.ipynb"
+    if not repository:
+        return f"[Text source of this lesson](source/{lesson}.py) · no account or GPU needed"
+    path = repository.removeprefix("https://github.com/")
+    colab = f"https://colab.research.google.com/github/{path}/blob/{tag}/{file}"
+    return (
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) · "
+        f"[Source]({repository}/blob/{tag}/{file}) · no account or GPU needed"
+    )
+
+
+def set_address(repository, tag):
+    """Write the repository's address into every badge row and setup cell, in twins and notebooks.
+
+    Args:
+        repository: ``https://github.com/OWNER/NAME``, or '' for none yet.
+        tag: the release that Colab fetches.
+
+    Raises:
+        ValueError: not such an address, or an odd tag.
+    """
+    if not re.fullmatch(r"(https://github\.com/[\w.-]+/[\w.-]+)?", repository):
+        raise ValueError(f"need https://github.com/OWNER/NAME or an empty string, got {repository!r}")
+    if not re.fullmatch(r"[\w.-]+", tag):
+        raise ValueError(f"a tag has letters, digits, '.', '_' and '-' only, got {tag!r}")
+    write_atomically(ADDRESS_FILE, lambda path: path.write_text(f"{repository}\n{tag}\n", encoding="utf-8"))
+    import jupytext
+
+    for lesson in LESSONS:
+        twin = jupytext.read(twin_path(lesson))
+        fill_in(twin, lesson)
+        text = jupytext.writes(twin, fmt="py:percent")
+        write_atomically(twin_path(lesson), lambda path, text=text: path.write_text(text, encoding="utf-8"))
+        notebook_path = NOTEBOOK_DIR / f"{lesson}.ipynb"
+        notebook = nbformat.read(notebook_path, as_version=4)
+        fill_in(notebook, lesson)
+        write_notebook(notebook, notebook_path)
+
+
+def fill_in(notebook, lesson):
+    """Put the current badge row and setup code into the cells tagged ``badges`` and ``setup``, in place."""
+    repository, tag = recorded_address()
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "badges" in tags:
+            cell.source = badges(lesson)
+        if "setup" in tags:
+            cell.source = SETUP.format(repository=repository, tag=tag)

@@ -1,0 +1,88 @@
+"""For authors: execute text twins into the committed notebooks.
+
+People edit and review the text twin in ``notebooks/source`` and open the ``.ipynb``.
+"""
+
+import re
+import time
+
+import nbformat
+
+from labutils._support.lessons import (
+    NOTEBOOK_DIR,
+    QUIET_KERNEL,
+    find_lessons,
+    record_seconds,
+    tidy_outputs,
+    twin_path,
+    write_notebook,
+)
+from labutils.commands.address import fill_in
+
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+def add_arguments(parser):
+    """The command's arguments."""
+    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
+
+
+def main(options):
+    """Run the command."""
+    for lesson in find_lessons(options.lessons):
+        print(f"executing {twin_path(lesson).name}")
+        build(lesson)
+
+
+def read_twin(lesson):
+    """The notebook, without outputs, that a lesson's text twin describes.
+
+    Cell ids are the grade_id of a graded cell, else lesson and position: the same at every build.
+    """
+    import jupytext
+
+    notebook = jupytext.read(twin_path(lesson))
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for position, cell in enumerate(notebook.cells):
+        cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note about the text file
+        cell.id = cell.metadata.get("nbgrader", {}).get("grade_id") or f"lesson-{lesson[:2]}-{position:03d}"
+    return notebook
+
+
+def build(lesson, timeout=1800):
+    """Execute a text twin into its notebook, and keep the time it took; nothing is written if a cell fails.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    from nbclient import NotebookClient
+
+    notebook = read_twin(lesson)
+    fill_in(notebook, lesson)
+    folder = {"metadata": {"path": str(NOTEBOOK_DIR)}}
+    started = time.perf_counter()
+    NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        resources=folder,
+        record_timing=False,
+        extra_arguments=list(QUIET_KERNEL),
+    ).execute()
+    tidy_outputs(notebook)
+    notebook.metadata.language_info = {"name": "python"}  # the version that happened to run is not part of the lesson
+    write_notebook(notebook, NOTEBOOK_DIR / f"{lesson}.ipynb")
+    parameters = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    preset = re.search(r'PRESET = "(\w+)"', parameters).group(1)
+    record_seconds(preset, {lesson: time.perf_counter() - started})
+
+
+def in_step(lesson):
+    """Whether notebook and text twin have the same cells: kind, source and metadata, in order."""
+    notebook = nbformat.read(NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4)
+    return [_essence(cell) for cell in notebook.cells] == [_essence(cell) for cell in read_twin(lesson).cells]
+
+
+def _essence(cell):
+    return cell.id, cell.cell_type, cell.source.rstrip(), dict(cell.metadata)

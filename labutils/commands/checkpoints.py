@@ -1,0 +1,32 @@
+"""List the checkpoints and where they come from."""
+
+from labutils import checkpoints
+
+
+def add_arguments(parser):
+    """No arguments."""
+
+
+def main(options):
+    """Run the command."""
+    for name in checkpoints.names():
+        about = checkpoints.read_record(name)
+        missing = {"dataset", "epochs", "seconds", "seed", "versions"} - about.keys()
+        if missing:
+            print(f"{name}: network {about['network']}, its record lacks {', '.join(sorted(missing))}")
+            continue
+        if "test_mse" in about:
+            quality = f"test noise MSE {about['test_mse']['mean']:.4f}"
+        elif "test_accuracy" in about:
+            quality = f"test accuracy {about['test_accuracy']:.2%}"
+        else:
+            quality = f"last test loss {about.get('history', {}).get('val_loss', [float('nan')])[-1]:.4f}"
+        print(f"{name}: network {about['network']}, {about['parameters']:,} parameters, input {about['input_shape']}")
+        print(
+            f"    trained on {about['dataset']} for {about['epochs']} epochs in {about['seconds'] / 3600:.1f} h, "
+            f"seed {about['seed']}; {quality}"
+        )
+        print(
+            f"    {', '.join(f'{k} {v}' for k, v in about['versions'].items())}; "
+            f"SHA-256 {about['weights_sha256'][:16]}…"
+        )

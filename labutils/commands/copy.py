@@ -1,0 +1,48 @@
+"""Write your own copies of the lessons, without solutions; what is there is kept."""
+
+from pathlib import Path
+
+import nbformat
+
+from labutils._support.files import check_writable, write_atomically
+from labutils._support.lessons import LESSONS, NOTEBOOK_DIR
+from labutils._support.stubs import student_copy
+
+WORK_DIR = NOTEBOOK_DIR.parent / "my_lab"  # as deep as notebooks/, so that every path in a lesson holds in both
+
+
+def add_arguments(parser):
+    """The command's arguments."""
+    parser.add_argument("--out", default=WORK_DIR, help="folder to write to (default: my_lab beside notebooks)")
+
+
+def main(options):
+    """Run the command."""
+    copy_lessons(options.out)
+
+
+def copy_lessons(out=WORK_DIR, source=NOTEBOOK_DIR, say=print):
+    """Write a student's copy of every lesson that ``out`` does not hold yet; what is there stays as it is.
+
+    Args:
+        out: folder, made if missing.
+        source: folder of the notebooks with solutions.
+        say: receives one line for each lesson.
+
+    Raises:
+        ValueError: ``out`` cannot be used, or a notebook has a fault.
+        FileNotFoundError: a lesson has no notebook.
+    """
+    out, missing = Path(out), {}
+    for lesson in LESSONS:
+        original, target = Path(source, f"{lesson}.ipynb"), out / f"{lesson}.ipynb"
+        if not original.exists():
+            raise FileNotFoundError(f"no notebook {original}: get the lab's folder anew, or run build")
+        if not target.exists():
+            check_writable(target)
+            missing[target] = nbformat.writes(student_copy(lesson, nbformat.read(original, as_version=4))) + "\n"
+    for lesson in LESSONS:
+        target = out / f"{lesson}.ipynb"
+        if target in missing:
+            write_atomically(target, lambda partial, text=missing[target]: partial.write_text(text, encoding="utf-8"))
+        say(f"{target}: {'new' if target in missing else 'kept as it is'}")

@@ -1,0 +1,82 @@
+"""Report versions, threads, GPU and data, and what to do about what is missing."""
+
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+
+def add_arguments(parser):
+    """No arguments."""
+
+
+def main(options):
+    """Print the report; returns 0 if every lesson can run, else 1."""
+    print(f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
+    missing = []
+    for package in required():
+        try:
+            print(f"  {package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+            print(f"  {package} MISSING")
+    if missing:
+        print("To do: python -m pip install -r requirements.txt -c constraints.txt")
+    if not {"tensorflow", "keras"} & set(missing):
+        _report_hardware()
+        _report_data()
+    return 1 if missing else 0
+
+
+def required():
+    """Names of the packages in requirements.txt, which stands beside labutils."""
+    lines = (Path(__file__).resolve().parents[2] / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    names = (re.match(r"[\w.-]+", line) for line in lines)
+    return [name.group() for name in names if name]
+
+
+def machine():
+    """The processor's name and how many cores this process may use, for the record of a measurement."""
+    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
+    if info.is_file():
+        name = next((x.split(": ")[1] for x in info.read_text().splitlines() if x.startswith("model name")), name)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"processor": name, "cores": cores, "system": platform.system()}
+
+
+def _report_hardware():
+    import tensorflow as tf
+
+    found = machine()
+    print(
+        f"{found['processor']}; CPU cores this process may use: {found['cores']}; TensorFlow threads: "
+        f"{tf.config.threading.get_intra_op_parallelism_threads() or 'one per core'}"
+    )
+    gpus = tf.config.list_physical_devices("GPU")
+    print(f"GPU: {', '.join(gpu.name for gpu in gpus) or 'none; the lab is made for that'}")
+
+
+def _report_data():
+    from labutils import checkpoints, data
+
+    found = [path for path in data.candidates() if path.is_file()]
+    if found:
+        try:
+            data.load("mnist")
+            print("MNIST: good")
+        except (ValueError, FileNotFoundError) as error:
+            print(f"MNIST: {error}")
+    else:
+        print(
+            "MNIST: not on this machine; Keras will download it, and without a network DATASET = 'auto' uses the "
+            "digits of scikit-learn.\nTo do, for MNIST without a network: put mnist.npz into one of"
+        )
+        for path in data.candidates():
+            print(f"  {path.parent}")
+    for name in checkpoints.names():
+        try:
+            checkpoints.load(name)
+            print(f"checkpoint {name}: good")
+        except (ValueError, FileNotFoundError) as error:
+            print(f"checkpoint {name}: {error}")

@@ -1,0 +1,170 @@
+"""Train a network; the run can be stopped at any time and resumed.
+
+The whole way from a data set to a checkpoint with its provenance.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from labutils import checkpoints, data, networks, presets
+from labutils._support.files import check_writable
+from labutils._support.progress import keras_progress
+from labutils.networks import recognisers
+from labutils.training import PLANS, fit_recogniser, noise_mse, train
+
+VALIDATION_IMAGES = 2_000  # enough to see the curve, few enough to cost one part in a hundred
+RECOGNISER_EPOCHS = 8
+MILESTONES = (1, 5, 20)  # epochs after which a full run keeps a checkpoint of its own, for lesson 4
+
+
+def add_arguments(parser):
+    """The command's arguments."""
+    parser.add_argument("--model", required=True, help=", ".join(networks.NETWORKS))
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--preset", default="full", help="size of the run (default: full, all epochs of the plan)")
+    size.add_argument("--epochs", type=int, help="this many epochs on all training images")
+    parser.add_argument("--out", required=True, help="folder for the checkpoint and the state of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+    parser.add_argument("--dataset", default="auto", help="auto, mnist, digits, fashion_mnist, cifar10 or FILE.npz")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def main(options):
+    """Run the command."""
+    preset = presets.get(options.preset)
+    if options.epochs is not None and options.epochs < 1:
+        raise ValueError(f"--epochs must be at least 1, got {options.epochs}")
+    if options.seed < 0:
+        raise ValueError(f"--seed must not be negative, got {options.seed}")
+    folder = Path(options.out)
+    state_file = folder / "state.npz"
+    check_writable(state_file)
+    if state_file.exists() and not options.resume:
+        raise ValueError(f"{folder} holds a run already: add --resume to go on with it, or name another folder")
+    epochs, images = preset.epochs, preset.train_images
+    if options.epochs is not None:
+        epochs, images = options.epochs, None
+    elif preset.name == "full":
+        epochs = None  # as long as the model's plan says
+    check_model(options.model)
+    dataset = data.load(options.dataset)
+    record = train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
+    print(f"wrote {record}")
+
+
+def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milestones=()):
+    """Train ``model`` on ``dataset`` by its plan and save it in ``folder``; goes on with an earlier run.
+
+    Args:
+        model: a key of PLANS, or of labutils.networks.RECOGNISERS (whose short run cannot be resumed).
+        dataset: labutils.data.Images.
+        folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
+        epochs: length of the run; None for the plan's. The recipe is cut to it (labutils.training.Recipe.for_run).
+        images: use only the first so many training images; None for all.
+        seed: of the starting weights, the shuffling, t and ε.
+        milestones: epochs after which a checkpoint ``MODEL_epoch_NN`` is kept as well.
+
+    Returns:
+        Path of the checkpoint's JSON file.
+
+    Raises:
+        ValueError: unknown model, labels it does not know, or a bad argument of :func:`labutils.training.train`.
+    """
+    check_model(model)
+    keras.utils.set_random_seed(seed)
+    network = networks.build(model, dataset.image_shape)
+    if model == "classic":
+        network = networks.fuse_upsampling(network)  # trains the same weights in less time
+    if model in networks.RECOGNISERS:
+        return _train_recogniser(network, dataset, folder, epochs or RECOGNISER_EPOCHS, images, seed)
+    plan = PLANS[model]
+    epochs = epochs or plan.epochs
+    x_train, y_train = dataset.x_train[:images], dataset.y_train[:images]
+    recipe = plan.recipe.for_run(epochs, -(-len(x_train) // plan.recipe.batch_size))
+    labels = {}
+    if len(network.inputs) > 2:
+        if y_train.max() >= networks.CLASSES:
+            raise ValueError(f"{model} knows labels 0 … {networks.CLASSES - 1}, {dataset.name} has {y_train.max()}")
+        labels = {"labels": y_train, "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
+
+    def until(epoch):
+        return train(
+            network,
+            plan.schedule,
+            x_train,
+            epoch,
+            recipe=recipe,
+            seed=seed,
+            **labels,
+            validation_images=dataset.x_test[:VALIDATION_IMAGES],
+            state_file=folder / "state.npz",
+            callbacks=[keras_progress(epoch, "training")],
+        )
+
+    def save(name, history):
+        about = {
+            **provenance(dataset, len(x_train), seed, history),
+            "T": plan.schedule.T,
+            "schedule": repr(plan.schedule),
+            "betas": [float(plan.schedule.betas[0]), float(plan.schedule.betas[-1])],
+            "recipe": {"optimizer": "Adam", "loss": "mse", "shuffled": True, **asdict(recipe)},
+        }
+        if recipe.target == "noise":
+            mses = [noise_mse(network, plan.schedule, dataset.x_test, seed=draw) for draw in range(3)]
+            about["test_mse"] = {
+                "mean": float(np.mean(mses)),
+                "std": float(np.std(mses)),
+                "draws": len(mses),
+                "images": len(dataset.x_test),
+            }
+        return checkpoints.save(network, name, about, folder)
+
+    # One short `train` per milestone: each picks up the state that the one before it left.
+    for epoch in [m for m in milestones if m < epochs]:
+        history = until(epoch)
+        if len(history["loss"]) == epoch:  # not when the run had already gone on
+            save(f"{model}_epoch_{epoch:02d}", history)
+    return save(model, until(epochs))
+
+
+def check_model(model):
+    """Raise ``ValueError`` unless :func:`train_model` knows ``model``."""
+    if model not in networks.NETWORKS:
+        raise ValueError(f"unknown network {model!r}, known: {', '.join(networks.NETWORKS)}")
+
+
+def _train_recogniser(network, dataset, folder, epochs, images, seed):
+    name = network.name
+    seen, _ = recognisers.held_out(dataset.x_train)
+    seen = slice(0, min(seen.stop, images or seen.stop))
+    history = fit_recogniser(
+        network, dataset.x_train[seen], dataset.y_train[seen], epochs, seed, callbacks=[keras_progress(epochs, name)]
+    )
+    about = provenance(dataset, seen.stop, seed, history)
+    about["recipe"] = {
+        "optimizer": "Adam",
+        "learning_rate": "2e-3, along a cosine to 0",
+        "batch_size": 128,
+        "loss": "cross-entropy",
+        "shifted": "each batch by up to 2 pixels",
+    }
+    about["test_accuracy"] = recognisers.accuracy(network, dataset.x_test, dataset.y_test)
+    return checkpoints.save(network, name, about, folder)
+
+
+def provenance(dataset, images, seed, history):
+    """What every checkpoint's record says of its run."""
+    return {
+        "dataset": dataset.name,
+        "dataset_sha256": dataset.sha256,
+        "train_images": images,
+        "seed": seed,
+        "epochs": len(history["loss"]),
+        "seconds": round(sum(history["seconds"]), 1),
+        "cpu_seconds": round(sum(history.get("cpu_seconds", [])), 1),
+        "versions": checkpoints.versions(),
+        "history": history,
+    }

@@ -1,0 +1,187 @@
+"""The report on a set of generated images: every measure of ``metrics``, its interval and its floor.
+
+The judges are the two networks of ``recognisers``. They take no part in making images, so no sampler is fitted to them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import scipy.special
+
+from labutils import checkpoints
+from labutils._support.files import read_npz
+from labutils._support.progress import progress_bar
+from labutils.evaluation import metrics
+from labutils.networks.recognisers import held_out, predict
+
+CONFIDENT = 0.9  # the recogniser is sure of a digit from this probability on
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row of an evaluation.
+
+    Attributes:
+        value: of the generated images.
+        low, high: 95 % interval for the mean of ``value`` over independent sets of as many generated images, with the
+            same real ones; low ≤ value ≤ high. See metrics.share and metrics.bootstrap.
+        floor: the same measure for as many real images.
+    """
+
+    value: float
+    low: float
+    high: float
+    floor: float
+
+
+def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, progress=True):
+    """Measure N generated images against N real ones. The floor is the same measure for N other real images.
+
+    The real images are training images that the judges have not seen (labutils.networks.recognisers.held_out). The
+    floor is measured on test images.
+
+    Args:
+        images: (N, H, W, C) in about [-1, 1]; clipped.
+        dataset: labutils.data.Images with at least N held-out and N test images.
+        judges: (features, recogniser), networks on images; None for the lab's own.
+        labels: integers (N,), the digits that the network was asked for; None if it was asked for none.
+        resamples: of the bootstrap.
+        seed: of the bootstrap and of the choice of real images.
+        progress: show a progress bar.
+
+    Returns:
+        dict name → Measure:
+
+        - ``frechet``, ``kid``, ``precision``, ``recall``, ``density``, ``coverage``: see ``metrics``.
+        - ``recognised``: share of images where the recogniser is sure (probability at least CONFIDENT), of any digit.
+        - ``as_asked``, only with ``labels``: share of images where the recogniser is sure and names the digit asked
+          for. For the floor it must name the label of the test image. The interval takes each label as drawn anew;
+          with the same number of each digit every time it is a little wider than necessary.
+        - ``class_entropy``: how evenly the recogniser's answers spread over the classes, 0 … 1.
+        - ``memorisation``: median distance to the nearest training image, divided by the same median for test images.
+          Copies of training images have 0.
+
+    Raises:
+        ValueError: images of another shape than the judges know, NaN in them, too few or too many of them, or not one
+            label per image.
+    """
+    features, recogniser = judges or load_judges()
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or images.shape[1:] != tuple(features.inputs[0].shape[1:]):
+        raise ValueError(
+            f"images must have shape (N, {', '.join(map(str, features.inputs[0].shape[1:]))}), got {images.shape}"
+        )
+    if not np.all(np.isfinite(images)):
+        raise ValueError("images hold NaN or infinity")
+    images = np.clip(images, -1, 1)
+    labels = None if labels is None else _check_labels(labels, len(images), recogniser.outputs[0].shape[-1])
+    _, kept = held_out(dataset.x_train)
+    held = dataset.x_train[kept]
+    N, most = len(images), min(len(held), len(dataset.x_test))
+    if most < N:
+        raise ValueError(f"{N} images, but {dataset.name} has only {most} real ones to compare them with: take {most}")
+    rng = np.random.default_rng(seed)
+    real = held[rng.permutation(len(held))[:N]]
+    chosen = rng.permutation(len(dataset.x_test))[:N]
+    other = dataset.x_test[chosen]
+
+    sets = [predict(features, x) for x in (images, real, other)]
+    scores = [scipy.special.softmax(predict(recogniser, x), axis=1) for x in (images, other)]
+    neighbours, neighbours_floor = (metrics.neighbour_measures(x, sets[1]) for x in (sets[0], sets[2]))
+    distances, distances_floor = (metrics.nearest_images(x, dataset.x_train)[0] for x in (images, other))
+
+    def distance(x):
+        return metrics.frechet_distance(x, sets[1])
+
+    sure, sure_floor = (score.max(axis=1) >= CONFIDENT for score in scores)
+    answer, answer_floor = (score.argmax(axis=1) for score in scores)
+    yardstick = np.median(distances_floor)
+    positive = (0.0, np.inf)
+    # name → (items, floor), and for what is not a share (mean of booleans): statistic of the items, limits
+    rows = {
+        "frechet": (sets[0], distance(sets[2]), distance, positive),
+        "kid": (np.arange(N), metrics.kernel_distance(sets[2], sets[1]), metrics.kernel_statistic(sets[0], sets[1])),
+        **{name: (neighbours[name], np.mean(neighbours_floor[name])) for name in ("precision", "recall")},
+        "density": (neighbours["density"], np.mean(neighbours_floor["density"]), np.mean, positive),
+        "coverage": (neighbours["coverage"], np.mean(neighbours_floor["coverage"])),
+        "recognised": (sure, np.mean(sure_floor)),
+    }
+    if labels is not None:
+        right, right_floor = answer == labels, answer_floor == dataset.y_test[chosen]
+        rows["as_asked"] = (sure & right, np.mean(sure_floor & right_floor))
+    rows |= {
+        "class_entropy": (answer, metrics.class_entropy(answer_floor), metrics.class_entropy, (0.0, 1.0)),
+        "memorisation": (distances, 1.0, lambda x: np.median(x) / yardstick, positive),
+    }
+    measures = {}
+    with progress_bar(len(rows), "measuring", disable=not progress) as bar:
+        for name, (items, floor, *how) in rows.items():
+            if how:
+                found = metrics.bootstrap(how[0], items, *how[1:], resamples=resamples, rng=rng)
+            else:
+                found = metrics.share(items)
+            measures[name] = Measure(*found, floor=float(floor))
+            bar.update()
+    return measures
+
+
+def _check_labels(labels, count, classes):
+    """``labels`` as an array, if they are ``count`` integers in 0 … classes - 1."""
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {count} integers, one per image, got {labels.dtype} of shape {labels.shape}")
+    if count and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"labels must lie in 0 … {classes - 1}, got {labels.min()} … {labels.max()}")
+    return labels
+
+
+def load_judges():
+    """(features, recogniser): the lab's two networks, from their checkpoints; see labutils.networks.recognisers."""
+    network, _ = checkpoints.load("digit_features")
+    features = keras.Model(network.input, network.get_layer("features").output)
+    return features, checkpoints.load("digit_recogniser")[0]
+
+
+def table(measures, count):
+    """The measures as a plain-text table.
+
+    Args:
+        measures: from :func:`evaluate`. count: number of images, N.
+
+    Returns:
+        str, several lines.
+    """
+    lines = [f"{f'{count} images':14} {'value':>10}  {'95 % interval':>22}  {'real images':>11}"]
+    for name, m in measures.items():
+        lines.append(f"{name:14} {m.value:10.4f}  {m.low:9.4f} to {m.high:9.4f}  {m.floor:11.4f}")
+    if "recognised" in measures:
+        lines.append(f"recognised: share of images of which the recogniser is sure (at least {CONFIDENT:.0%}).")
+    if "as_asked" in measures:
+        lines.append("as_asked: share of images of which it is sure and where it sees the digit that was asked for.")
+    return "\n".join([*lines, f"Compare only with numbers for {count} images: they depend on how many there are."])
+
+
+def read_images(path):
+    """The array ``images`` of an ``.npz``, as ``python -m labutils sample`` writes it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no such file: {path}")
+    return read_npz(path, ["images"])["images"]
+
+
+def read_labels(path):
+    """The array ``labels`` of such a file: the digits asked for. None if the file has no labels.
+
+    Errors as in :func:`read_images`.
+    """
+    read_images(path)  # a damaged file is refused here, in a sentence
+    with np.load(path, allow_pickle=False) as archive:
+        if "labels" not in archive:
+            return None
+    return read_npz(path, ["labels"])["labels"]

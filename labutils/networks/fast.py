@@ -1,0 +1,96 @@
+"""A network for two cores: small maps, and few large operations.
+
+A 3×3 convolution costs 9 × height × width × channels in × channels out multiply-adds. So the image is folded to half
+its size at once (space-to-depth: 2×2 pixels become four channels, and nothing is lost), and most residual blocks work
+at a quarter of the size. Time and label enter as channels that are the same at every pixel. ``training.recipe`` says
+how it is trained.
+"""
+
+import keras
+from keras import layers, ops
+
+from labutils.networks.classic import check_image_shape
+from labutils.networks.conditioning import sinusoidal_embedding
+
+TIME_SCALE = 1000.0  # the network receives t/T; the sinusoidal embedding expects numbers of the size of t
+WAVES, SIGNAL = 64, 128  # sizes of that embedding, and of the vector made from it
+
+
+def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2), modulate=False, zero_start=True):
+    """The fast network.
+
+    Args:
+        input_shape: (H, W, C) of the images; H and W divisible by 4, any C ≥ 1.
+        classes: 0, or the number of classes of a class-conditional network; label −1 then means "no label".
+        widths: channels at half size and at quarter size.
+        blocks: residual blocks at half size (before and after the middle) and at quarter size.
+        modulate: True gives time and label to every block, where they scale and shift the channels, instead of to the
+            first map as channels (Nichol & Dhariwal 2021, arXiv:2102.09672, section 2; an ablation).
+        zero_start: False starts blocks and output at random instead of 0 (an ablation).
+
+    Returns:
+        keras.Model with inputs [images (B, H, W, C), t/T (B, 1)] and, with ``classes``, labels (B,) int32; output
+        (B, H, W, C), which starts as 0 everywhere.
+
+    Raises:
+        ValueError: if H or W is not divisible by 4, or the shape is not (H, W, C).
+    """
+    H, W, C = check_image_shape(input_shape)
+    inputs = [keras.Input((H, W, C), name="noisy_image"), keras.Input((1,), name="time")]
+    told = [inputs[1]]  # what is known beside the image: (B, 1), and (B, classes + 1) with a 1 at the label
+    if classes:
+        inputs.append(keras.Input((), dtype="int32", name="label"))
+        told.append(ops.one_hot(inputs[2] + 1, classes + 1))
+    signal = _signal(told) if modulate else None
+    first = "zeros" if zero_start else "glorot_uniform"
+
+    def block(x, width, name):
+        h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
+        if modulate:
+            scale_shift = layers.Dense(2 * width, kernel_initializer=first, name=f"{name}_signal")(signal)
+            scale, shift = ops.split(ops.reshape(scale_shift, (-1, 1, 1, 2 * width)), 2, axis=-1)
+            h = h * (1.0 + scale) + shift
+        h = ops.silu(h)
+        # Zero at the start: every block begins as the identity, which lets a large learning rate begin at once.
+        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer=first, name=f"{name}_b")(h)
+
+    half, quarter = widths
+    x = space_to_depth(inputs[0])  # (B, H/2, W/2, 4C)
+    if not modulate:
+        channels = ops.concatenate(told, axis=-1)[:, None, None]
+        x = ops.concatenate([x, ops.ones_like(x[..., :1]) * channels], axis=-1)
+    x = layers.Conv2D(half, 3, padding="same", name="enter")(x)  # (B, H/2, W/2, half)
+    for i in range(blocks[0]):
+        x = block(x, half, f"down_{i}")
+    skip = x
+    x = layers.Conv2D(quarter, 3, strides=2, padding="same", name="shrink")(x)  # (B, H/4, W/4, quarter)
+    for i in range(blocks[1]):
+        x = block(x, quarter, f"middle_{i}")
+    x = depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x)) + skip
+    for i in range(blocks[0]):
+        x = block(x, half, f"up_{i}")
+    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer=first, name="leave")(ops.silu(x))
+    return keras.Model(inputs, depth_to_space(x), name="fast_conditional" if classes else "fast")
+
+
+def _signal(told):
+    """(B, SIGNAL): the sines and cosines of the time through a dense layer, plus a vector for the label."""
+    time, *label = told
+    signal = layers.Dense(SIGNAL, activation="silu", name="time_hidden")(sinusoidal_embedding(TIME_SCALE * time, WAVES))
+    if label:
+        signal = signal + layers.Dense(SIGNAL, use_bias=False, name="label_vector")(label[0])
+    return layers.Dense(SIGNAL, activation="silu", name="signal")(signal)
+
+
+def space_to_depth(x):
+    """(B, H, W, C) → (B, H/2, W/2, 4C): each 2×2 block of pixels becomes one pixel with four times the channels."""
+    H, W, C = x.shape[1:]
+    x = ops.reshape(x, (-1, H // 2, 2, W // 2, 2, C))
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, H // 2, W // 2, 4 * C))
+
+
+def depth_to_space(x):
+    """(B, H, W, 4C) → (B, 2H, 2W, C): the inverse of :func:`space_to_depth`."""
+    H, W, C = x.shape[1:]
+    x = ops.reshape(x, (-1, H, W, 2, 2, C // 4))
+    return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 2 * H, 2 * W, C // 4))

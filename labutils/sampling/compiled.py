@@ -1,0 +1,181 @@
+"""The reverse process as one compiled graph over a whole batch: :func:`labutils.sampling.table_sampling`, but fast."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from labutils._support.progress import progress_bar
+from labutils.networks import network_time
+from labutils.sampling.guidance import check_labels, guided
+from labutils.sampling.inpainting import resampled
+from labutils.sampling.samplers import SAMPLERS, spaced_steps
+from labutils.schedule import check_target
+
+BATCH = 64  # images in one graph call: more need more memory and are not faster on a CPU
+CHUNK = 25  # calls of the network between two looks
+
+
+class Sampler:
+    """A network, a table, and the loop over its rows as one compiled graph, for any number of rows and images.
+
+    Args:
+        network: callable of [x_t, t/T (B, 1)], and labels (B,) if ``guidance`` is given; a Keras model or any function
+            of tensors.
+        schedule: labutils.schedule.NoiseSchedule.
+        shape: of one image, (H, W, C).
+        sampler: a key of SAMPLERS, or a function (schedule, steps) → labutils.sampling.Table, such as
+            ``partial(sampling.ddim, eta=0.5)``.
+        steps: number of steps, 1 … T; None for all T.
+        target: what the network predicts, see :meth:`labutils.schedule.NoiseSchedule.guess_x0`.
+        guidance: None for a network without labels, else the weight w of classifier-free guidance, see
+            labutils.sampling.guided.
+        constrain: None, or a function (x̂_0, t) → corrected x̂_0 that is applied at every call.
+        resample, jump: run each block of ``jump`` steps ``resample`` times, see :func:`labutils.sampling.resampled`.
+            It costs ``resample`` times the calls, and makes what ``constrain`` leaves open fit to what it fixes.
+
+    Raises:
+        ValueError: unknown sampler or target, number of steps out of range, negative guidance, or a ``resample`` that
+            the sampler cannot do.
+    """
+
+    def __init__(
+        self,
+        network,
+        schedule,
+        shape,
+        *,
+        sampler="ddpm",
+        steps=None,
+        target="noise",
+        guidance=None,
+        constrain=None,
+        resample=1,
+        jump=1,
+    ):
+        if not callable(sampler) and sampler not in SAMPLERS:
+            raise ValueError(f"unknown sampler {sampler!r}, known: {', '.join(SAMPLERS)}")
+        check_target(target)
+        if guidance is not None and not guidance >= 0:
+            raise ValueError(f"guidance must be at least 0, got {guidance}")
+        steps = spaced_steps(schedule.T, schedule.T if steps is None else steps)
+        table = (sampler if callable(sampler) else SAMPLERS[sampler])(schedule, steps)
+        table = resampled(table, schedule, resample, jump)
+        self.t, self.guidance = table.t, guidance
+        # x̂_0 = p·x + q·output for every target: p and q are the guesses for (x, output) = (1, 0) and (0, 1).
+        unit = np.eye(2, dtype=np.float32)[:, None].repeat(len(table.t), axis=1)  # (2, rows, 2)
+        p, q = (np.ravel(schedule.guess_x0(x[:, :1], table.t, x[:, 1:], target)) for x in unit)
+        # One number per row, so that nothing but multiply-adds is left in the loop.
+        t_of = tf.constant(table.t, tf.int32)
+        columns = (p, q, table.a, table.b, table.c, table.sigma)
+        p, q, a, b, c, sigma = (tf.constant(column, tf.float32) for column in columns)
+        noisy = bool(np.any(table.sigma > 0))
+        # A row's noise follows from the seed and its step; a step that is repeated gets other noise.
+        visits = np.zeros(schedule.T, np.int32)
+        streams = []
+        for t in table.t:
+            streams.append(t + schedule.T * visits[t])
+            visits[t] += 1
+        stream = tf.constant(streams, tf.int32)
+
+        def guess(x, row, labels):
+            time = network_time(tf.fill(tf.shape(x)[:1], t_of[row]), schedule.T)
+            output = network([x, time]) if guidance is None else guided(network, x, time, labels, guidance)
+            x0 = p[row] * x + q[row] * output
+            return x0 if constrain is None else constrain(x0, t_of[row])
+
+        image, label = tf.TensorSpec([None, *shape], tf.float32), tf.TensorSpec([None], tf.int32)  # any batch size
+        number = tf.TensorSpec([], tf.int32)
+
+        @tf.function(input_signature=[image, image, label, number, number, number])
+        def run(x, before, labels, seed, first, last):
+            for row in tf.range(first, last):
+                tf.autograph.experimental.set_loop_options(shape_invariants=[(x, image.shape), (before, image.shape)])
+                x0 = guess(x, row, labels)
+                x = a[row] * x + b[row] * x0 + c[row] * before
+                if noisy:
+                    x += sigma[row] * tf.random.stateless_normal(tf.shape(x), seed=tf.stack([seed, stream[row]]))
+                before = x0
+            return x, before
+
+        self._run = run
+        self._guess = tf.function(guess, input_signature=[image, number, label])
+
+    def run(self, x, seed=0, labels=None, chunk=CHUNK, guess=True):
+        """Run the reverse process from ``x`` and stop now and then to let the caller look.
+
+        Args:
+            x: where to start, shape (B, H, W, C), standard normal.
+            seed: of the noise added on the way; the result depends on (seed, step) only, not on ``chunk``.
+            labels: (B,) integers, for a network with labels.
+            chunk: rows between two looks.
+            guess: compute x̂_0 for each look, one more call of the network; False yields None in its place.
+
+        Raises:
+            ValueError: labels without guidance, guidance without labels, or not one label for each item of ``x``.
+
+        Yields:
+            (t, x_t, x̂_0): the step about to be undone, the state before it, and the clean image implied there. The
+            last item is (-1, x, x), the finished sample.
+        """
+        check_labels(labels, self.guidance, len(x))
+        x = tf.convert_to_tensor(x, tf.float32)
+        before = tf.zeros_like(x)
+        labels = tf.zeros(len(x), tf.int32) if labels is None else tf.convert_to_tensor(labels, tf.int32)
+        for first in range(0, len(self.t), chunk):
+            yield int(self.t[first]), x, self._guess(x, first, labels) if guess else None
+            x, before = self._run(x, before, labels, seed, first, min(first + chunk, len(self.t)))
+        yield -1, x, x
+
+
+def reverse_process(network, schedule, x, *, seed=0, labels=None, chunk=CHUNK, guess=True, **options):
+    """Run the reverse process once from ``x``: what :meth:`Sampler.run` yields.
+
+    Args:
+        network, schedule: as in :class:`Sampler`.
+        x: where to start, shape (B, …), standard normal.
+        seed, labels, chunk, guess: as in :meth:`Sampler.run`.
+        options: further ones of :class:`Sampler`.
+
+    Raises:
+        ValueError: as :class:`Sampler` and :meth:`Sampler.run`, at the call.
+    """
+    check_labels(labels, options.get("guidance"), len(x))
+    return Sampler(network, schedule, x.shape[1:], **options).run(x, seed, labels, chunk, guess)
+
+
+def sample(network, schedule, count, shape, *, seed=0, labels=None, progress=True, **options):
+    """Draw new images from noise.
+
+    Args:
+        network, schedule, shape: as in :class:`Sampler`.
+        count: number of images.
+        seed: the same seed gives the same images on the same machine.
+        labels: (count,) integers, for a network that is told what to draw.
+        progress: show a progress bar.
+        options: further ones of :class:`Sampler`: ``sampler``, ``steps``, ``target``, ``guidance``, ``constrain``,
+            ``resample``, ``jump``.
+
+    Returns:
+        float32 array (count, H, W, C). Not clipped: values a little outside [-1, 1] are normal.
+
+    Raises:
+        ValueError: ``count`` < 1, labels without guidance or guidance without labels, or an argument that
+            :class:`Sampler` refuses.
+    """
+    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
+        raise ValueError(f"count must be an integer of at least 1, got {count!r}")
+    check_labels(labels, options.get("guidance"), count)
+    process = Sampler(network, schedule, shape, **options)
+    finished = np.empty((count, *shape), np.float32)
+    batches = math.ceil(count / BATCH)
+    with progress_bar(batches * math.ceil(len(process.t) / CHUNK), f"drawing {count} images", not progress) as bar:
+        for number in range(batches):
+            part = slice(number * BATCH, min((number + 1) * BATCH, count))
+            rng = np.random.default_rng([seed, number])  # each batch has other noise
+            start = rng.standard_normal((part.stop - part.start, *shape), dtype=np.float32)
+            told = None if labels is None else labels[part]
+            for t, state, _ in process.run(start, int(rng.integers(2**31)), told, guess=False):
+                finished[part] = state  # the last state is the one that stays
+                bar.update(t >= 0)
+    return finished

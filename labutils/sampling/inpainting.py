@@ -1,0 +1,49 @@
+"""Filling in a part of an image: keep what is known, and let the sampler make the rest fit to it."""
+
+import numpy as np
+
+from labutils.sampling.samplers import Table
+
+
+def inpaint(x0, known, mask):
+    """x̂_0 with the known pixels put in, those where ``mask`` is 1: what ``constrain`` does to fill in a picture."""
+    return mask * known + (1 - mask) * x0
+
+
+def resampled(table, schedule, times, jump=1):
+    """RePaint's resampling (Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865, algorithm 1 and section 4.2).
+
+    The table is cut into blocks of ``jump`` steps, and each block is run ``times`` times. Between two runs the
+    forward process takes x back to the noise level where the block starts, x ← √k·x + √(1 - k)·z with k = ᾱ/ᾱ'. So a
+    correction of x̂_0, such as known pixels, can spread into the rest of the image.
+
+    Args:
+        table: Table of a sampler with one call per step (``ddpm`` or ``ddim``).
+        schedule: the labutils.schedule.NoiseSchedule of the table.
+        times: r in the paper, at least 1; 1 returns the same steps.
+        jump: j in the paper, steps of a block, at least 1.
+
+    Returns:
+        Table with ``times`` times as many rows.
+
+    Raises:
+        ValueError: ``times`` or ``jump`` is not an integer of at least 1, or the sampler uses the estimate of the call
+            before, which belongs to another noise level after a step forward.
+    """
+    for name, value in (("resample", times), ("jump", jump)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    if times > 1 and np.any(table.c):
+        raise ValueError("resample needs a sampler with one estimate per step: ddpm or ddim")
+    level = np.append(schedule.alpha_bars[table.t], 1.0)  # ᾱ before each row, and after the last
+    rows, kept = [], []  # kept: k, the share of variance that the way forward keeps after the row; 1 is no way forward
+    for start in range(0, len(table.t), jump):
+        block = range(start, min(start + jump, len(table.t)))
+        for run in range(times):
+            rows += block
+            kept += [1.0] * len(block)
+            if run < times - 1:
+                kept[-1] = level[start] / level[block.stop]
+    kept = np.array(kept)
+    a, b, c, sigma = (column[rows] for column in (table.a, table.b, table.c, table.sigma))
+    return Table(table.t[rows], np.sqrt(kept) * a, np.sqrt(kept) * b, c, np.sqrt(kept * sigma**2 + 1.0 - kept))

@@ -1,0 +1,132 @@
+"""The command line: what it writes, and one clear line with exit code 2 for bad input."""
+
+import json
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from grading import __main__ as for_instructors
+from labutils import commands
+
+
+def test_help_of_every_command():
+    for package in (commands, for_instructors):
+        for arguments in ([], *([name] for name in package.COMMANDS)):
+            with pytest.raises(SystemExit) as left:
+                package.main([*arguments, "--help"])
+            assert left.value.code == 0
+
+
+BAD = [
+    ([], "COMMAND"),
+    (["fly"], "invalid choice: 'fly'"),
+    (["run", "--preset", "huge"], "unknown preset 'huge', known: smoke, quick, full"),
+    (["run", "9"], "unknown lesson '9', known: 1 … 7"),
+    (["run", "02_backward"], "unknown lesson"),
+    (["run", "--dataset", "mnits"], "unknown data set 'mnits'"),
+    (["run", "--dataset", "none.npz"], "no such data file: none.npz"),
+    (["run", "--out", "/dev/null/x"], "cannot write"),
+    (["train", "--model", "classic"], "--out"),
+    (["train", "--model", "modern", "--out", "OUT", "--dataset", "digits"], "unknown network 'modern'"),
+    (["train", "--model", "classic", "--out", "OUT", "--epochs", "0"], "--epochs must be at least 1"),
+    (["train", "--model", "classic", "--out", "OUT", "--epochs", "two"], "invalid int value: 'two'"),
+    (["train", "--model", "classic", "--out", "OUT", "--epochs", "1", "--preset", "quick"], "not allowed with"),
+    (["train", "--model", "classic", "--out", "OUT", "--preset", "huge"], "unknown preset"),
+    (["train", "--model", "classic", "--out", "OUT", "--seed", "-1"], "--seed must not be negative"),
+    (["train", "--model", "classic", "--out", "/dev/null/x", "--epochs", "1"], "cannot write"),
+    (["sample", "--out", "OUT/a.jpg"], "must end in .npz or .png"),
+    (["sample", "--out", "OUT/a.png", "--count", "0"], "count must be an integer of at least 1"),
+    (["sample", "--out", "OUT/a.png", "--steps", "1001"], "steps must be an integer in 1 … 1000"),
+    (["sample", "--out", "OUT/a.png", "--sampler", "euler"], "unknown sampler 'euler'"),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "none"], "no checkpoint 'none'"),
+    (["sample", "--out", "OUT/a.png", "--seed", "-5"], "--seed must not be negative"),
+    (["sample", "--out", "/dev/null/a.png"], "cannot write"),
+    (
+        ["sample", "--out", "OUT/a.png", "--guidance", "1"],
+        "--guidance needs a network with labels, and classic has none",
+    ),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "digit_features"], "which does not draw images"),
+    (["evaluate", "OUT/none.npz"], "no such file"),
+    (["evaluate", "setup.npz", "--seed", "-1"], "--seed must not be negative"),
+    (["evaluate", "setup.npz", "--json", "/dev/null/x"], "cannot write"),
+    (["copy", "--out", "/dev/null/x"], "cannot write"),
+    (["build", "9"], "unknown lesson '9'"),
+    (["address", "ftp://example.org"], "need https://github.com/OWNER/NAME"),
+]
+
+
+BAD_FOR_INSTRUCTORS = [
+    ([], "COMMAND"),
+    (["release"], "--out"),
+    (["release", "--out", "OUT", "9"], "unknown lesson '9'"),
+    (["release", "--out", "/dev/null/x", "2"], "cannot write"),
+]
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "message"),
+    [(commands, *bad) for bad in BAD] + [(for_instructors, *bad) for bad in BAD_FOR_INSTRUCTORS],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_and_exit_code_2(package, arguments, message, capsys, tmp_path):
+    arguments = [a.replace("OUT", str(tmp_path)) for a in arguments]
+    try:
+        code = package.main(arguments)
+    except SystemExit as left:
+        code = left.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1, error
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "bad input must leave no file"
+
+
+def test_exit_code_of_the_process():
+    done = subprocess.run([sys.executable, "-m", "labutils", "run", "9"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
+
+
+def test_sample_writes_npz_and_png(tmp_path):
+    common = ["sample", "--count", "3", "--steps", "5", "--seed", "1"]
+    assert commands.main([*common, "--out", str(tmp_path / "a.npz")]) == 0
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
+        images = archive["images"]
+    assert images.dtype == np.float32 and images.shape == (3, 28, 28, 1)
+    assert images.min() >= -1 and images.max() <= 1
+    assert commands.main([*common, "--out", str(tmp_path / "new" / "a.png")]) == 0
+    assert matplotlib.image.imread(tmp_path / "new" / "a.png").shape[:2] == (3 * 28, 3 * 3 * 28)
+
+
+def test_samples_of_a_network_with_labels_are_measured_as_asked(tmp_path, capsys):
+    file = tmp_path / "a.npz"
+    options = "--checkpoint fast_conditional --sampler dpmpp_2m --steps 4 --count 140"
+    assert commands.main(["sample", *options.split(), "--out", str(file)]) == 0
+    with np.load(file, allow_pickle=False) as archive:
+        assert list(archive["labels"][:12]) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
+    capsys.readouterr()
+    assert commands.main(["evaluate", str(file), "--dataset", "digits", "--json", str(tmp_path / "a.json")]) == 0
+    asked = json.loads((tmp_path / "a.json").read_text())["as_asked"]
+    assert "as_asked" in capsys.readouterr().out and asked["value"] > 0.9
+
+
+def test_train_writes_a_checkpoint_that_can_be_resumed(tmp_path, tiny_npz, capsys):
+    arguments = ["train", "--model", "classic", "--epochs", "1", "--dataset", str(tiny_npz)]
+    arguments += ["--out", str(tmp_path / "run")]
+    assert commands.main(arguments) == 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"classic.json", "classic.weights.h5", "state.npz"}
+    capsys.readouterr()
+    assert commands.main(arguments) == 2
+    assert "add --resume" in capsys.readouterr().err
+    arguments[4] = "2"
+    assert commands.main([*arguments, "--resume"]) == 0
+
+
+def test_checkpoints_and_doctor(capsys):
+    assert commands.main(["checkpoints"]) == 0
+    printed = capsys.readouterr().out
+    assert "classic: network classic, 257,265 parameters" in printed and "trained on mnist" in printed
+    assert commands.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("Python", "tensorflow", "threads", "GPU", "MNIST", "checkpoint classic: good"):
+        assert word in printed

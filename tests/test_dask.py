@@ -1,0 +1,116 @@
+"""Grading on a cluster: a real Dask scheduler with two workers, one of which is killed on the way."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from grading import __main__ as commands
+from grading import sandbox
+from grading.release import release
+from grading.sample_class import STUDENTS, sample_class
+
+pytest.importorskip("distributed", reason="a cluster needs Dask: pip install -r requirements-dask.txt")
+pytestmark = pytest.mark.skipif(bool(sandbox.failure("limits")), reason="students' code cannot be run on this machine")
+LESSON = "02_forward_noising"
+CLASS = ("s01-ada", "s04-dora", "s07-goran", "s09-ivan", "s11-kim", "s13-mo")
+
+
+def start(*arguments):
+    """A program of Dask's, in a group of its own, so that killing it kills what it started."""
+    line = [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]]
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def until(condition, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """(address, processes of the two workers)."""
+    contact = tmp_path / "scheduler.json"
+    programs = [
+        start(
+            "dask_scheduler",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--dashboard-address",
+            ":0",
+            "--scheduler-file",
+            str(contact),
+        )
+    ]
+    try:
+        until(contact.exists)
+        programs += [
+            start(
+                "dask_worker",
+                "--scheduler-file",
+                str(contact),
+                "--nthreads",
+                "1",
+                "--dashboard-address",
+                ":0",
+                "--local-directory",
+                str(tmp_path / f"worker{i}"),
+            )
+            for i in range(2)
+        ]
+        yield json.loads(contact.read_text())["address"], programs[1:]
+    finally:
+        for program in programs:
+            if program.poll() is None:
+                os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+
+
+def test_a_killed_worker_costs_nothing_but_time(cluster, tmp_path):
+    address, workers = cluster
+    release(["2"], tmp_path / "handout", say=lambda line: None)
+    manifest = tmp_path / "handout" / "manifest.json"
+    sample_class(json.loads(manifest.read_text()), tmp_path / "handout" / "student", tmp_path / "in", CLASS)
+    line = [
+        sys.executable,
+        "-m",
+        "labutils",
+        "grade",
+        str(tmp_path / "in"),
+        "--manifest",
+        str(manifest),
+        "--out",
+        str(tmp_path / "out"),
+        "--seeds",
+        "1",
+        "--dask",
+        address,
+    ]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as grading:
+        until(lambda: list((tmp_path / "out").glob("judged/*.json")) or grading.poll() is not None)
+        os.killpg(workers[0].pid, signal.SIGKILL)
+        _, errors = grading.communicate(timeout=300)
+    assert grading.returncode == 0, errors[-2000:]
+    with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8") as file:
+        marks = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
+    assert marks == {student: STUDENTS[student][2] for student in CLASS}
+
+
+def test_no_scheduler_is_one_clear_line(tmp_path, capsys):
+    release(["2"], tmp_path / "handout", say=lambda line: None)
+    manifest = tmp_path / "handout" / "manifest.json"
+    sample_class(json.loads(manifest.read_text()), tmp_path / "handout" / "student", tmp_path / "in", CLASS[:1])
+    arguments = ["grade", str(tmp_path / "in"), "--manifest", str(manifest), "--out", str(tmp_path / "out")]
+    for address in ("tcp://127.0.0.1:9", "nonsense://here"):
+        assert commands.main([*arguments, "--dask", address]) == 2
+        error = capsys.readouterr().err
+        assert f"no Dask scheduler answers at {address}" in error and error.count("\n") == 1
