@@ -9,6 +9,7 @@ import pytest
 from benchmarks import ablation, contenders, filling, grading, quality, report, speed
 from labutils import checkpoints, sampling
 from labutils.evaluation import benchmarks as measured
+from labutils.sampling import reverse
 from labutils.schedule import linear_schedule
 
 TOLD = "told the digit"  # the variant of the ablation whose network has labels
@@ -268,8 +269,8 @@ def test_the_original_makes_its_tables_once(monkeypatch):
     monkeypatch.setattr(contenders, "SAMPLE_STEPS", 3)
     monkeypatch.setattr(contenders, "WARM_UP", 1)
     monkeypatch.setattr(contenders, "classic", lambda **_: lambda inputs: 0.1 * inputs[0])
-    for name in ("reverse_step", "at"):
-        monkeypatch.setattr(sampling, name, None)  # nothing of the lab is called
+    for owner, name in ((sampling, "reverse_step"), (reverse, "reverse_step"), (reverse, "at")):
+        monkeypatch.setattr(owner, name, None)  # nothing of the lab is called
     assert contenders.generate_image()["images_per_second"] > 0 and len(made) == 1
 
 

@@ -102,7 +102,7 @@ def test_the_finished_file_has_the_usual_permissions(tmp_path):
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
 
 
-def test_old_leftovers_of_the_same_file_are_removed(tmp_path):
+def test_old_leftovers_in_the_folder_are_removed(tmp_path):
     def leave(partial):
         partial.write_text("half")
         raise KilledError
@@ -112,14 +112,14 @@ def test_old_leftovers_of_the_same_file_are_removed(tmp_path):
 
     path = tmp_path / "a [1].json"
     young, old = (tmp_path / f".partial-{digit * 16}-{path.name}" for digit in "01")
-    of_another = tmp_path / f".partial-{'2' * 16}-b-{path.name}"
-    for leftover in (young, old, of_another):
+    of_another, other = tmp_path / f".partial-{'2' * 16}-b.json", tmp_path / ".partial-b.json"
+    for leftover in (young, old, of_another, other):
         leftover.write_text("half")
-    for leftover in (old, of_another):
+    for leftover in (old, of_another, other):
         os.utime(leftover, (0, 0))
     with pytest.raises(KilledError):
         write_atomically(path, leave)
     write_atomically(path, lambda partial: partial.write_text("x"))
-    assert sorted(tmp_path.iterdir()) == sorted([path, young, of_another])
+    assert sorted(tmp_path.iterdir()) == sorted([path, young, other])
     check_writable(path)
-    assert sorted(tmp_path.iterdir()) == sorted([path, young, of_another])
+    assert sorted(tmp_path.iterdir()) == sorted([path, young, other])

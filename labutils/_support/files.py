@@ -1,7 +1,6 @@
 """Files are complete or absent: each is written under a temporary name, then renamed."""
 
 import contextlib
-import glob
 import hashlib
 import os
 import secrets
@@ -23,8 +22,8 @@ def write_atomically(path, write):
     same file: each uses another temporary name, and the last one to finish wins. The temporary name starts with
     ``.partial-`` and ends as ``path`` does, since some writers choose the format by the ending.
 
-    A killed process may leave its temporary file behind. A later write of the same ``path`` removes such a file once
-    it is older than an hour.
+    A killed process may leave its temporary file behind. A later write into the same folder removes such a file once it
+    is older than an hour.
 
     Args:
         path: the file to write; its folder is made if missing.
@@ -48,12 +47,12 @@ def write_atomically(path, write):
         # After a success it is gone. After a failure this removes what is half written.
         with contextlib.suppress(OSError):
             temporary.unlink()
-    _remove_leftovers(path)
+    _remove_leftovers(path.parent)
 
 
-def _remove_leftovers(path):
-    """Delete what killed writes of ``path`` left. A younger file may belong to a process that still writes it."""
-    for leftover in path.parent.glob(f".partial-{'[0-9a-f]' * 16}-{glob.escape(path.name)}"):
+def _remove_leftovers(folder):
+    """Delete what killed writes left in ``folder``. A younger file may belong to a process that still writes it."""
+    for leftover in folder.glob(f".partial-{'[0-9a-f]' * 16}-*"):
         with contextlib.suppress(OSError):  # another process may have deleted it first
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 leftover.unlink()

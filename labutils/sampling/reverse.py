@@ -4,6 +4,7 @@
 """
 
 import numpy as np
+from keras import ops
 
 from labutils.networks import network_time
 from labutils.sampling.samplers import SAMPLERS, spaced_steps
@@ -22,6 +23,7 @@ def ancestral_sampling(network, schedule, x, rng):
     Returns:
         x_0, a tensor of the shape of ``x``.
     """
+    x = ops.convert_to_tensor(x, "float32")
     for t in reversed(range(schedule.T)):
         z = rng.standard_normal(x.shape, dtype=np.float32)
         predicted_noise = network([x, network_time(np.full(len(x), t), schedule.T)])
@@ -65,7 +67,7 @@ def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, tar
         x_0, a tensor of the shape of ``x``.
     """
     table = SAMPLERS[sampler](schedule, spaced_steps(schedule.T, steps or schedule.T))
-    previous = 0.0
+    x, previous = ops.convert_to_tensor(x, "float32"), 0.0
     for t, a, b, c, sigma in table.rows():
         z = rng.standard_normal(x.shape, dtype=np.float32)
         output = network([x, network_time(np.full(len(x), t), schedule.T)])

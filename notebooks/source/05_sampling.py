@@ -463,11 +463,11 @@ def walk_table(table, x, rng):
     """From noise x to images by the rows of a table."""
     before = 0.0
     for t, a, b, c, sigma in table.rows():
-        output = network([x, networks.network_time(np.full(len(x), t), schedule.T)])
-        x0 = schedule.predict_x0(x, t, output)
+        time = np.full((len(x), 1), t / schedule.T, dtype="float32")
+        x0 = np.asarray(schedule.predict_x0(x, t, network([x, time])))
         x = a * x + b * x0 + c * before + sigma * rng.standard_normal(x.shape, dtype="float32")
         before = x0
-    return np.asarray(x)
+    return x
 
 
 x = np.random.default_rng(SEED).standard_normal((2, *shape), dtype="float32")
