@@ -146,6 +146,24 @@ def test_address_is_written_everywhere(monkeypatch, tmp_path):
         assert 'REPOSITORY, TAG = \\"https://github.com/someone/lab\\", \\"v2\\"' in text
 
 
+def test_new_prose_keeps_the_outputs_and_new_code_does_not(monkeypatch, tmp_path):
+    lesson = "02_forward_noising"
+    twin, notebook = tmp_path / f"{lesson}.py", tmp_path / f"{lesson}.ipynb"
+    text = (lessons.SOURCE_DIR / twin.name).read_text(encoding="utf-8")
+    notebook.write_bytes(COMMITTED[lesson].read_bytes())
+    monkeypatch.setattr(lessons, "SOURCE_DIR", tmp_path)
+    monkeypatch.setattr(build, "NOTEBOOK_DIR", tmp_path)
+    twin.write_text(text.replace("# %% [markdown]\n", "# %% [markdown]\n# Another sentence.\n#\n"), encoding="utf-8")
+    assert not build.in_step(lesson)
+    build.build_text(lesson)
+    assert build.in_step(lesson)
+    outputs = [cell.get("outputs") for cell in nbformat.read(notebook, as_version=4).cells]
+    assert outputs == [cell.get("outputs") for cell in nbformat.read(COMMITTED[lesson], as_version=4).cells]
+    twin.write_text(text + "\n# %%\n1 + 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="the code of 02_forward_noising.py has changed"):
+        build.build_text(lesson)
+
+
 @pytest.mark.parametrize("lesson", ["02_forward_noising", "03_unet"])
 def test_deterministic_outputs_by_nbval(lesson, tmp_path):
     """The plugin nbval runs the committed notebook at smoke; the tagged cells must print what is committed."""

@@ -25,13 +25,14 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
+    parser.add_argument("--text", action="store_true", help="only prose has changed: keep the outputs, execute nothing")
 
 
 def main(options):
     """Run the command."""
     for lesson in find_lessons(options.lessons):
-        print(f"executing {twin_path(lesson).name}")
-        build(lesson)
+        print(f"{'copying the text of' if options.text else 'executing'} {twin_path(lesson).name}")
+        (build_text if options.text else build)(lesson)
 
 
 def read_twin(lesson):
@@ -76,6 +77,23 @@ def build(lesson, timeout=1800):
     parameters = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     preset = re.search(r'PRESET = "(\w+)"', parameters).group(1)
     record_seconds(preset, {lesson: time.perf_counter() - started})
+
+
+def build_text(lesson):
+    """Write a text twin whose prose has changed into its notebook, which keeps its outputs.
+
+    Raises:
+        ValueError: the code has changed too, so the lesson must be executed.
+    """
+    path = NOTEBOOK_DIR / f"{lesson}.ipynb"
+    notebook, before = read_twin(lesson), nbformat.read(path, as_version=4)
+    fill_in(notebook, lesson)
+    code, executed = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, before))
+    if [cell.source.rstrip() for cell in code] != [cell.source.rstrip() for cell in executed]:
+        raise ValueError(f"the code of {twin_path(lesson).name} has changed: run python -m labutils build {lesson}")
+    for cell, old in zip(code, executed, strict=True):
+        cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    write_notebook(notebook, path)
 
 
 def in_step(lesson):
