@@ -1,10 +1,10 @@
-"""What each ingredient of the ``fast`` recipe is worth.
+"""How much each ingredient of the ``fast`` recipe helps.
 
-``python -m benchmarks.ablation [--minutes M] [VARIANT …]`` trains each variant for one pass over MNIST (one for two),
-draws 1,000 images with 20 calls of the network each, measures them, and writes ``results/ablation.json``, which lesson
-7 shows. Each variant changes one thing. The whole recipe is trained from three seeds, which shows the effect of chance.
-Each row is kept as soon as it is measured: the program may be stopped and started again, and several may run side by
-side with different variants. To measure everything again, delete the file.
+``python -m benchmarks.ablation [--minutes M] [VARIANT …]`` trains each variant for one pass over MNIST (one of them for
+two), draws 1,000 images with 20 calls of the network each, measures them, and writes ``results/ablation.json``, which
+lesson 7 shows. Each variant changes one thing. The whole recipe is trained from three seeds, which shows the effect of
+chance. Each row is saved as soon as it is measured. You may stop the program and start it again, and run several
+programs with different variants side by side. To measure everything again, delete the file.
 """
 
 import time
@@ -25,7 +25,7 @@ TRAIN_IMAGES = 60_000  # all of MNIST
 FAST = PLANS["fast"]
 PASSES = {"fast, 2 passes": 2}  # over MNIST; all others 1
 SEEDS = {"fast": 3}  # runs; all others 1
-# name → (what builds the network, what changes in the recipe or None for the classic one, schedule)
+# name → (function that builds the network, changes of the recipe or None for the classic recipe, schedule)
 VARIANTS = {
     "fast": (build_fast, {}, FAST.schedule),
     "predict the noise": (build_fast, {"target": "noise"}, FAST.schedule),
@@ -103,7 +103,7 @@ def measure(item, dataset):
 
 
 def fill(file, names, budget, measure):
-    """Measure the missing rows of ``names``. Each time it looks again, since other programs may run beside it."""
+    """Measure the missing rows of ``names``. Another program may measure some of them meanwhile."""
     for item in file.plan:
         if item["variant"] in names and item in file.missing():
             budget.check()

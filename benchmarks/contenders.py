@@ -1,8 +1,8 @@
-"""What ``benchmarks.speed`` measures, one contender to a process: ``python -m benchmarks.contenders NAME``.
+"""The contenders of ``benchmarks.speed``, each in its own process: ``python -m benchmarks.contenders GROUP NAME``.
 
-Each prints one line of JSON. The networks of all contenders have the classic network's shape, but for diffusers' own.
-Every contender is timed after a warm-up, with inputs and tables of numbers made before, as its own program would do.
-Only the lab's own numbers include more: compiling (``sample``), and drawing t and noise (``train``).
+Each prints one line of JSON. All use the layers of the classic network, except diffusers and the lab's other
+checkpoints. Each is timed after a warm-up, and inputs and tables of numbers are made before, as its own program would
+do. Only the times of the lab include more: compiling (``sample``), and drawing t and noise (``train``).
 
 The lab's original programs are not part of this repository. They are rebuilt from their description: an eager training
 step on ``tf.GradientTape``, and ``generate_image``, which calls the network eagerly once for every step of one image.
@@ -27,7 +27,7 @@ def batch():
 
 
 def classic(fused=True):
-    """The classic network; ``fused`` as the lab trains and samples with it, see labutils.networks.fuse_upsampling."""
+    """The classic network; ``fused`` is the form in which the lab trains and samples, see labutils.networks.fusion."""
     from labutils.networks import build_classic_unet, fuse_upsampling
 
     network = build_classic_unet()
@@ -72,7 +72,7 @@ def lab_training():
 def generate_image():
     """The original's sampling: one image, one eager call of the network for each step; images/s at 1000 steps.
 
-    All that an eager program can prepare is prepared: the tables are Python numbers, made before the loop.
+    It prepares all that an eager program can prepare: the tables are Python numbers, made before the loop.
     """
     network = classic(fused=False)
     import tensorflow as tf

@@ -1,11 +1,11 @@
 """How often a network completes a digit, with and without RePaint's resampling.
 
-``python -m benchmarks.filling [--minutes M]`` hides the lower half of 200 test digits, or shrinks them to 7×7 pixels,
-and lets checkpoints that were never trained for it complete them: x̂_0 is corrected at each call, as in lesson 6. The
-corrected step may be repeated R times (Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865), which costs R times the
-calls; a row with more steps and R = 1 shows what as many calls do without it. A recogniser then judges the results. It
-writes ``results/filling.json`` for lesson 6. Each row is kept as soon as it is measured: the program may be stopped and
-started again. To measure everything again, delete the file.
+``python -m benchmarks.filling [--minutes M]`` hides the lower half of 200 test digits, or shrinks them to 7×7 pixels.
+Checkpoints that were never trained for this task complete them: x̂_0 is corrected at each call, as in lesson 6. In some
+rows each corrected step is repeated R times (Lugmayr et al. 2022, https://arxiv.org/abs/2201.09865), which costs R
+times the calls. A row with more steps and R = 1 makes as many calls without repetition. A recogniser judges the
+results. The program writes ``results/filling.json`` for lesson 6. Each row is saved as soon as it is measured: you
+may stop the program and start it again. To measure everything again, delete the file.
 """
 
 import numpy as np
@@ -96,7 +96,7 @@ def share(found):
 
 
 def judge(images, labels, recogniser):
-    """Shares that the recogniser is sure of, and that it is sure are the true digit."""
+    """Two shares of the images: the recogniser is sure; it is sure and names the true digit."""
     scores = scipy.special.softmax(recognisers.predict(recogniser, np.clip(images, -1, 1)), axis=1)
     sure = scores.max(axis=1) >= evaluation.CONFIDENT
     return {"recognised": share(sure), "true_digit": share(sure & (scores.argmax(axis=1) == labels))}

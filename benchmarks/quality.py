@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.quality [--minutes M] [CHECKPOINT …]`` draws 1,000 images for each checkpoint, sampler and number
 of steps, measures them (labutils.evaluation), and writes ``results/quality.json``. Lesson 5 and docs/maintainers.md
-quote it. It may be stopped and started again: each row is kept as soon as it is measured, and of the row in progress
-each batch of 64 images. To measure everything again, delete the file.
+quote it. You may stop it and start it again: it saves each row as soon as it is measured, and each batch of 64 images
+of the row in progress. To measure everything again, delete the file.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ def draw(process, shape, seed, labels=None, count=sampling.BATCH):
 
 
 def draw_all(process, shape, labels, count, file, budget):
-    """``count`` images, batch by batch; those that are drawn wait in ``file`` in case the program is stopped."""
+    """Draw ``count`` images, batch by batch; ``file`` keeps them in case the program is stopped."""
     images = np.load(file, allow_pickle=False) if file.is_file() else np.empty((0, *shape), np.float32)
     while len(images) < count:
         budget.check()
@@ -66,14 +66,14 @@ def measure(item, dataset, budget, header):
         options["guidance"] = item["guidance"]
         labels = networks.even_labels(IMAGES)
     process = sampling.Sampler(network, schedule, shape, sampler=item["sampler"], steps=item["steps"], **options)
-    # The name says what the images depend on, so that images of another plan are never taken up.
+    # The name depends on everything that the images depend on, so images of another plan are never used.
     key = hashlib.sha256(json.dumps([item, header], sort_keys=True).encode()).hexdigest()[:16]
     file = report.SCRATCH / f"quality-{key}.npy"
     images = draw_all(process, shape, labels, IMAGES, file, budget)
     asked = {} if labels is None else {"labels": labels}
     measures = report.rounded(evaluation.evaluate(images, dataset, **asked))
     file.unlink()
-    # With guidance the network is called twice for each step, but for w = 0.
+    # With guidance the network is called twice for each step, except if w = 0.
     return {"calls": len(process.t) * (2 if item["guidance"] else 1), "measures": measures}
 
 

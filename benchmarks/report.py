@@ -1,4 +1,4 @@
-"""Where results go: JSON files in ``results``, row by row, and tables between two marks in the documents."""
+"""Saves results: JSON files in ``results``, row by row, and tables between two marks in the documents."""
 
 import argparse
 import contextlib
@@ -52,9 +52,9 @@ class Rows:
         return [item for item in self.plan if not any(item.items() <= row.items() for row in rows)]
 
     def add(self, item, measured):
-        """Keep one row at once; several programs may do so side by side.
+        """Save one row; several programs may do so at the same time.
 
-        Reading, looking and writing happen under one lock.
+        A lock covers reading, looking and writing.
 
         Returns:
             False if the item is not in the plan or already has a row: the new row is dropped.
@@ -66,7 +66,7 @@ class Rows:
             return True
 
     def finish(self):
-        """Write the rows that count once more, without those that do not count.
+        """Write the file again, with only the rows that count.
 
         Returns:
             The content of the file; None, with a line that says so, while rows are missing.
@@ -91,7 +91,7 @@ class Rows:
 
 
 class Budget:
-    """How long a program may go on.
+    """A time limit for a program.
 
     Args:
         minutes: None for as long as it needs.

@@ -3,8 +3,8 @@
 ``python -m benchmarks.speed [--minutes M]`` runs every contender once in each of three rounds, each time in a process
 of its own. A slow minute of the machine affects few of them, and ratios are taken within a round. It writes
 ``results/speed.json`` and two pictures, and quotes them in the documents, with distances of benchmarks.quality and
-benchmarks.ablation. Each round is kept as soon as it is over: the program may be stopped and started again. Nothing
-else must run meanwhile. PyTorch and diffusers come from ``requirements-oracle.txt``; without them their rows are
+benchmarks.ablation. Each round is saved as soon as it is over: you may stop the program and start it again. Run
+nothing else meanwhile. PyTorch and diffusers come from ``requirements-oracle.txt``; without them their rows are
 missing. To measure everything again, delete the file.
 """
 
@@ -24,7 +24,7 @@ from labutils._support.progress import progress_bar
 
 PEERS = ("PyTorch", "diffusers")
 ROUNDS = 3
-ONCE = ("memory",)  # peak memory does not scatter
+ONCE = ("memory",)  # peak memory is the same in every round
 ORIGINAL_STEPS = 50 * 938  # 50 passes over MNIST in batches of 64
 # What is compared with what: name → (group, contender, against)
 RATIOS = {

@@ -11,7 +11,7 @@ THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 
 def timed(function, repeat):
-    """Seconds of one call, on the clock and of the processor (all threads), from ``repeat`` calls after a warm-up."""
+    """Mean (wall-clock seconds, processor seconds of all threads) of ``repeat`` calls, after a warm-up."""
     for _ in range(WARM_UP):
         function()
     started, cpu = time.perf_counter(), time.process_time()

@@ -1,4 +1,4 @@
-"""The same network and loop in PyTorch, and Hugging Face diffusers' pipeline: peers of the benchmark only."""
+"""The same network and loop in PyTorch, and Hugging Face diffusers' pipeline: only for the comparison of speed."""
 
 import time
 

@@ -9,7 +9,7 @@ sampling        the reverse loop; DDPM, DDIM and other samplers; guidance
 evaluation      how good are generated images?
 toys            the small problems of lessons 1 and 6
 plots, presets  figures; the three sizes of a run
-checks          what tells a student what is wrong
+checks          tell a student what is wrong
 commands        ``python -m labutils …``
 """
 

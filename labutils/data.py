@@ -1,4 +1,4 @@
-"""Images in: real, verified, and never a dead end.
+"""Load real images and verify them. One data set is always available.
 
 ``load("mnist")`` gives float32 images in [-1, 1], shape (N, H, W, C). MNIST is looked for on this machine, then
 downloaded. A damaged file is named and skipped. If no source works, ``load("auto")`` says why and falls back to real
@@ -19,7 +19,7 @@ from labutils._support.files import read_npz
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")
-# Hashes of the arrays' bytes (not of the container, which every mirror packs differently).
+# Hashes of the arrays' bytes. A hash of the file would differ from mirror to mirror.
 MNIST_SHA256 = {
     "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
     "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
@@ -34,11 +34,11 @@ class Images:
     """A data set, ready for the network.
 
     Attributes:
-        name: the data set really loaded (``auto`` is resolved), or the file's name for a file of your own.
+        name: name of the data set that was loaded (never ``auto``); for a file of your own, the name of the file.
         x_train, x_test: float32, shape (N, H, W, C), in [-1, 1].
         y_train, y_test: int64 labels, shape (N,).
-        sha256: hash over the bytes of the four arrays as they came, for a checkpoint's provenance.
-        note: a sentence for figure titles; empty unless this is not the data set asked for.
+        sha256: hash of the bytes of the four arrays before scaling; a checkpoint's record keeps it.
+        note: a remark for figure titles if this is another data set than the one requested; else empty.
     """
 
     name: str
@@ -59,17 +59,17 @@ def load(name="auto"):
     """Load a data set by name or path.
 
     Args:
-        name: ``mnist``, ``digits``, ``fashion_mnist``, ``cifar10``, ``auto`` (MNIST, else the digits, saying so), or
-            the path of an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``: uint8 images (N, H, W) or
-            (N, H, W, C).
+        name: ``mnist``, ``digits``, ``fashion_mnist``, ``cifar10``, ``auto`` (MNIST, or the digits with a
+            message), or the path of an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``: uint8 images
+            (N, H, W) or (N, H, W, C).
 
     Returns:
         Images.
 
     Raises:
-        ValueError: unknown name, a file that is not such an npz, or the only copy found is damaged (MNIST: one with a
-            wrong hash counts as damaged) and no other can be downloaded.
-        FileNotFoundError: the path does not exist, or the data set is neither here nor can be downloaded.
+        ValueError: unknown name; a file that is not such an npz; or every copy found is damaged and the download fails.
+            A copy of MNIST with a wrong hash counts as damaged.
+        FileNotFoundError: the path does not exist; or the data set is not on this machine and the download fails.
     """
     name = check_name(name)
     if name not in NAMES:
@@ -91,7 +91,7 @@ def load(name="auto"):
 
 
 def check_name(name):
-    """Return ``name`` as :func:`load` takes it, a path made absolute; errors as there, before anything is read."""
+    """Check a name before anything is read. Returns it, a path made absolute; errors as in :func:`load`."""
     if name in NAMES:
         return name
     if not str(name).endswith(".npz"):
@@ -136,7 +136,7 @@ def check_images(images, name="images"):
 
 
 def candidates(name="mnist"):
-    """The places a data set is looked for before it is downloaded, in order."""
+    """The files in which a data set is looked for, in order, before it is downloaded."""
     folders = [Path(os.environ["LABUTILS_DATA"])] if os.environ.get("LABUTILS_DATA") else []
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     folders += [DATA_DIR, Path(keras_home) / "datasets"]
@@ -162,7 +162,7 @@ def _find_or_download(name):
             images = _prepare(name, _verified(name, _download(name)))
         except Exception as error:  # Keras raises plain Exception when a download fails
             failure = f"The download failed ({_one_line(error)})."
-    # Only now: Keras replaces or deletes a damaged file in its cache when it downloads.
+    # Described only now: a download by Keras replaces or deletes a damaged file in its cache.
     return images, [_describe(*file) for file in damaged], failure
 
 
@@ -179,7 +179,7 @@ def _download(name):
     import keras
 
     patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(15)  # seconds; Keras itself would wait for ever on a network that does not answer
+    socket.setdefaulttimeout(15)  # seconds; without a limit Keras waits for ever if the network does not answer
     try:
         with redirect_stdout(io.StringIO()):  # Keras' progress bar is written for terminals
             (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
@@ -193,7 +193,7 @@ def _one_line(error):
 
 
 def _verified(name, arrays):
-    """Return ``arrays``, or raise ``ValueError`` if they claim to be MNIST and their hashes are not MNIST's."""
+    """Return ``arrays``. If ``name`` is mnist, raise ``ValueError`` unless their hashes are those of MNIST."""
     for key, expected in MNIST_SHA256.items() if name == "mnist" else ():
         found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
         if found != expected or arrays[key].shape[1:] not in ((28, 28), ()):
@@ -226,7 +226,7 @@ def _prepare(name, arrays, note=""):
 
 
 def _sklearn_digits():
-    """The UCI digits (8×8, values 0 … 16) in MNIST's manner: 20×20 by cubic splines, contrast, 4 pixels of border."""
+    """The UCI digits (8×8, values 0 … 16), made like MNIST: 20×20 by cubic splines, more contrast, a border of 4."""
     from scipy.ndimage import zoom
     from sklearn.datasets import load_digits
 

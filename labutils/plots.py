@@ -1,4 +1,4 @@
-"""Numbers to pictures, in one style: titles, axis labels, alternative text, colours that colour-blind readers can tell.
+"""Figures in one style: titles, axis labels, alternative text, colours that colour-blind readers can tell apart.
 
 Every figure of a lesson goes through :func:`show`, which asks for the alternative text.
 """
@@ -32,7 +32,7 @@ __all__ = [
     "use_lab_style",
 ]
 
-# Okabe & Ito's palette (https://jfly.uni-koeln.de/color/), in an order that also differs in lightness.
+# Okabe & Ito's palette (https://jfly.uni-koeln.de/color/), ordered so that neighbours also differ in lightness.
 COLOURS = {
     "blue": "#0072B2",
     "orange": "#E69F00",
@@ -56,7 +56,7 @@ STYLE = {
     "axes.spines.right": False,
     "figure.constrained_layout.use": True,
 }
-SMALL = 10.5  # points, the smallest text of a figure; at 100 dots an inch 15 pixels
+SMALL = 10.5  # points: the smallest text of a figure, 15 pixels at 100 dots per inch
 
 
 def use_lab_style():
@@ -69,8 +69,8 @@ def show(figure, alt):
 
     Args:
         figure: matplotlib figure.
-        alt: what a reader who cannot see it needs to know, at least a few words; stored in the notebook and used by
-            nbconvert, and shown by a terminal.
+        alt: describes the figure to readers who cannot see it, in at least four words. The notebook stores it,
+            nbconvert uses it, and a terminal shows it.
 
     Raises:
         ValueError: if ``alt`` is too short to describe anything.
@@ -95,19 +95,19 @@ def axes(title, xlabel, ylabel, size=(6, 3.5)):
 def label_lines(ax, min_gap=0.05):
     """Write the label of each line at its right end, in the colour of the line: easier to read than a long legend.
 
-    Call it last, when the lines and the limits of the axes are set. Labels that would overlap are moved apart, as
-    little as possible (least squares, by isotonic regression), stay inside the height of the axes, and a thin line
-    leads from the end of the curve to its label. Curves that end near the right edge have their labels in one column.
+    Call it last, after the lines and the limits of the axes are set. Labels that would overlap are moved apart as
+    little as possible (least squares, by isotonic regression). They stay inside the height of the axes. A thin line
+    leads from the end of a curve to its label. The labels of curves that end near the right edge form one column.
 
     Args:
-        ax: axes with lines that have a ``label``. Lines without one are left alone, empty ones too.
+        ax: axes with lines that have a ``label``. Lines without a label and empty lines get no text.
         min_gap: smallest distance of two labels, as a share of the height of the axes; never less than the height of
             the text.
 
     Returns:
         list of the matplotlib texts, from the lowest to the highest.
     """
-    ax.get_xlim(), ax.get_ylim()  # matplotlib sets pending limits when they are asked for
+    ax.get_xlim(), ax.get_ylim()  # asking for the limits makes matplotlib compute them
     to_axes = ax.transScale + ax.transLimits  # from data to shares of the axes, for linear and logarithmic scales
     size = plt.rcParams["legend.fontsize"]
     size = font_manager.FontProperties(size=size).get_size_in_points()
@@ -147,7 +147,7 @@ def draw_image(ax, image, title=None):
     ax.imshow(pixels if pixels.shape[-1] == 3 else pixels[..., 0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
-    for spine in ax.spines.values():  # a thin frame: a white image must not vanish on a white page
+    for spine in ax.spines.values():  # a thin frame shows where a white image ends on a white page
         spine.set(visible=True, color="0.7", linewidth=0.5)
     if title is not None:
         ax.set_title(title, fontsize=SMALL)
@@ -188,14 +188,14 @@ def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=3):
         alt: alternative text.
         columns: images in a row.
         seconds: length of one round.
-        zoom: each pixel of an image becomes so many pixels wide.
+        zoom: width in pixels of one pixel of an image.
     """
     data = as_text(animation_gif(frames, titles, columns, seconds, zoom))
     display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{html.escape(alt, quote=True)}">'))
 
 
 def show_slider(images, labels, strip, title, alt):
-    """Show a few of many images as a strip, and below it a slider for all of them.
+    """Show a few of the images as a strip, and below it a slider that goes through all of them.
 
     The strip is an ordinary figure. The slider is a script that is stored in the output together with its pictures. It
     needs no kernel and no network. JupyterLab removes scripts from a notebook that it does not trust; then only the
@@ -231,9 +231,9 @@ UNET_PLACES = {  # name of the layer: column, level and colour of its map in the
 
 
 def draw_unet(network, picture_in=None, picture_out=None):
-    """Draw the classic network as a U: down the left arm, up the right one, the branch of the time under the left.
+    """Draw the classic network as a U: the way down on the left, the way up on the right, the time below on the left.
 
-    A box is a map: as high as the map, and the wider the more channels it has.
+    A box is a map. Its height is the height of the map, and its width grows with the number of channels.
 
     Args:
         network: from :func:`labutils.networks.build_classic_unet`, of any image shape, also without time or skips.

@@ -1,11 +1,11 @@
-"""One switch, three sizes. A smaller preset means fewer images and epochs, never other maths: T stays 1000."""
+"""One switch with three sizes. A smaller preset has fewer images and epochs. The maths stays the same: T is 1000."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Sizes of everything in the lessons that costs time.
+    """The sizes of everything in the lessons that takes time.
 
     Attributes:
         name: smoke, quick or full.
@@ -15,11 +15,11 @@ class Preset:
         train_images, epochs: size and length of the training run of lesson 4 (and ``python -m labutils train``).
         told_images, told_epochs: the run of lesson 4 with a network that is told the digit.
         ablation_images, ablation_epochs: the short runs of lessons 3 and 4 that compare variants.
-        test_images: images a loss is measured on.
+        test_images: number of test images on which a loss is measured.
         samples: images drawn in lesson 5.
         few_samples: images drawn where a lesson compares several settings.
         measured_images: images drawn where lesson 5 measures their quality.
-        sample_steps: steps of the samples that illustrate something else than the sampler.
+        sample_steps: number of steps where a lesson draws samples to show something other than the sampler.
     """
 
     name: str

@@ -3,7 +3,7 @@ r"""The noise schedule: how much signal and how much noise there is at each step
 Index convention, used everywhere in this package: ``t`` runs from 0 to ``T - 1``. The DDPM paper counts from 1,
 so its t is our ``t + 1``. ``t = 0`` is the *least* noisy image, not the clean one.
 
-All tables are computed in float64 and cast to float32 once, when they meet an image.
+All tables are computed in float64 and cast to float32 once, when they are applied to an image.
 
 Sources:
     Ho, Jain, Abbeel 2020, "Denoising Diffusion Probabilistic Models" (DDPM), https://arxiv.org/abs/2006.11239
@@ -40,7 +40,7 @@ class NoiseSchedule:
     """
 
     def __init__(self, betas, name="custom", allow_plateau=False):
-        betas = np.array(betas, dtype=np.float64)  # a copy: the caller's array stays the caller's
+        betas = np.array(betas, dtype=np.float64)  # a copy: the caller may change its own array later
         if betas.ndim != 1 or betas.size < 1:
             raise ValueError(f"betas must have shape (T,) with T >= 1, got shape {betas.shape}")
         if not np.all((betas > 0) & (betas < 1)):  # written so that NaN fails too
@@ -61,7 +61,7 @@ class NoiseSchedule:
         return f"NoiseSchedule({self.name!r}, T={self.T}, betas {self.betas[0]:.3g} … {self.betas[-1]:.3g})"
 
     def add_noise(self, x0, t, noise):
-        """Jump from the clean image straight to step t (DDPM eq. 4): x_t = √ᾱ_t · x_0 + √(1 - ᾱ_t) · ε.
+        """Go from the clean image to step t in one jump (DDPM eq. 4): x_t = √ᾱ_t · x_0 + √(1 - ᾱ_t) · ε.
 
         Args:
             x0: clean data, shape (B, …), for images (B, H, W, C) in [-1, 1].
@@ -141,7 +141,7 @@ class NoiseSchedule:
     def check_t(self, t, batch=None):
         """Raise ``ValueError`` unless t is an integer in 0 … T - 1, alone or one per item of the batch.
 
-        Inside a compiled graph only shape and dtype are known, so only they are checked there.
+        Inside a compiled graph only shape and dtype are known. There only these are checked.
         """
         t = t if hasattr(t, "dtype") else np.asarray(t)
         if "int" not in str(t.dtype):
@@ -181,8 +181,8 @@ def cosine_schedule(T=1000, s=0.008, max_beta=0.999):
 
     Args:
         T: number of diffusion steps, at least 1.
-        s: small offset that keeps β_0 from vanishing.
-        max_beta: β is clipped here, as in the paper, so that the last step is not singular.
+        s: small offset; without it β_0 would be almost 0.
+        max_beta: upper limit of β, as in the paper. Without it ᾱ would be 0 after the last step.
 
     Returns:
         NoiseSchedule.

@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
 def run_command(package, description, commands, arguments=None):
     """Parse a command line and run the command it names.
 
-    Only the module of that command is imported, so one command may work where another lacks a library.
+    Only the module of that command is imported. So a command works even if another one lacks a library.
 
     Args:
         package: the name after ``python -m``.

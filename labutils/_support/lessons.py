@@ -10,7 +10,7 @@ from labutils._support.files import write_atomically
 NOTEBOOK_DIR = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCE_DIR = NOTEBOOK_DIR / "source"  # the text twins
 SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
-QUIET_KERNEL = ("--log-level=ERROR",)  # a kernel's warnings, about the transport say, are no news to a student
+QUIET_KERNEL = ("--log-level=ERROR",)  # hides a kernel's warnings, which do not help a student
 LESSONS = (
     "01_function_inversion",
     "02_forward_noising",
@@ -56,7 +56,7 @@ def write_notebook(notebook, path):
 
 
 def tidy_outputs(notebook):
-    """Keep only the last state of each progress bar, as a screen would; in place."""
+    """Keep only the last state of each progress bar, as on a screen. Changes the notebook in place."""
     from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 
     preprocessor = CoalesceStreamsPreprocessor()
@@ -70,7 +70,7 @@ def recorded_seconds():
 
 
 def record_seconds(preset, seconds):
-    """Keep measured times, a dict lesson → seconds, as what later runs announce."""
+    """Save measured times, a dict lesson → seconds; later runs announce them."""
     recorded = recorded_seconds()
     recorded.setdefault(preset, {}).update({lesson: round(value, 1) for lesson, value in seconds.items()})
     text = json.dumps(recorded, indent=1, sort_keys=True) + "\n"

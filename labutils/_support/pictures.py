@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
-# The script makes its own controls, so that nothing broken is left where scripts are taken out of a page.
+# The script makes its own controls. So no broken control is left if a page removes scripts.
 SLIDER = Template("""<div class="$key"></div><script>
 for (const box of document.querySelectorAll(".$key:empty")) {
   const {title, frames, labels} = $data;
@@ -35,7 +35,7 @@ for (const box of document.querySelectorAll(".$key:empty")) {
 
 
 def tile(images, columns):
-    """Put images (N, H, W, C), values around [-1, 1], side by side as one uint8 picture, with or without channels."""
+    """Put images (N, H, W, C), values around [-1, 1], side by side as one uint8 picture; a grey one has no channels."""
     images = (255 * np.clip((np.asarray(images) + 1) / 2, 0, 1)).astype(np.uint8)
     n, H, W, C = images.shape
     rows = -(-n // columns)
@@ -70,7 +70,7 @@ def animation_gif(frames, titles, columns=8, seconds=5.0, zoom=3):
         picture = Image.new(grid.mode, (grid.width, grid.height + 26), "white")
         picture.paste(grid, (0, 26))
         ImageDraw.Draw(picture).text((4, 3), title, fill="black", font=font)
-        pictures.append(picture.quantize(16))  # few levels: noise hardly compresses otherwise
+        pictures.append(picture.quantize(16))  # few grey levels, because noise compresses badly
     buffer = io.BytesIO()
     pause = round(1000 * seconds / len(frames))
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)

@@ -7,7 +7,7 @@ from tqdm import tqdm
 
 
 def progress_bar(total, description, disable=False):
-    """A tqdm bar to ``update``; ``with`` closes it."""
+    """A tqdm bar. Call ``update`` to move it; a ``with`` block closes it."""
     return tqdm(total=total, desc=description, file=sys.stdout, disable=disable, mininterval=1.0)
 
 
@@ -27,7 +27,8 @@ def keras_progress(epochs=None, description=None):
 class EpochBar(keras.callbacks.Callback):
     """One bar that counts epochs and shows the last loss. A resumed run starts it at the epochs that are done.
 
-    tqdm's own ``TqdmCallback`` draws its bar when it is made, which is before anybody knows where the run resumes.
+    tqdm's own ``TqdmCallback`` draws its bar when it is created. At that time the first epoch of a resumed run is not
+    known.
     """
 
     def __init__(self, epochs, description):

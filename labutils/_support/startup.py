@@ -28,7 +28,8 @@ def _keep_freed_memory():
     """Let glibc keep the memory of freed tensors for the next ones, where the process runs on glibc.
 
     By default large blocks go back to the system at once. The next step asks for them again, and the system clears
-    every page anew: on a small machine a third of the time of a training step. Peak memory grows by a few per cent.
+    every page again. On a small machine this takes a third of the time of a training step. Peak memory grows by a few
+    per cent.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -41,7 +42,7 @@ def _keep_freed_memory():
 
 _keep_freed_memory()
 
-# The lab is written for TensorFlow; a Keras configuration of the user's that names another backend must not break it.
+# The lab needs TensorFlow, even if the user's Keras configuration names another backend.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow"):
@@ -49,6 +50,6 @@ if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow"):
     with _stderr_redirected():
         import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for a GPU now, and not with a message in the middle of a lesson
-        # A lesson compiles one graph for each sampler it compares; TensorFlow would warn of that as a mistake.
+        tf.config.list_physical_devices()  # looks for a GPU now; later it would write a message into a lesson
+        # A lesson compiles one graph for each sampler. TensorFlow would warn about this as if it were a mistake.
         tf.get_logger().setLevel("ERROR")

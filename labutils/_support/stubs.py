@@ -8,11 +8,11 @@ import nbformat
 SOLUTION, HIDDEN = "SOLUTION", "HIDDEN TESTS"
 PLACEHOLDER = "*Your answer here.*"
 NO_LINKS = "No account or GPU needed."
-GOES_ON = "raises-exception"  # tag of a cell after whose error Jupyter and nbclient run the next cell
+GOES_ON = "raises-exception"  # tag: after an error in this cell, Jupyter and nbclient still run the next one
 
 
 def regions(source, kind):
-    """Where ``### BEGIN kind`` … ``### END kind`` stand in a cell.
+    """The places of ``### BEGIN kind`` … ``### END kind`` in a cell.
 
     Returns:
         list of pairs: the line numbers, from 1, of the two markers.
@@ -59,13 +59,13 @@ def is_answer(cell):
 
 
 def is_check(cell):
-    """Whether this cell tries the answer before it."""
+    """Whether this cell checks the answer before it."""
     meta = cell.metadata.get("nbgrader", {})
     return cell.cell_type == "code" and bool(meta.get("grade") and not meta.get("solution"))
 
 
 def marker(cell):
-    """The line by which an answer cell is known even when its metadata are lost."""
+    """The line that identifies an answer cell even if its metadata are lost."""
     comment = f"exercise: {cell.metadata.nbgrader.grade_id}"
     return f"# {comment}" if cell.cell_type == "code" else f"<!-- {comment} -->"
 
@@ -96,7 +96,7 @@ def student_copy(lesson, notebook):
 
 
 def in_cell(lesson, cell, function, *arguments):
-    """Call a function; if it complains, say which cell it is about."""
+    """Call a function; add the name of the cell to its ``ValueError``."""
     try:
         return function(*arguments)
     except ValueError as error:
@@ -118,7 +118,7 @@ def student_cell(cell):
     elif regions(cell.source, SOLUTION):
         raise ValueError("holds a solution, but its metadata do not make it an answer cell")
     if "badges" in cell.metadata.get("tags", []):
-        student.source = NO_LINKS  # the row leads to the notebook with the solutions
+        student.source = NO_LINKS  # its links lead to the notebook with the solutions
     hidden = regions(student.source, HIDDEN)
     student.source = _replace(student.source, hidden, lambda indent: [])
     if hidden and not student.source.strip() and "nbgrader" not in cell.metadata:
@@ -143,7 +143,7 @@ def _stub(cell):
 
 
 def _replace(source, found, lines_for):
-    """Put ``lines_for(indent)`` where each region, markers included, stands."""
+    """Replace each region, with its markers, by ``lines_for(indent)``."""
     lines = source.split("\n")
     for begin, end in reversed(found):
         first = lines[begin - 1]

@@ -1,6 +1,6 @@
-"""What tells a student what is wrong: one check for each exercise, one module for each lesson.
+"""Checks tell a student what is wrong: one check for each exercise, one module for each lesson.
 
-The check of exercise 5.1 stands in ``lesson_5``. A check takes the student's function and tries properties that any
+The check of exercise 5.1 is in ``lesson_5``. A check takes the student's function and tries properties that any
 right answer has. It prints "All tests in … passed!" or raises :class:`CheckFailed` with a sentence that names the
 likely mistake. ``feedback`` holds what all checks share.
 """
@@ -13,6 +13,7 @@ from labutils.checks.lesson_4 import check_noise_loss, check_train_step
 from labutils.checks.lesson_5 import check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_cosine_alpha_bars, check_inpaint
 from labutils.checks.lesson_7 import check_space_to_depth, check_split_taps, check_x0_from_v
+from labutils.checks.lesson_8 import check_cross_attention, check_drop_captions, check_guided, check_sample_latent
 
 __all__ = [
     "CheckFailed",
@@ -20,11 +21,15 @@ __all__ = [
     "check_alpha_bars",
     "check_build_mlp",
     "check_cosine_alpha_bars",
+    "check_cross_attention",
+    "check_drop_captions",
+    "check_guided",
     "check_inpaint",
     "check_inverses",
     "check_noise_loss",
     "check_posterior_variances",
     "check_reverse_step",
+    "check_sample_latent",
     "check_sampling_loop",
     "check_sinusoidal_embedding",
     "check_space_to_depth",

@@ -1,4 +1,4 @@
-"""How a check speaks: it accepts any right answer, and names the likely mistake behind a wrong one."""
+"""What all checks share. A check accepts any right answer, and names the likely mistake behind a wrong one."""
 
 import inspect
 import traceback
@@ -8,21 +8,22 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-WIDTH = 400  # characters of an exception that a sentence repeats
+WIDTH = 400  # characters: longest part of an exception's text that a sentence repeats
 
 
 class CheckFailed(AssertionError):
     """An exercise is not right yet; the message is a sentence for the student."""
 
     def _render_traceback_(self):
-        """What IPython shows: the sentence alone. The frames of a check would show the right answer."""
+        """What IPython shows: only the sentence. The frames of a check would show the right answer."""
         return [str(self)]
 
 
 class Property(NamedTuple):
-    """Something that holds for any right answer: in words for the student, and as a test of the student's function.
+    """A property that every right answer has: in words for the student, and as a test of the student's function.
 
-    The test takes the function and a random generator, from which it draws its inputs, and raises CheckFailed.
+    The test takes the function and a random generator. It draws its inputs from the generator. It raises CheckFailed if
+    the property does not hold.
     """
 
     text: str
@@ -30,15 +31,15 @@ class Property(NamedTuple):
 
 
 class Check:
-    """The properties of one exercise, each a test of its own.
+    """The properties of one exercise.
 
-    Called with the student's function it tries them in order, raises CheckFailed at the first that does not hold, and
-    else prints "All tests in … passed!".
+    A call with the student's function tries the properties in order. It raises CheckFailed at the first that does not
+    hold. If all hold, it prints "All tests in … passed!".
 
     Args:
         exercise: its number in the lessons, such as "2.1".
         name: of the student's function.
-        about: what it should be, in one line.
+        about: what the function should be, in one line.
     """
 
     def __init__(self, exercise, name, about):
@@ -60,7 +61,7 @@ class Check:
         Raises:
             CheckFailed: a property does not hold; the message names the exercise and says one sentence.
         """
-        self.passed = None  # a failure forgets the earlier pass
+        self.passed = None  # after a failure an earlier pass no longer counts
         try:
             for each in self.properties:
                 each.test(function, np.random.default_rng(seed))
@@ -78,9 +79,9 @@ class Check:
         raise CheckFailed(f"Exercise {self.exercise}, `{self.name}`: {sentence}")
 
     def answer_or(self, reference):
-        """The function that passed this check last, so that the next picture is the student's own.
+        """The last function that passed this check, so that the next figure shows the student's own work.
 
-        Without one it prints a line that says so, and returns ``reference``.
+        If none has passed, this prints a line that says so, and returns ``reference``.
         """
         if self.passed is None:
             print(f"exercise {self.exercise} `{self.name}` is not solved yet: the lab's own function is used")
@@ -95,10 +96,10 @@ def run(function, *arguments):
     tf.config.run_functions_eagerly(True)  # so that the checks can look at values inside a @tf.function, too
     try:
         return function(*arguments)
-    except CheckFailed:  # a check that looks at what the network is given speaks from inside the call
+    except CheckFailed:  # raised inside the call, by a check that looks at the network's inputs
         raise
     except NotImplementedError as error:
-        # A stub says its own name: an answer may call the function of an exercise before it.
+        # The error names the stub: an answer may call the function of an earlier exercise.
         raise CheckFailed(
             f"this is not written yet: replace the line that raises NotImplementedError in `{str(error) or name}`"
         ) from error
@@ -109,7 +110,7 @@ def run(function, *arguments):
 
 
 def _in_words(error):
-    """Type and message of an exception on one line; TensorFlow and Keras fill a screen with some."""
+    """Type and message of an exception on one line, shortened: some messages of TensorFlow and Keras fill a screen."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= WIDTH else f"{text[:WIDTH]} …"
 
@@ -126,15 +127,15 @@ def _line_of(function, error):
 
 
 def beside(helper, function):
-    """``helper(function)``, where the student's function lives: in this process, or in the one that stands behind it.
+    """Call ``helper(function)`` in the process that holds the student's function: this one or another one.
 
-    For what cannot travel between processes, such as Keras' symbolic tensors.
+    Needed for objects that cannot be sent to another process, such as Keras' symbolic tensors.
     """
     return function.beside(helper) if hasattr(function, "beside") else helper(function)
 
 
 def as_numbers(answer, shape=None, what="the result"):
-    """The answer as a float64 array; lists, NumPy arrays and tensors of any float type are all welcome.
+    """The answer as a float64 array; lists, NumPy arrays and tensors of any float type are accepted.
 
     Args:
         answer: what the student's function returned.
@@ -158,13 +159,13 @@ def as_numbers(answer, shape=None, what="the result"):
 
 
 def close(a, b, tolerance=1e-3):
-    """Whether two arrays agree up to ``tolerance`` of their size; float32 arithmetic in any order passes."""
+    """Whether two arrays agree up to ``tolerance`` times their size, which is more than rounding in float32."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     return a.shape == b.shape and bool(np.max(np.abs(a - b), initial=0) <= tolerance * max(np.max(np.abs(b)), 1e-3))
 
 
 class StandIn:
-    """Stands in for a Keras network: looks at what it is given, and answers with a function.
+    """Takes the place of a Keras network: looks at the inputs, and computes the output with a function.
 
     Args:
         answer: function (x_t, time) of float32 tensors, time a column (B, 1), that returns the predicted noise.
@@ -203,7 +204,7 @@ def compare(answer, expected, mistakes, otherwise, tolerance=1e-3):
     Raises:
         CheckFailed: the answer is not the expected one.
     """
-    # A wrong answer may also have the wrong shape, so the mistakes are looked at first.
+    # A mistake may also change the shape. So the mistakes are compared before the shape is checked.
     answer = as_numbers(answer)
     if close(answer, expected, tolerance):
         return

@@ -36,11 +36,9 @@ def _(build_mlp, rng):
         low, high = min(o.min() for o in outputs), max(o.max() for o in outputs)
         require(
             low < -0.01,
-            "the output can never be negative, but half of all x are: leave the activation of the last layer away",
+            "the output can never be negative, but half of all x are negative: remove the activation of the last layer",
         )
-        require(
-            high - low > 2.5, "the output is squeezed into a small range: leave the activation of the last layer away"
-        )
+        require(high - low > 2.5, "the output is squeezed into a small range: remove the activation of the last layer")
 
 
 @check_build_mlp.property("ReLU inside: straight pieces with bends")
@@ -76,7 +74,7 @@ def _build(build_mlp, hidden):
 
 
 def _curve(network, rng):
-    """What the network makes of GRID with other weights."""
+    """The outputs of the network for GRID, with new random weights."""
     network.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in network.get_weights()])
     return as_numbers(run(network.predict_on_batch, GRID))[:, 0]
 

@@ -9,7 +9,7 @@ check_alpha_bars = Check("2.1", "alpha_bars", "``alpha_bars(betas)`` is ᾱ_t = 
 check_add_noise = Check(
     "2.2",
     "add_noise",
-    "``add_noise(x0, t, noise, alpha_bars)`` is √ᾱ_t x_0 + √(1-ᾱ_t) ε, for images and a t of their own each.",
+    "``add_noise(x0, t, noise, alpha_bars)`` is √ᾱ_t x_0 + √(1-ᾱ_t) ε, for a batch of images, each with its own t.",
 )
 check_posterior_variances = Check(
     "2.3", "posterior_variances", "``posterior_variances(betas)`` is β̃_t = β_t (1-ᾱ_{t-1}) / (1-ᾱ_t), and β̃_0 = 0."
@@ -17,7 +17,7 @@ check_posterior_variances = Check(
 
 
 def _any_betas(rng):
-    """Not the lab's own, and few: a hidden use of the notebook's variables shows."""
+    """A few β that are not the lab's: an answer that secretly uses the notebook's variables fails."""
     return np.sort(rng.uniform(0.05, 0.6, 3))
 
 
@@ -130,7 +130,7 @@ def _(posterior_variances, rng):
 @check_posterior_variances.property("β̃_0 = 0")
 def _(posterior_variances, rng):
     for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
-        # The first value is so small beside the others that a comparison of all would not see it.
+        # The first value is much smaller than the others. A comparison of all values would miss an error in it.
         answer, _, _ = _tildes(posterior_variances, betas)
         require(
             answer[0] <= 1e-3 * betas[0],
@@ -147,7 +147,7 @@ def _tildes(posterior_variances, betas):
     first_kept[0] = betas[0]
     following = np.concatenate([bars[1:], bars[-1:]])
     mistakes = {
-        "you returned β; β̃ is smaller: it is the noise that is left when x_0 is known too": betas,
+        "you returned β; β̃ is smaller: it is the variance that is left if x_0 is known, too": betas,
         "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1": first_kept,
         "you computed (1 − ᾱ_t)/(1 − α_t): β̃_t is β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)": (1 - bars) / betas,
         "ᾱ is padded on the wrong side: ᾱ_{t-1} starts with a 1, it does not end with one": betas
@@ -157,7 +157,7 @@ def _tildes(posterior_variances, betas):
         "numerator and denominator are swapped: β̃_t must be smaller than β_t": np.divide(
             betas * (1 - bars), 1 - previous, out=np.zeros_like(betas), where=previous < 1
         ),
-        "you returned √β̃, the standard deviation; the variance is asked for": np.sqrt(right),
+        "you returned √β̃, the standard deviation; return the variance": np.sqrt(right),
         "the factor β_t is missing": (1 - previous) / (1 - bars),
         "you used α where ᾱ is needed": betas * np.concatenate([[0.0], betas[:-1]]) / betas,
     }

@@ -44,7 +44,7 @@ def _builds(inputs, outputs):
 
 
 def _block(up_block, rng):
-    """The block as a network with weights of its own: function (map, skip) → output, and number of parameters."""
+    """The block as a network with random weights: function (map, skip) → output, and number of parameters."""
     network = beside(block_as_network, up_block)
     shapes = [np.shape(w) for w in network.get_weights()]
     network.set_weights([0.1 * rng.standard_normal(shape).astype("float32") for shape in shapes])

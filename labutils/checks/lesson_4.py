@@ -23,13 +23,13 @@ check_train_step = Check(
 def _batch(rng, size=64):
     """A schedule, and x0, t, noise and x_t of a batch."""
     schedule = linear_schedule()
-    # Half as bright as they could be: else mean(x_t²) comes close to mean(∣ε∣), and two mistakes look alike.
+    # In [-0.5, 0.5]: with [-1, 1], mean(x_t²) is close to mean(∣ε∣), and two mistakes cannot be told apart.
     x0 = rng.uniform(-0.5, 0.5, (size, 8, 8, 1)).astype(np.float32)
     t, noise = draw_noise(x0, schedule.T, rng)
     return schedule, x0, t, noise, ops.convert_to_numpy(schedule.add_noise(x0, t, noise))
 
 
-@check_noise_loss.property("the network is asked about x_t and t/T")
+@check_noise_loss.property("the network gets x_t and t/T")
 def _(noise_loss, rng):
     schedule, x0, t, noise, xt = _batch(rng)
     seen = {}
@@ -53,7 +53,7 @@ def _(noise_loss, rng):
     )
     require(
         time.shape == (len(t), 1),
-        f"the time should be a column {(len(t), 1)}, got {time.shape}: labutils.training.network_time(t, T) makes it",
+        f"the time should be a column {(len(t), 1)}, got {time.shape}: labutils.networks.network_time(t, T) makes it",
     )
 
 
@@ -68,7 +68,7 @@ def _(noise_loss, rng):
         "you added the squares up; take their mean, so that the loss does not depend on the image size": squares.sum(),
         "you added the squares of each image up; take the mean over pixels too": squares.sum(axis=(1, 2, 3)).mean(),
         "you took the absolute error; the loss is the squared one": np.mean(np.abs(noise)),
-        "you took the root of the mean square; leave the root away": np.sqrt(squares.mean()),
+        "you took the root of the mean square; remove the root": np.sqrt(squares.mean()),
         "you returned one loss per image; the loss of a batch is one number": squares.mean(axis=(1, 2, 3)),
         "you returned one loss per pixel; the loss of a batch is one number": squares.mean(axis=-1),
         "you returned the squares; the loss of a batch is one number, their mean": squares,
@@ -86,7 +86,7 @@ def _(noise_loss, rng):
 
 
 class OneNumber(keras.Model):
-    """A network with one weight, ε_θ = w · x_t: small enough to know its gradient by hand."""
+    """A network with one weight, ε_θ = w · x_t: so small that its gradient can be computed by hand."""
 
     def __init__(self):
         super().__init__()
@@ -139,7 +139,7 @@ def _(train_step, rng):
     right = np.isclose(loss, before, rtol=1e-3)
     require(
         right or not np.isclose(loss, after, rtol=1e-4),
-        "you return the loss after the step; return the one that the gradient was taken of",
+        "you return the loss after the step; return the loss from which you computed the gradient",
     )
     require(right, f"the returned loss should be {before:.4f} here, yours is {loss:.4f}")
 

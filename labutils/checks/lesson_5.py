@@ -14,7 +14,7 @@ check_reverse_step = Check(
 check_sampling_loop = Check(
     "5.2",
     "sampling_loop",
-    "``sampling_loop(network, schedule, x, rng)`` takes noise to images: t = T-1 … 0, each once.",
+    "``sampling_loop(network, schedule, x, rng)`` turns noise into images: t = T-1 … 0, each once.",
 )
 
 
@@ -74,7 +74,7 @@ def _judge_step(reverse_step, t, rng):
 
 
 def _walk(sampling_loop, rng, images, look=None, seeds=(0,)):
-    """(ends of the student's loop for each seed, start): the network knows the data set ``images`` exactly."""
+    """The results of the student's loop, one for each seed; the network knows the data set ``images`` exactly."""
     schedule = linear_schedule(60, 1e-3, 0.3)
     start = rng.standard_normal((6, *images.shape[1:])).astype(np.float32)
     exact = exact_noise_predictor(images, schedule)
@@ -126,7 +126,7 @@ def _(sampling_loop, rng):
     )
 
 
-@check_sampling_loop.property("with two it ends at one of them, and chance decides at which")
+@check_sampling_loop.property("with two known images it ends at one of them, chosen by chance")
 def _(sampling_loop, rng):
     image = _image(rng)
     first, second = _walk(sampling_loop, rng, np.concatenate([image, -image]), seeds=(0, 1))

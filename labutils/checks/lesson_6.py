@@ -36,7 +36,7 @@ def _judge_cosine(cosine_alpha_bars, T):
         "the cosine is not squared (or you returned √ᾱ, which is the same)": curve(power=1.0),
         "the argument should end at π/2, not π": curve(quarter=np.pi),
         "your list starts at n = 0 and so contains ᾱ = 1, the clean image: ᾱ_t belongs to n = t + 1": f[:-1] / f[0],
-        "your list has T + 1 values: leave n = 0 away, the clean image": f / f[0],
+        "your list has T + 1 values: leave out n = 0, the clean image": f / f[0],
         "the division by f(0) is missing: ᾱ must start from exactly 1": f[1:],
         "you returned β; the cosine gives ᾱ itself": 1 - f[1:] / f[:-1],
     }
@@ -54,7 +54,7 @@ def _(inpaint, rng):
     _judge_inpaint(inpaint, rng, rng.integers(0, 2, (1, 8, 8, 1)).astype(np.float32))
 
 
-@check_inpaint.property("where all is known, all is kept")
+@check_inpaint.property("if all pixels are known, all are kept")
 def _(inpaint, rng):
     _judge_inpaint(inpaint, rng, np.ones((1, 8, 8, 1), np.float32))
 

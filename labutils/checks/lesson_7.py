@@ -1,4 +1,4 @@
-"""Checks of lesson 7: the short cut of the way up, folding an image, and x̂_0 from v."""
+"""Checks of lesson 7: two filters for one, folding an image, and x̂_0 from v."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from labutils.checks.feedback import Check, as_numbers, compare, require, run
 check_split_taps = Check(
     "7.1",
     "split_taps",
-    "``split_taps(w)``: two filters of two taps, (2, 2), that do over doubled values what ``w`` (3,) does.",
+    "``split_taps(w)``: two filters of two taps, (2, 2), that do over values what ``w`` (3,) does over doubled ones.",
 )
 check_space_to_depth = Check(
     "7.2",
@@ -53,7 +53,7 @@ B, H, W, C = FOLDED = 2, 4, 6, 3
 
 
 def _fold(space_to_depth, rng):
-    """Images in which every value is there once, and the student's answer."""
+    """Images in which every value occurs once, and the student's answer."""
     x = rng.permutation(np.arange(np.prod(FOLDED), dtype=np.float32)).reshape(FOLDED)
     return x, as_numbers(run(space_to_depth, x))
 
@@ -112,11 +112,11 @@ def _judge_v(x0_from_v, rng, alpha_bar):
         run(x0_from_v, xt, v, alpha_bar),
         x0,
         {
-            "the second sign is wrong: v holds x_0 with a minus, so v must be taken away": signal * xt + level * v,
+            "the second sign is wrong: v contains −x_0, so v must be subtracted": signal * xt + level * v,
             "the two factors are swapped: that is nearly ε, which is √(1 − ᾱ) x_t + √ᾱ v": level * xt - signal * v,
             "you returned ε, the noise": noise,
             "the roots are missing": alpha_bar * xt - (1 - alpha_bar) * v,
             "this is the formula for a network that predicts ε": (xt - level * v) / signal,
         },
-        "that is not x_0: put x_t = √ᾱ x_0 + √(1 − ᾱ) ε and v = √ᾱ ε − √(1 − ᾱ) x_0 in and multiply out",
+        "that is not x_0: insert x_t = √ᾱ x_0 + √(1 − ᾱ) ε and v = √ᾱ ε − √(1 − ᾱ) x_0, and multiply out",
     )

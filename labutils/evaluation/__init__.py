@@ -2,7 +2,7 @@
 
 - ``metrics``: Fréchet distance, kernel distance, precision, recall …: functions of arrays, with intervals
 - ``report``: :func:`evaluate`, all of them for one set of images, with the lab's judges
-- ``benchmarks``: what the programs in the folder of that name measured
+- ``benchmarks``: the committed results of the programs in the folder ``benchmarks``
 """
 
 from labutils.evaluation.benchmarks import recorded

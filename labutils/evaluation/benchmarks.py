@@ -11,7 +11,7 @@ def recorded(name, required=False):
     """The committed measurements of ``python -m benchmarks.NAME``.
 
     Args:
-        name: quality, ablation, speed or grading.
+        name: quality, ablation, speed, grading or filling.
         required: raise an error if the file is not there. Without it, a lesson can go on.
 
     Returns:

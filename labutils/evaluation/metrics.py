@@ -1,8 +1,8 @@
 """From images to numbers: how good is a set of generated images?
 
-No single number says it. Each measure below compares N generated images with real ones. Read it beside its *floor*: the
-same measure for N other real images. The measures depend on N (for the same network, the Fréchet distance falls as N
-grows), so compare only numbers of the same N.
+No single number answers this question. Each measure below compares N generated images with real ones. Compare it with
+its *floor*: the same measure for N other real images. The measures depend on N: for the same network, the Fréchet
+distance falls as N grows. So compare only numbers with the same N.
 
 Sources:
     Fréchet distance: Heusel et al. 2017, https://arxiv.org/abs/1706.08500 (there on Inception's features: "FID")
@@ -68,7 +68,7 @@ def kernel_distance(a, b):
 
 
 def kernel_statistic(a, b):
-    """:func:`kernel_distance` as a function of indices into ``a``: fast for many resamples of ``a``."""
+    """:func:`kernel_distance` as a function of indices into ``a``; the kernels are computed once for all resamples."""
     a, b = _check_features(a, b)
     kernel = polynomial_kernel(a, degree=3)  # gamma = 1/D, coef0 = 1: the kernel above
     across = polynomial_kernel(a, b, degree=3).mean(axis=1)
@@ -151,10 +151,11 @@ def nearest_images(images, train_images):
 def share(hits):
     """Share of the items that are True, with its 95 % interval by Wilson's method (Wilson 1927).
 
-    Wilson's interval stays inside [0, 1]. It keeps a width where all items agree: 50 of 50 gives 0.93 … 1.
-    The items are taken as independent. For precision, ``recognised`` and ``as_asked`` they are (one item per generated
-    image). For recall and coverage an item is a real image, and neighbours depend on each other; in simulations with
-    other generated images and the same real ones the interval still held the mean in 91 to 98 % of the cases.
+    Wilson's interval stays inside [0, 1]. It has a width even if all items agree: 50 of 50 gives 0.93 … 1.
+    The method assumes independent items. This holds for precision, ``recognised`` and ``as_asked``, where an item is a
+    generated image. For recall and coverage an item is a real image, and neighbours depend on each other. In
+    simulations with new generated images and the same real ones, the interval still contained the mean in 91 to 98 % of
+    the cases.
 
     Args:
         hits: booleans, shape (N,), N at least 1.
@@ -170,7 +171,7 @@ def share(hits):
         raise ValueError(f"hits must be booleans of shape (N,), N at least 1, got {hits.dtype} of shape {hits.shape}")
     value = float(hits.mean())
     interval = scipy.stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
-    # The method holds these bounds; rounding may miss them by 1e-17.
+    # In exact arithmetic low ≤ value ≤ high; rounding may break this by 1e-17.
     return value, float(min(interval.low, value)), float(max(interval.high, value))
 
 
@@ -180,15 +181,15 @@ def bootstrap(statistic, values, limits=(-np.inf, np.inf), resamples=100, rng=No
     The interval is value ± 1.96 bootstrap standard errors, cut at ``limits`` (Efron, Tibshirani 1993, chapter 13). The
     standard error is the standard deviation of the statistic over resamples: N of the items, drawn with repetition.
 
-    What the interval is for: draw many independent sets of N images with the same network, and compare each with the
-    same real images. The interval is for the mean of all these values. It is *not* for the limit of many images: the
-    Fréchet distance at N is larger than that limit, and the entropy is smaller (for the Fréchet distance see Chong,
-    Forsyth 2020). The choice of the real images is not part of it either.
+    What the interval is for: suppose that you draw many independent sets of N images with the same network and compare
+    each with the same real images. The interval estimates the mean of all these values. It does *not* estimate the
+    limit for many images: the Fréchet distance at N is larger than that limit, and the entropy is smaller (for the
+    Fréchet distance see Chong, Forsyth 2020). It also leaves out the choice of the real images.
 
     Why not the percentiles of the resamples: repeated items shift the Fréchet distance up and the entropy down. Only
-    the spread of the resamples is used here, so this shift does no harm. "Basic" intervals, which mirror the
-    percentiles, shift the wrong way: tests/test_metrics.py compares them. Near a limit (an entropy near 1, a distance
-    near 0) the interval is wider than necessary. Where all items are equal it has no width.
+    the spread of the resamples is used here, so this shift does no harm. "Basic" intervals mirror the percentiles and
+    shift in the wrong direction: tests/test_metrics.py compares them. Near a limit (an entropy near 1, a distance near
+    0) the interval is wider than necessary. If all items are equal, it has no width.
 
     Args:
         statistic: function of an array of items → float.

@@ -1,6 +1,6 @@
 """The report on a set of generated images: every measure of ``metrics``, its interval and its floor.
 
-The judges are the two networks of ``recognisers``. They take no part in making images, so no sampler is fitted to them.
+The judges are the two networks of ``recognisers``. They are not used to make images, so no sampler is fitted to them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from labutils._support.progress import progress_bar
 from labutils.evaluation import metrics
 from labutils.networks.recognisers import held_out, predict
 
-CONFIDENT = 0.9  # the recogniser is sure of a digit from this probability on
+CONFIDENT = 0.9  # the recogniser is sure of a digit if its probability is at least this
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         - ``frechet``, ``kid``, ``precision``, ``recall``, ``density``, ``coverage``: see ``metrics``.
         - ``recognised``: share of images where the recogniser is sure (probability at least CONFIDENT), of any digit.
         - ``as_asked``, only with ``labels``: share of images where the recogniser is sure and names the digit asked
-          for. For the floor it must name the label of the test image. The interval takes each label as drawn anew;
-          with the same number of each digit every time it is a little wider than necessary.
+          for. For the floor it must name the label of the test image. The interval assumes that
+          labels are drawn at random; if each set has the same number of each digit, it is a little too wide.
         - ``class_entropy``: how evenly the recogniser's answers spread over the classes, 0 … 1.
         - ``memorisation``: median distance to the nearest training image, divided by the same median for test images.
           Copies of training images have 0.
 
     Raises:
-        ValueError: images of another shape than the judges know, NaN in them, too few or too many of them, or not one
+        ValueError: images of a shape that the judges do not know, NaN in them, too few or too many of them, or not one
             label per image.
     """
     features, recogniser = judges or load_judges()

@@ -10,7 +10,7 @@ from labutils.sampling import reverse_process
 from labutils.training import NoisePredictor, draw_noise
 
 SPAN = 2 * np.pi  # the many-valued problem: x in [-2π, 2π]
-WAVES = (0.75, 1.5, 3.0)  # of the small denoiser, in half periods over [-1, 1]
+WAVES = (0.75, 1.5, 3.0)  # of the small denoiser: number of periods over [-1, 1]
 
 
 def build_mlp(hidden, seed=0):
@@ -30,12 +30,13 @@ def build_mlp(hidden, seed=0):
         raise ValueError(f"hidden must list at least one layer size of at least 1, got {hidden}")
     inputs = x = keras.Input((1,))
     for i, size in enumerate(hidden):
-        start = keras.initializers.HeUniform(seed=seed + i)  # keeps ReLU networks of any depth in a useful range
+        start = keras.initializers.HeUniform(seed=seed + i)  # keeps the size of the values in deep ReLU networks
         x = layers.Dense(size, activation="relu", kernel_initializer=start)(x)
     outputs = layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed=seed + len(hidden)))(x)
     network = keras.Model(inputs, outputs, name="-".join(str(n) for n in (1, *hidden, 1)))
-    # A unit relu(w·y + b) bends at y = -b/w. Keras' start puts all bends of the first layer at 0; spread over the data
-    # they are of use from the beginning, and none starts outside, where no gradient would bring it back.
+    # A unit relu(w·y + b) bends at y = -b/w. With Keras' starting weights all bends of the first layer are at 0. Here
+    # they are spread over the data, so that all are useful from the beginning. None starts outside the data, where a
+    # unit may have no gradient that brings it back.
     rng = np.random.default_rng(seed)
     w = np.sqrt(2.0) * rng.choice([-1.0, 1.0], (1, hidden[0]))
     network.layers[1].set_weights([w, -w[0] * rng.uniform(-0.8, 0.8, hidden[0])])
@@ -43,15 +44,15 @@ def build_mlp(hidden, seed=0):
 
 
 def fit_inverse(network, y, x, epochs, *, learning_rate=0.01, batch_size=32, seed=0, passes=1, callbacks=()):
-    """Train ``network`` to give x for y: Adam on the mean squared error, the rate falling to 0 along a half cosine.
+    """Train ``network`` to give x for y: Adam, mean squared error, a rate that falls to 0 along half a cosine.
 
     Args:
         network: from :func:`build_mlp`; trained in place.
         y, x: inputs and targets, shape (N,).
         epochs: how often all points are used.
         learning_rate, batch_size: of Adam. seed: of the shuffling.
-        passes: how many epochs run as one compiled loop; a divisor of ``epochs``. 1 lets ``callbacks`` see each epoch,
-            more is much faster, since such a small network costs less than the calls around it.
+        passes: number of epochs that run as one compiled loop; it must divide ``epochs``. With 1, ``callbacks`` see
+            each epoch. More is much faster, because a call takes more time than such a small network.
         callbacks: Keras callbacks.
 
     Returns:
@@ -97,9 +98,9 @@ def inverses(y):
 def build_conditional_denoiser(dim=1, width=128, seed=0):
     """ε_θ(x_t, t, y) for points of a few dimensions: a small network that sees x_t, y, and t as a sinusoidal embedding.
 
-    x_t is given also as sines and cosines of 0.75πx, 1.5πx, 3πx (Fourier features, Tancik et al. 2020,
-    https://arxiv.org/abs/2006.10739): a network of this size resolves a fine position only so. The wave 2πx is left
-    out, since for lesson 1 it is sin x itself, the function to be inverted.
+    The network also gets sines and cosines of 0.75πx, 1.5πx and 3πx (Fourier features, Tancik et al. 2020,
+    https://arxiv.org/abs/2006.10739). Without them a network of this size cannot distinguish positions that are close
+    together. The wave 2πx is left out: in lesson 1 it is sin x itself, the function to be inverted.
 
     Args:
         dim: dimensions D of a point.
@@ -167,14 +168,14 @@ def sample_conditional(network, schedule, y, seed=0):
 
 
 def paths_conditional(network, schedule, y, seed=0, chunk=10):
-    """The ways from noise to an answer, one for each y, by DDIM: without new noise on the way, so they are smooth.
+    """The paths from noise to an answer, one for each y. DDIM adds no new noise, so the paths are smooth.
 
     Args:
         network, schedule: as trained, for points of one dimension.
         y: shape (N,). seed: of the starting noise. chunk: steps between two points of a path.
 
     Returns:
-        (t, x): steps (M,), from T - 1 down to -1, the finished answer; and x_t, float32 (M, N), as scaled in training.
+        (t, x): steps (M,), from T - 1 down to -1 (the finished answer); and x_t, float32 (M, N), scaled as in training.
     """
     looks = list(_looks(network, schedule, y, seed, chunk=chunk, sampler="ddim"))
     return np.array([t for t, _ in looks]), np.stack([x[:, 0] for _, x in looks])
@@ -198,7 +199,7 @@ def flow(network, schedule, x, t, y):
 
 
 def _looks(network, schedule, y, seed, **options):
-    """(t, x_t) now and then on the way from noise to one x for each y; the start comes first."""
+    """Yield (t, x_t) at some of the steps from noise to one x for each y; the start comes first."""
     start = np.random.default_rng(seed).standard_normal((len(y), network.output.shape[-1]), dtype=np.float32)
     condition = ops.convert_to_tensor(np.reshape(y, (-1, 1)).astype("float32"))
 

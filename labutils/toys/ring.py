@@ -44,8 +44,8 @@ def train_gan(points, steps, seed=0, batch_size=256, learning_rate=1e-3, penalty
         steps: updates of each of the two networks.
         seed: of the run. The same seed gives the same generator on the same machine.
         batch_size, learning_rate: of the run.
-        penalty: γ of the R1 penalty γ/2·E‖∇D(x)‖² on real points x, which calms the critic D near the data (Mescheder,
-            Geiger, Nowozin 2018, https://arxiv.org/abs/1801.04406, eq. 9); 0 for none.
+        penalty: γ of the R1 penalty γ/2·E‖∇D(x)‖² on real points x, which keeps the gradient of the critic D small
+            at the data (Mescheder, Geiger, Nowozin 2018, https://arxiv.org/abs/1801.04406, eq. 9); 0 for none.
         falling: let the rate fall to 0 along half a cosine.
         beta_1: of Adam; 0 follows each gradient without momentum.
 
