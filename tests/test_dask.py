@@ -83,7 +83,7 @@ def test_a_killed_worker_costs_nothing_but_time(cluster, tmp_path):
     line = [
         sys.executable,
         "-m",
-        "labutils",
+        "grading",
         "grade",
         str(tmp_path / "in"),
         "--manifest",

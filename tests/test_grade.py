@@ -54,7 +54,7 @@ def command(folder, handed_out, *more):
     return [
         sys.executable,
         "-m",
-        "labutils",
+        "grading",
         "grade",
         str(folder / "in"),
         "--manifest",

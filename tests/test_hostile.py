@@ -685,7 +685,7 @@ def test_a_full_disk(tmp_path):
     grade = [
         sys.executable,
         "-m",
-        "labutils",
+        "grading",
         "grade",
         str(tmp_path / "in"),
         "--out",
