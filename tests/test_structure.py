@@ -21,7 +21,7 @@ ROOMS = {
     "toys": "inversion ring",
     "plots": "",
     "presets": "",
-    "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7",
+    "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7 lesson_8",
     "commands": "address build checkpoints copy doctor evaluate run sample train",
 }
 ORDER = [f"{room}.{module}".rstrip(".") for room, modules in ROOMS.items() for module in [*modules.split(), ""]]
