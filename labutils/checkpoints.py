@@ -7,8 +7,11 @@ builds. ``NAME.json`` holds provenance, history and the SHA-256 of the weights, 
 import json
 import platform
 import re
+import tempfile
+from functools import partial
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 
@@ -21,7 +24,7 @@ from labutils.training import PLANS
 CHECKPOINT_DIR = DATA_DIR / "checkpoints"
 
 
-def save(network, name, about, folder=CHECKPOINT_DIR):
+def save(network, name, about, folder=CHECKPOINT_DIR, half=False):
     """Write a checkpoint.
 
     Args:
@@ -29,6 +32,7 @@ def save(network, name, about, folder=CHECKPOINT_DIR):
         name: name of the checkpoint, letters, digits, ``_`` and ``-``.
         about: dict that describes the run (data set, recipe, seed, history …); JSON types only.
         folder: the folder to write to.
+        half: store the numbers as float16, in half the space; ``load`` gives float32 again, rounded to 11 bits.
 
     Returns:
         Path of the JSON file.
@@ -41,7 +45,7 @@ def save(network, name, about, folder=CHECKPOINT_DIR):
         json.dumps(about)  # before the weights of an earlier checkpoint are replaced
     except TypeError as error:
         raise ValueError(f"about must hold JSON types only: {error}") from error
-    write_atomically(weights_file, network.save_weights)
+    write_atomically(weights_file, partial(_save_half, network) if half else network.save_weights)
     record = {
         "name": name,
         "network": network.name,
@@ -54,6 +58,25 @@ def save(network, name, about, folder=CHECKPOINT_DIR):
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_atomically(json_file, lambda path: path.write_text(text, encoding="utf-8"))
     return json_file
+
+
+def _save_half(network, path):
+    """What ``save_weights`` writes, with float16 in place of float32."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole.weights.h5"
+        network.save_weights(whole)
+        with h5py.File(whole) as source, h5py.File(path, "w") as target:
+            target.attrs.update(source.attrs)
+
+            def copy(name, item):
+                if isinstance(item, h5py.Dataset):
+                    kind = np.float16 if item.dtype == np.float32 else item.dtype
+                    copied = target.create_dataset(name, data=item[()].astype(kind))
+                else:
+                    copied = target.require_group(name)
+                copied.attrs.update(item.attrs)
+
+            source.visititems(copy)
 
 
 def load(name="classic", folder=CHECKPOINT_DIR):

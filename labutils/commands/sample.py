@@ -4,15 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from labutils import checkpoints, networks, plots, sampling
+from labutils import captions, checkpoints, networks, plots, sampling
 from labutils._support.files import check_writable, write_atomically
 
 
 def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
-    parser.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T)")
-    parser.add_argument("--sampler", default="ddpm", help="ddpm (default), ddim, dpmpp_2m or heun")
+    parser.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T; with captions 20)")
+    parser.add_argument("--sampler", help="ddpm (default), ddim, dpmpp_2m (default with captions) or heun")
+    parser.add_argument(
+        "--prompt", help="what to draw, such as 'a red three left of a blue seven' (text_to_image only)"
+    )
     parser.add_argument("--guidance", type=float, metavar="W", help="how strongly labels are followed, at least 0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", default="classic", help="see the command checkpoints (default: classic)")
@@ -27,8 +30,38 @@ def main(options):
     if options.seed < 0:
         raise ValueError(f"--seed must not be negative, got {options.seed}")
     check_writable(out)
+    if options.prompt is not None or options.checkpoint.startswith("text_to_image"):
+        images, labels = _draw_captions(options)
+    else:
+        images, labels = _draw(options)
+    if out.suffix == ".npz":
+        arrays = {"images": images, **({} if labels is None else {"labels": labels})}
+        write_atomically(out, lambda path: np.savez_compressed(path, **arrays))
+    else:
+        write_atomically(out, lambda path: path.write_bytes(plots.grid_png(images)))
+    print(f"wrote {out}: {len(images)} images")
+
+
+def _draw_captions(options):
+    """Pictures (N, 32, 32, 3) and tokens (N, LENGTH): all of --prompt, or each of another caption."""
+    if options.count < 1:
+        raise ValueError(f"count must be an integer of at least 1, got {options.count}")
+    if options.prompt is None:
+        tokens = captions.encode(
+            captions.sentences(captions.draw_scenes(options.count, np.random.default_rng(options.seed)))
+        )
+    else:
+        tokens = captions.encode([options.prompt] * options.count)
+    chosen = {"steps": options.steps, "sampler": options.sampler, "guidance": options.guidance}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    drawer = sampling.TextToImage(options.checkpoint)
+    return drawer.draw(tokens, seed=options.seed, progress=True, **chosen), tokens
+
+
+def _draw(options):
+    """Images (N, H, W, C), and labels (N,) or None."""
     network, schedule, shape, known = checkpoints.load_for_sampling(options.checkpoint)
-    known |= {"steps": options.steps, "sampler": options.sampler}
+    known |= {"steps": options.steps, "sampler": options.sampler or "ddpm"}
     if "guidance" in known:
         known["labels"] = networks.even_labels(max(options.count, 0))
         if options.guidance is not None:
@@ -36,10 +69,4 @@ def main(options):
     elif options.guidance is not None:
         raise ValueError(f"--guidance needs a network with labels, and {options.checkpoint} has none")
     images = sampling.sample(network, schedule, options.count, shape, seed=options.seed, **known)
-    images = np.clip(images, -1, 1)
-    if out.suffix == ".npz":
-        arrays = {"images": images, **({"labels": known["labels"]} if "labels" in known else {})}
-        write_atomically(out, lambda path: np.savez_compressed(path, **arrays))
-    else:
-        write_atomically(out, lambda path: path.write_bytes(plots.grid_png(images)))
-    print(f"wrote {out}: {len(images)} images")
+    return np.clip(images, -1, 1), known.get("labels")

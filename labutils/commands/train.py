@@ -9,15 +9,22 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from labutils import checkpoints, data, networks, presets
+from labutils import captions, checkpoints, data, networks, presets
 from labutils._support.files import check_writable
 from labutils._support.progress import keras_progress
 from labutils.networks import recognisers
-from labutils.training import PLANS, fit_recogniser, noise_mse, train
+from labutils.training import PLANS, autoencoder, fit_autoencoder, fit_recogniser, noise_mse, train
 
 VALIDATION_IMAGES = 2_000  # enough to see the curve, few enough to cost one part in a hundred
 RECOGNISER_EPOCHS = 8
 MILESTONES = (1, 5, 20)  # epochs after which a full run keeps a checkpoint of its own, for lesson 4
+CAPTIONED = 48_000  # pictures that the autoencoder learns from
+DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
+ENCODERS = {  # how the networks that are told captions are told them
+    "text_to_image": lambda pictures: pictures.tokens,
+    "text_to_image_pairs": lambda pictures: captions.encode_pairs(pictures.scenes),
+    "text_to_image_bag": lambda pictures: pictures.tokens,
+}
 
 
 def add_arguments(parser):
@@ -58,8 +65,10 @@ def main(options):
 def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milestones=()):
     """Train ``model`` on ``dataset`` by its plan and save it in ``folder``; goes on with an earlier run.
 
+    ``text_to_image`` learns from latents of the checkpoint ``autoencoder``, in ``folder`` or the lab's own.
+
     Args:
-        model: a key of PLANS, or of labutils.networks.RECOGNISERS (whose short run cannot be resumed).
+        model: a key of PLANS, ``autoencoder``, or of labutils.networks.RECOGNISERS (whose short run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
         epochs: length of the run; None for the plan's. The recipe is cut to it (labutils.training.Recipe.for_run).
@@ -75,36 +84,32 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     """
     check_model(model)
     keras.utils.set_random_seed(seed)
-    network = networks.build(model, dataset.image_shape)
+    if model == "autoencoder":
+        return _train_autoencoder(dataset, folder, epochs or autoencoder.EPOCHS, images or CAPTIONED, seed)
+    material = (_latents if model in ENCODERS else _images)(model, dataset, folder, images, seed)
+    x_train = material["images"]
+    network = networks.build(model, x_train.shape[1:])
     if model == "classic":
         network = networks.fuse_upsampling(network)  # trains the same weights in less time
     if model in networks.RECOGNISERS:
         return _train_recogniser(network, dataset, folder, epochs or RECOGNISER_EPOCHS, images, seed)
     plan = PLANS[model]
     epochs = epochs or plan.epochs
-    x_train, y_train = dataset.x_train[:images], dataset.y_train[:images]
     recipe = plan.recipe.for_run(epochs, -(-len(x_train) // plan.recipe.batch_size))
-    labels = {}
-    if len(network.inputs) > 2:
-        if y_train.max() >= networks.CLASSES:
-            raise ValueError(f"{model} knows labels 0 … {networks.CLASSES - 1}, {dataset.name} has {y_train.max()}")
-        labels = {"labels": y_train, "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
 
     def until(epoch):
         return train(
             network,
             plan.schedule,
-            x_train,
-            epoch,
+            epochs=epoch,
             recipe=recipe,
             seed=seed,
-            **labels,
-            validation_images=dataset.x_test[:VALIDATION_IMAGES],
+            **material,
             state_file=folder / "state.npz",
             callbacks=[keras_progress(epoch, "training")],
         )
 
-    def save(name, history):
+    def save(name, history, half=False):
         about = {
             **provenance(dataset, len(x_train), seed, history),
             "T": plan.schedule.T,
@@ -120,20 +125,68 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
                 "draws": len(mses),
                 "images": len(dataset.x_test),
             }
-        return checkpoints.save(network, name, about, folder)
+        return checkpoints.save(network, name, about, folder, half)
 
     # One short `train` per milestone: each picks up the state that the one before it left.
     for epoch in [m for m in milestones if m < epochs]:
         history = until(epoch)
         if len(history["loss"]) == epoch:  # not when the run had already gone on
             save(f"{model}_epoch_{epoch:02d}", history)
-    return save(model, until(epochs))
+    return save(model, until(epochs), half=model in ENCODERS)
 
 
 def check_model(model):
     """Raise ``ValueError`` unless :func:`train_model` knows ``model``."""
     if model not in networks.NETWORKS:
         raise ValueError(f"unknown network {model!r}, known: {', '.join(networks.NETWORKS)}")
+
+
+def _images(model, dataset, folder, images, seed):
+    """What ``train`` gets for a network that draws images: those of the data set, with labels if it takes them."""
+    material = {"images": dataset.x_train[:images], "validation_images": dataset.x_test[:VALIDATION_IMAGES]}
+    if model == "fast_conditional":
+        labels = dataset.y_train[:images]
+        if labels.max() >= networks.CLASSES:
+            raise ValueError(f"{model} knows labels 0 … {networks.CLASSES - 1}, {dataset.name} has {labels.max()}")
+        material |= {"labels": labels, "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
+    return material
+
+
+def _latents(model, dataset, folder, images, seed):
+    """What ``train`` gets for a network that draws latents: those of pictures with captions."""
+    own = folder / "autoencoder.json"
+    encoder, _ = checkpoints.load("autoencoder", folder if own.is_file() else checkpoints.CHECKPOINT_DIR)
+    material = {"latents": True}
+    for prefix, part, count in (("", "train", images or DRAWN), ("validation_", "test", VALIDATION_IMAGES)):
+        pictures = captions.make(dataset, count, part, seed=seed)
+        material[f"{prefix}images"] = networks.encode(encoder, pictures.images)
+        material[f"{prefix}labels"] = ENCODERS[model](pictures)
+    return material
+
+
+def _train_autoencoder(dataset, folder, epochs, images, seed):
+    pictures = captions.make(dataset, images, seed=seed).images
+    network = networks.build("autoencoder", pictures.shape[1:])
+    history = fit_autoencoder(
+        network,
+        pictures,
+        epochs,
+        seed=seed,
+        state_file=folder / "state.npz",
+        callbacks=[keras_progress(epochs, "training")],
+    )
+    return save_autoencoder(network, dataset, folder, images, seed, history)
+
+
+def save_autoencoder(network, dataset, folder, images, seed, history):
+    """Write the checkpoint ``autoencoder`` with its provenance; returns the path of the JSON file."""
+    about = provenance(dataset, images, seed, history)
+    about["recipe"] = {"optimizer": "Adam", "loss": "strokes", "ink": autoencoder.INK, "smooth": autoencoder.SMOOTH}
+    about["recipe"] |= asdict(autoencoder.RECIPE)
+    test = captions.make(dataset, VALIDATION_IMAGES, "test", seed=seed).images
+    errors = (networks.decode(network, networks.encode(network, test)) - test) ** 2
+    about["test_error"] = float(np.mean(errors))  # mean squared error of the reconstructions
+    return checkpoints.save(network, "autoencoder", about, folder, half=True)
 
 
 def _train_recogniser(network, dataset, folder, epochs, images, seed):

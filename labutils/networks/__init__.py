@@ -2,6 +2,8 @@
 
 - ``classic``: the U-Net of the lab, in plain layers; ``fusion``: the same network with less arithmetic
 - ``fast``: a network that is made for two CPU cores
+- ``autoencoder``: a picture to a smaller latent and back
+- ``attention``, ``text_to_image``: a text encoder, and a U-Net on latents that asks the words
 - ``conditioning``: what a denoising network is told beside the image, such as the time t/T
 - ``recognisers``: two networks that know digits, which judge what the others draw
 - ``costs``: parameters and multiply-adds of each layer
@@ -9,19 +11,29 @@
 
 from functools import partial
 
+from labutils import captions
+from labutils.networks.attention import Attention, attend
+from labutils.networks.autoencoder import build_autoencoder, decode, encode, reparameterise
 from labutils.networks.classic import build_classic_unet, up_block
 from labutils.networks.conditioning import CLASSES, NO_LABEL, even_labels, network_time, sinusoidal_embedding
 from labutils.networks.costs import layer_costs
 from labutils.networks.fast import build_fast, depth_to_space, space_to_depth
 from labutils.networks.fusion import fuse_upsampling, upsample_and_convolve
 from labutils.networks.recognisers import RECOGNISERS, predict
+from labutils.networks.text_to_image import attention_maps, build_text_encoder, build_text_to_image
 
 DENOISERS = {
     "classic": build_classic_unet,
     "fast": build_fast,
     "fast_conditional": partial(build_fast, classes=CLASSES),
+    "text_to_image": build_text_to_image,
+    # Two that must fail: one number for each colour–digit pair, and words without their order.
+    "text_to_image_pairs": partial(
+        build_text_to_image, words=captions.PAIRS + len(captions.RELATIONS), name="text_to_image_pairs"
+    ),
+    "text_to_image_bag": partial(build_text_to_image, positions=False, name="text_to_image_bag"),
 }
-NETWORKS = {**DENOISERS, **RECOGNISERS}
+NETWORKS = {**DENOISERS, "autoencoder": build_autoencoder, **RECOGNISERS}
 
 
 def build(name, input_shape):
@@ -33,18 +45,27 @@ def build(name, input_shape):
 
 __all__ = [
     "CLASSES",
+    "Attention",
     "DENOISERS",
     "NETWORKS",
     "NO_LABEL",
+    "attend",
+    "attention_maps",
     "build",
+    "build_autoencoder",
     "build_classic_unet",
     "build_fast",
+    "build_text_encoder",
+    "build_text_to_image",
+    "decode",
     "depth_to_space",
+    "encode",
     "even_labels",
     "fuse_upsampling",
     "layer_costs",
     "network_time",
     "predict",
+    "reparameterise",
     "sinusoidal_embedding",
     "space_to_depth",
     "up_block",

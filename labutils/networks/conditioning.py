@@ -4,7 +4,7 @@ import numpy as np
 from keras import ops
 
 CLASSES = 10  # labels 0 … 9 of a network that is told what to draw
-NO_LABEL = -1  # stands for "no label": the network is not told
+NO_LABEL = -1  # stands for "no label": the network is not told; captions.NO_WORD is the same
 
 
 def network_time(t, T):

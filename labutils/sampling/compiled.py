@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from labutils._support.progress import progress_bar
 from labutils.networks import network_time
-from labutils.sampling.guidance import check_labels, guided
+from labutils.sampling.guidance import check_labels, guided, label_shape
 from labutils.sampling.inpainting import resampled
 from labutils.sampling.samplers import SAMPLERS, spaced_steps
 from labutils.schedule import check_target
@@ -20,8 +20,8 @@ class Sampler:
     """A network, a table, and the loop over its rows as one compiled graph, for any number of rows and images.
 
     Args:
-        network: callable of [x_t, t/T (B, 1)], and labels (B,) if ``guidance`` is given; a Keras model or any function
-            of tensors.
+        network: callable of [x_t, t/T (B, 1)], and labels (B,) or captions (B, L) if ``guidance`` is given; a Keras
+            model or, without captions, any function of tensors.
         schedule: labutils.schedule.NoiseSchedule.
         shape: of one image, (H, W, C).
         sampler: a key of SAMPLERS, or a function (schedule, steps) → labutils.sampling.Table, such as
@@ -84,8 +84,9 @@ class Sampler:
             x0 = p[row] * x + q[row] * output
             return x0 if constrain is None else constrain(x0, t_of[row])
 
-        image, label = tf.TensorSpec([None, *shape], tf.float32), tf.TensorSpec([None], tf.int32)  # any batch size
-        number = tf.TensorSpec([], tf.int32)
+        self.label_shape = label_shape(network)
+        image = tf.TensorSpec([None, *shape], tf.float32)  # any batch size
+        label, number = tf.TensorSpec([None, *self.label_shape], tf.int32), tf.TensorSpec([], tf.int32)
 
         @tf.function(input_signature=[image, image, label, number, number, number])
         def run(x, before, labels, seed, first, last):
@@ -107,7 +108,7 @@ class Sampler:
         Args:
             x: where to start, shape (B, H, W, C), standard normal.
             seed: of the noise added on the way; the result depends on (seed, step) only, not on ``chunk``.
-            labels: (B,) integers, for a network with labels.
+            labels: (B,) integers, or captions (B, L), for a network that is told what to draw.
             chunk: rows between two looks.
             guess: compute x̂_0 for each look, one more call of the network; False yields None in its place.
 
@@ -121,7 +122,8 @@ class Sampler:
         check_labels(labels, self.guidance, len(x))
         x = tf.convert_to_tensor(x, tf.float32)
         before = tf.zeros_like(x)
-        labels = tf.zeros(len(x), tf.int32) if labels is None else tf.convert_to_tensor(labels, tf.int32)
+        labels = np.zeros((len(x), *self.label_shape)) if labels is None else labels
+        labels = tf.convert_to_tensor(np.asarray(labels, np.int32))
         for first in range(0, len(self.t), chunk):
             yield int(self.t[first]), x, self._guess(x, first, labels) if guess else None
             x, before = self._run(x, before, labels, seed, first, min(first + chunk, len(self.t)))
@@ -151,7 +153,7 @@ def sample(network, schedule, count, shape, *, seed=0, labels=None, progress=Tru
         network, schedule, shape: as in :class:`Sampler`.
         count: number of images.
         seed: the same seed gives the same images on the same machine.
-        labels: (count,) integers, for a network that is told what to draw.
+        labels: (count,) integers, or captions (count, L), for a network that is told what to draw.
         progress: show a progress bar.
         options: further ones of :class:`Sampler`: ``sampler``, ``steps``, ``target``, ``guidance``, ``constrain``,
             ``resample``, ``jump``.

@@ -11,14 +11,20 @@ def guided(network, x, time, labels, weight):
     (1 + w) · f(x, label) − w · f(x, no label)
 
     Args:
-        network: callable of [x, t/T, labels]; label NO_LABEL stands for "not told".
-        x: (B, H, W, C). time: (B, 1). labels: (B,) integers.
+        network: callable of [x, t/T, labels]; label NO_LABEL stands for "not told", and a caption of it alone.
+        x: (B, H, W, C). time: (B, 1). labels: (B,) integers, or captions (B, L).
         weight: w ≥ 0; 0 follows the label without exaggeration, and needs one call of the network instead of two.
     """
     told = network([x, time, labels])
     if weight == 0:
         return told
     return (1 + weight) * told - weight * network([x, time, tf.fill(tf.shape(labels), NO_LABEL)])
+
+
+def label_shape(network):
+    """The shape of what a network is told beside one image: () for a label, (L,) for a caption of L tokens."""
+    inputs = getattr(network, "inputs", ())  # a plain function has none, and takes labels
+    return tuple(inputs[2].shape[1:]) if len(inputs) > 2 else ()
 
 
 def check_labels(labels, guidance, count):

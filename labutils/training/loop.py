@@ -31,6 +31,7 @@ def train(
     labels=None,
     validation_images=None,
     validation_labels=None,
+    latents=False,
     state_file=None,
     callbacks=(),
     verbose=0,
@@ -40,13 +41,15 @@ def train(
     Args:
         network: see NoisePredictor. For the same result after a kill, build it with the same seed.
         schedule: labutils.schedule.NoiseSchedule.
-        images: float32 (N, H, W, C) in [-1, 1].
+        images: float32 (N, H, W, C) in [-1, 1]; with ``latents``, of any size.
         epochs: train until this many epochs are done, those of an earlier, resumed run included.
         recipe: Recipe; None for the classic one.
         seed: makes the run repeatable.
-        labels: (N,) integers, for a network that takes labels; None for one that does not.
+        labels: for a network that is told what to draw: (N,) integers, or captions (N, L) of integers, see
+            labutils.captions.encode. None for one that is not.
         validation_images: if given, ``val_loss`` is measured on them after each epoch, always with the same t and ε.
         validation_labels: their labels; needed if ``labels`` and ``validation_images`` are given.
+        latents: True if the images are latents of an autoencoder, which have no bounds.
         state_file: an ``.npz``. If given, the state is saved there after each epoch. If it exists, the run goes on from
             there.
         callbacks: Keras callbacks.
@@ -59,7 +62,8 @@ def train(
     Raises:
         ValueError: bad arguments, or a state file that belongs to another run.
     """
-    images = check_images(images)
+    check = check_latents if latents else check_images
+    images = check(images, "images")
     recipe = recipe or Recipe()
     if not isinstance(epochs, (int, np.integer)) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
@@ -89,7 +93,7 @@ def train(
 
     validation = None
     if validation_images is not None:
-        x0 = check_images(validation_images, "validation_images")
+        x0 = check(validation_images, "validation_images")
         # One fixed draw of t and ε, so that the losses of different epochs can be compared.
         t, noise = draw_noise(x0, schedule.T, np.random.default_rng(VALIDATION_SEED))
         conditions = () if labels is None else (validation_labels,)
@@ -114,15 +118,23 @@ def train(
     return state.history
 
 
+def check_latents(latents, name):
+    """Return ``latents`` as float32, or raise ``ValueError`` unless they are (N, H, W, C) and finite."""
+    latents = np.asarray(latents, dtype=np.float32)
+    if latents.ndim != 4 or not latents.size or not np.isfinite(latents).all():
+        raise ValueError(f"{name} must be finite latents with shape (N, H, W, C), got shape {latents.shape}")
+    return latents
+
+
 def _check_labels(labels, images, name):
-    """Return ``labels`` as int32 (N,), or None for None; raise ``ValueError`` unless there is one integer per image."""
+    """Return ``labels`` as int32 (N,) or (N, L), or None for None; ``ValueError`` unless there is one per image."""
     if labels is None:
         return None
     labels = np.asarray(labels)
-    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim not in (1, 2) or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"{name} must be {len(images)} integers, one per image, with shape ({len(images)},); "
-            f"got {labels.dtype} {labels.shape}"
+            f"{name} must be {len(images)} integers, one per image, with shape ({len(images)},), or captions with "
+            f"shape ({len(images)}, L); got {labels.dtype} {labels.shape}"
         )
     return np.ascontiguousarray(labels, dtype=np.int32)
 
@@ -158,8 +170,8 @@ def noise_batches(images, T, batch_size, seed, first_epoch=0, labels=None, label
         T: t is drawn uniformly from 0 … T - 1.
         batch_size: the last batch of an epoch may be smaller.
         seed, first_epoch: every batch is a function of (seed, epoch, step), so a run can start at any epoch.
-        labels: (N,) integers, or None.
-        label_dropout: share of the labels replaced by NO_LABEL.
+        labels: (N,) or (N, L) integers, or None.
+        label_dropout: share of the labels replaced by NO_LABEL, in a caption at every place.
     """
     starts = range(0, len(images), batch_size)
     for epoch in itertools.count(first_epoch):
@@ -170,6 +182,7 @@ def noise_batches(images, T, batch_size, seed, first_epoch=0, labels=None, label
             t, noise = draw_noise(images[chosen], T, rng)
             inputs = (images[chosen], t, noise)
             if labels is not None:
-                told = np.where(rng.random(len(chosen)) < label_dropout, NO_LABEL, labels[chosen])
+                told = labels[chosen]
+                told[rng.random(len(chosen)) < label_dropout] = NO_LABEL
                 inputs = (*inputs, told.astype(np.int32))
             yield inputs, noise

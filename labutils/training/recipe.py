@@ -133,8 +133,13 @@ class Plan:
 
 
 FAST = Recipe(learning_rate=2e-3, warmup_steps=300, decay_epochs=20, clip_norm=1.0, target="x0")
+TEXT = Recipe(learning_rate=1.5e-3, warmup_steps=500, decay_epochs=9, average=0.998, clip_norm=1.0, target="v")
 PLANS = {
     "classic": Plan(linear_schedule(), Recipe(), epochs=50),
     "fast": Plan(cosine_schedule(), FAST, epochs=40),
     "fast_conditional": Plan(cosine_schedule(), FAST, epochs=20, guidance=0.5),
+    **{
+        name: Plan(cosine_schedule(), TEXT, epochs=9, guidance=2.0)
+        for name in ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
+    },
 }

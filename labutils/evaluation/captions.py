@@ -1,0 +1,105 @@
+"""Does a picture show what its caption says? A reader that took no part in training answers.
+
+It reads a picture without knowing the caption: how many digits, side by side or one above the other, and the colour and
+the digit of each. The digits are read by ``digit_recogniser``, which saw grey MNIST alone.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from labutils.captions import ALONE, COLOURS, SIZE
+from labutils.networks import predict
+
+INK = 0.25  # a pixel darker than this in all colours counts as black
+SPREAD = 30.0  # pixels²: two digits spread the ink further than this along their axis, one digit does not
+DIGIT_SIZE = 15.0  # pixels of a digit's longer side, the middle of captions.DIGIT_SIZES; MNIST's digits have 20 of 28
+PARTS = ("colour", "digit", "relation")
+
+
+def read_pictures(images, recogniser):
+    """The scene that each picture shows.
+
+    Args:
+        images: (N, 32, 32, 3) in [-1, 1].
+        recogniser: the network ``digit_recogniser`` with weights.
+
+    Returns:
+        (N, 5) int32 as in labutils.captions. Two digits are read from left to right or from top to bottom, so the
+        relation is "left of", "above", or ALONE.
+    """
+    light = (np.clip(np.asarray(images, np.float32), -1, 1) + 1) / 2
+    ink = light.max(axis=-1)  # (N, 32, 32): every colour is bright in one channel
+    ink = np.where(ink < INK, 0, ink)
+    spread_y, spread_x = _spread(ink, 1), _spread(ink, 2)
+    alone = np.maximum(spread_x, spread_y) < SPREAD
+    beside = spread_x >= spread_y
+    half = SIZE // 2
+    first, second = ink.copy(), ink.copy()
+    for rows, cut in ((beside & ~alone, np.s_[:, :, half:]), (~beside & ~alone, np.s_[:, half:])):
+        masked = np.ones((1, SIZE, SIZE), bool)
+        masked[cut] = False
+        first[rows], second[rows] = first[rows] * masked, second[rows] * ~masked
+    scenes = np.empty((len(ink), 5), np.int32)
+    for columns, part in ((slice(0, 2), first), (slice(3, 5), second)):
+        scenes[:, columns] = np.stack([_colour(light, part), _digit(part, recogniser)], axis=1)
+    scenes[:, 2] = np.where(beside, 0, 2)
+    scenes[alone, 2:] = ALONE
+    return scenes
+
+
+def as_read(scenes):
+    """Scenes as the reader gives them: "b right of a" becomes "a left of b", "b below a" becomes "a above b"."""
+    scenes = np.array(scenes, np.int32)
+    turned = (scenes[:, 2] == 1) | (scenes[:, 2] == 3)
+    scenes[turned] = scenes[turned][:, [3, 4, 2, 0, 1]]
+    scenes[turned, 2] -= 1
+    return scenes
+
+
+def judge(scenes, images, recogniser):
+    """Which words of each caption its picture obeys.
+
+    Args:
+        scenes: (N, 5), what was asked for. images, recogniser: as for :func:`read_pictures`.
+
+    Returns:
+        dict of bool arrays (N,): ``colour``: all colours are right, each at its place; ``digit``: the same for the
+        digits; ``relation``: one digit, two side by side, or two one above the other, as asked; ``caption``: all of it.
+    """
+    asked, found = as_read(scenes), read_pictures(images, recogniser)
+    right = {
+        "colour": (asked[:, [0, 3]] == found[:, [0, 3]]).all(axis=1),
+        "digit": (asked[:, [1, 4]] == found[:, [1, 4]]).all(axis=1),
+        "relation": asked[:, 2] == found[:, 2],
+    }
+    return {**right, "caption": np.logical_and.reduce(list(right.values()))}
+
+
+def _spread(ink, axis):
+    """Variance of the place of the ink along an axis, in pixels²."""
+    along = ink.sum(axis=3 - axis) + 1e-6  # (N, 32)
+    place = np.arange(SIZE)
+    total = along.sum(axis=1)
+    mean = along @ place / total
+    return along @ place**2 / total - mean**2
+
+
+def _colour(light, ink):
+    """The nearest of COLOURS to the mean colour of the ink, position (N,)."""
+    weight = ink[..., None] ** 2
+    mean = (light * weight).sum(axis=(1, 2)) / (weight.sum(axis=(1, 2)) + 1e-6)
+    mean /= mean.max(axis=1, keepdims=True) + 1e-6  # edges of strokes are darker
+    colours = np.array(list(COLOURS.values()), np.float32)
+    colours /= colours.max(axis=1, keepdims=True)
+    return ((mean[:, None] - colours) ** 2).sum(axis=-1).argmin(axis=1)
+
+
+def _digit(ink, recogniser):
+    """The digit in ``ink`` (N, 32, 32), as the recogniser reads it after it was moved and resized as in MNIST."""
+    place = np.arange(SIZE)
+    total = ink.sum(axis=(1, 2)) + 1e-6
+    y, x = ((ink.sum(axis=axis) @ place) / total for axis in (2, 1))  # MNIST's digits are centred by mass
+    reach = 13.5 * DIGIT_SIZE / 20  # from the middle to the first and to the last pixel's centre, in pixels of ink
+    boxes = np.stack([y - reach, x - reach, y + reach, x + reach], axis=1) / (SIZE - 1)
+    grey = tf.image.crop_and_resize(ink[..., None], boxes, np.arange(len(ink)), (28, 28))
+    return predict(recogniser, np.clip(grey, 0, 1).astype(np.float32) * 2 - 1).argmax(axis=1)

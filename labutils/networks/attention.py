@@ -1,0 +1,92 @@
+"""Attention: each place asks, and takes what it needs from other vectors (Vaswani et al. 2017, arXiv:1706.03762)."""
+
+import math
+
+import keras
+from keras import layers, ops
+
+
+def attend(queries, keys, values):
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1): softmax(Q Kᵀ / √d) V.
+
+    Args:
+        queries: (…, n, d), one question per place. keys: (…, m, d). values: (…, m, e): what there is to take.
+
+    Returns:
+        (answers, weights): (…, n, e), and (…, n, m), how much each place looks at each of the m: rows that sum to 1.
+    """
+    scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(keys.shape[-1])
+    weights = ops.softmax(scores, axis=-1)
+    return ops.matmul(weights, values), weights
+
+
+class Attention(layers.Layer):
+    """Attention with several heads, which look for different things at the same time.
+
+    Args:
+        width: numbers in each vector of the answer, a multiple of ``heads``.
+        heads: number of heads.
+
+    Call:
+        x (B, n, width) asks; context (B, m, ·) answers. Where both are the same it is *self-attention*, where the
+        context is a caption it is *cross-attention*. Returns [answers (B, n, width), weights (B, heads, n, m)]. The
+        answers are 0 before training.
+    """
+
+    def __init__(self, width, heads=4, **options):
+        super().__init__(**options)
+        self.width, self.heads = width, heads
+        self.query, self.key, self.value = (layers.Dense(width, use_bias=False, name=n) for n in ("q", "k", "v"))
+        self.out = layers.Dense(width, kernel_initializer="zeros", name="out")
+
+    def build(self, x_shape, context_shape):
+        """Make the four dense layers."""
+        self.query.build(x_shape)
+        for layer in (self.key, self.value):
+            layer.build(context_shape)
+        self.out.build((*x_shape[:-1], self.width))
+
+    def call(self, x, context):
+        """Ask, attend in each head, and join the heads' answers."""
+        q, k, v = (self._split(layer(y)) for layer, y in ((self.query, x), (self.key, context), (self.value, context)))
+        answers, weights = attend(q, k, v)  # (B, heads, n, width/heads), (B, heads, n, m)
+        joined = ops.reshape(ops.transpose(answers, (0, 2, 1, 3)), (-1, answers.shape[2], self.width))
+        return [self.out(joined), weights]
+
+    def _split(self, x):
+        """(B, n, width) → (B, heads, n, width/heads)."""
+        x = ops.reshape(x, (-1, x.shape[1], self.heads, self.width // self.heads))
+        return ops.transpose(x, (0, 2, 1, 3))
+
+
+class Places(layers.Layer):
+    """Adds a learned vector to each place, (B, …, width): attention alone does not know which place is where."""
+
+    def build(self, shape):
+        """Make the vectors."""
+        start = keras.initializers.RandomNormal(stddev=0.1)
+        self.vectors = self.add_weight(shape=(1, *shape[1:]), initializer=start, name="vectors")
+
+    def call(self, x):
+        """Add them."""
+        return x + self.vectors
+
+
+def feed_forward(x, name):
+    """The other half of a transformer block: each vector alone through two dense layers; x + the result."""
+    width = x.shape[-1]
+    h = layers.LayerNormalization(name=f"{name}_norm")(x)
+    h = layers.Dense(2 * width, activation="gelu", name=f"{name}_hidden")(h)
+    return x + layers.Dense(width, kernel_initializer="zeros", name=f"{name}_out")(h)
+
+
+def ask(x, context, name, heads=4):
+    """Add to x, (B, n, width), what the :class:`Attention` layer ``name`` answers; ``context`` None is x itself."""
+    normed = layers.LayerNormalization(name=f"{name}_norm")(x)
+    answers, _ = Attention(x.shape[-1], heads, name=name)(normed, normed if context is None else context)
+    return x + answers
+
+
+def attention_model(network, name):
+    """The weights of the attention layer ``name`` as a model of the same inputs: (B, heads, n, m)."""
+    return keras.Model(network.inputs, network.get_layer(name).output[1])

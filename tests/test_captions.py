@@ -1,0 +1,165 @@
+"""Pictures with captions: what they show, what is kept out of training, and the words."""
+
+import numpy as np
+import pytest
+from conftest import needs_mnist
+
+from labutils import captions, checkpoints, data
+from labutils.captions import ALONE, COLOURS, KINDS, NO_WORD, RELATIONS, VOCABULARY
+from labutils.evaluation.captions import as_read, judge, read_pictures
+from labutils.networks import NO_LABEL
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def objects(scenes):
+    """All colour–digit pairs in scenes, (M, 2)."""
+    return np.concatenate([scenes[:, :2], scenes[scenes[:, 2] != ALONE][:, 3:]])
+
+
+def test_the_pairs_that_are_kept_out_are_a_latin_square():
+    colour, digit = np.divmod(np.arange(60), 10)
+    out = captions.unseen_pair(colour, digit).reshape(6, 10)
+    assert out.sum() == 12
+    assert set(out.sum(axis=1)) == {2}
+    assert set(out.sum(axis=0)) == {1, 2}
+
+
+def test_held_out_pairs_and_orders_never_occur_in_training():
+    scenes = captions.draw_scenes(60_000, np.random.default_rng(1))
+    assert not captions.unseen_pair(*objects(scenes).T).any()
+    shown = set(map(tuple, as_read(scenes)[:, [1, 2, 4]]))  # by the picture, not by the sentence
+    for digit in range(10):
+        assert (digit, 0, (digit + 3) % 10) not in shown
+        assert (digit, 2, (digit + 7) % 10) not in shown
+    # All else occurs: 48 pairs, and 90 ordered pairs of digits in each direction.
+    assert len({tuple(pair) for pair in objects(scenes)}) == 48
+    assert sum(relation == 0 for _, relation, _ in shown) == sum(relation == 2 for _, relation, _ in shown) == 90
+    # A sentence with two words exchanged says the same thing the other way round, and is kept out too.
+    same = captions.parse(["a red three left of a blue six", "a blue six right of a red three"])
+    assert captions.has_unseen_order(same).all()
+    assert not captions.has_unseen_order(captions.parse(["a blue six left of a red three"])).any()
+
+
+def test_the_tests_ask_for_what_training_never_showed():
+    pairs = captions.draw_scenes(2_000, np.random.default_rng(2), "unseen_pair")
+    assert captions.has_unseen_pair(pairs).all()
+    assert not captions.has_unseen_order(pairs).any()
+    orders = captions.draw_scenes(2_000, np.random.default_rng(2), "unseen_order")
+    assert captions.has_unseen_order(orders).all()
+    assert not captions.has_unseen_pair(orders).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_follow_the_seed_and_lie_in_the_range(digits, kind):
+    first, again, other = (captions.make(digits, 40, kind=kind, seed=seed) for seed in (5, 5, 6))
+    assert first.images.shape == (40, 32, 32, 3)
+    assert first.images.dtype == np.float32
+    assert first.images.min() == -1
+    assert first.images.max() <= 1
+    np.testing.assert_array_equal(first.images, again.images)
+    assert not np.array_equal(first.images, other.images)
+
+
+def test_each_digit_stands_in_its_half_in_its_colour(digits):
+    made = captions.make(digits, 300, seed=3)
+    light = (made.images + 1) / 2
+    colours = np.array(list(COLOURS.values())) / 255
+    for picture, (colour, _, relation, other, _) in zip(light, made.scenes, strict=True):
+        if relation == ALONE:
+            halves = {colour: picture}
+        else:
+            turned = picture if relation < 2 else picture.swapaxes(0, 1)
+            first, second = (turned[:, :16], turned[:, 16:])[:: 1 if relation in (0, 2) else -1]
+            halves = {colour: first, other: second}
+            if colour == other:
+                continue
+        for name, half in halves.items():
+            brightest = half[np.unravel_index(half.max(axis=-1).argmax(), half.shape[:2])]
+            np.testing.assert_allclose(brightest / brightest.max(), colours[name] / colours[name].max(), atol=1e-3)
+
+
+def test_colours_differ_in_brightness():
+    linear = (np.array(list(COLOURS.values())) / 255 + 0.055) / 1.055
+    luminance = np.where(linear < 0.09, linear / 12, linear**2.4) @ [0.2126, 0.7152, 0.0722]
+    lightness = 116 * np.cbrt(luminance) - 16  # CIELAB, 0 … 100
+    assert np.diff(lightness).min() > 8
+
+
+def test_words_and_numbers():
+    texts = ["a red three left of a blue seven", "a white nine", "a green one above a yellow four", ""]
+    tokens = captions.encode(texts)
+    assert tokens.shape == (4, captions.LENGTH)
+    assert tokens.dtype == np.int32
+    assert captions.decode(tokens) == texts
+    assert (tokens[3] == NO_WORD).all()
+    assert NO_WORD == NO_LABEL  # training and guidance take a caption away as they take a label away
+    scenes = captions.all_scenes()
+    assert len(scenes) == 60 + len(RELATIONS) * 60**2
+    np.testing.assert_array_equal(captions.parse(captions.sentences(scenes)), scenes)
+    assert captions.encode(captions.sentences(scenes)).max() == len(VOCABULARY) - 1
+    assert captions.encode_pairs(scenes).max() == 63
+    assert len(np.unique(captions.encode_pairs(scenes), axis=0)) == len(scenes)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d: captions.encode(["a red cat"]), "unknown word 'cat' in 'a red cat', known: a, of, blue, red"),
+        (lambda d: captions.encode("a red two"), "must be a list of texts"),
+        (lambda d: captions.encode(["a " * 9]), "at most 8 words"),
+        (lambda d: captions.parse(["a red"]), "need a caption such as"),
+        (lambda d: captions.make(d, 0), "count must be an integer of at least 1"),
+        (lambda d: captions.make(d, 4, part="all"), "part must be 'train' or 'test'"),
+        (lambda d: captions.make(d, 4, kind="new"), "unknown kind 'new', known: seen, unseen_pair, unseen_order"),
+    ],
+)
+def test_bad_arguments(digits, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(digits)
+
+
+def test_data_without_ten_grey_digits(tiny_npz):
+    few = data.load(str(tiny_npz))
+    if set(few.y_test) != set(range(10)):
+        with pytest.raises(ValueError, match="need grey images of the ten digits"):
+            captions.make(few, 4, part="test")
+
+
+def test_sentences_that_show_the_same_are_read_the_same():
+    scenes = captions.parse(["a red three right of a blue six", "a red three below a blue six", "a red three"])
+    assert captions.sentences(as_read(scenes)) == [
+        "a blue six left of a red three",
+        "a blue six above a red three",
+        "a red three",
+    ]
+
+
+def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
+    made = captions.make(digits, 200, seed=4)
+    found = read_pictures(made.images, lambda images, training: np.zeros((len(images), 10), np.float32))
+    right = as_read(made.scenes)[:, [0, 2, 3]] == found[:, [0, 2, 3]]
+    assert right.mean() > 0.98
+
+
+@needs_mnist
+def test_the_reader_reads_real_pictures():
+    made = captions.make(data.load("mnist"), 500, "test", seed=1)
+    right = judge(made.scenes, made.images, checkpoints.load("digit_recogniser")[0])
+    assert right["caption"].mean() > 0.92
+    assert right["colour"].mean() > 0.98
+    swapped = made.scenes[:, [3, 4, 2, 0, 1]]
+    two = (made.scenes[:, 2] != ALONE) & (made.scenes[:, 1] != made.scenes[:, 4])
+    assert judge(swapped[two], made.images[two], checkpoints.load("digit_recogniser")[0])["caption"].mean() < 0.02
+
+
+def test_noise_is_no_scene_and_no_error():
+    noise = RNG.uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
+    black = np.full((2, 32, 32, 3), -1, np.float32)
+    for images in (noise, black):
+        assert read_pictures(images, lambda x, training: np.zeros((len(x), 10))).shape == (len(images), 5)
