@@ -6,6 +6,7 @@ Every figure of a lesson goes through :func:`show`, which asks for the alternati
 import html
 import io
 import itertools
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +21,9 @@ __all__ = [
     "COLOURS",
     "SMALL",
     "axes",
+    "captioned",
     "draw_image",
+    "draw_text_to_image",
     "draw_unet",
     "grid_png",
     "image_grid",
@@ -135,6 +138,7 @@ def label_lines(ax, min_gap=0.05):
             color=line.get_color(),
             fontsize=size,
             annotation_clip=False,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             arrowprops={"arrowstyle": "-", "color": line.get_color(), "lw": 0.7, "relpos": (0, 0.5)},
         )
         for (x, y, line), place in zip(ends, places, strict=True)
@@ -159,6 +163,18 @@ def image_grid(images, title, columns=8, scale=0.75):
     figure, grid = plt.subplots(rows, columns, figsize=(scale * columns, scale * rows + 0.5), squeeze=False)
     for ax, image in zip(grid.flat, images, strict=False):
         draw_image(ax, image)
+    for ax in grid.flat[len(images) :]:
+        ax.set_axis_off()
+    figure.suptitle(title)
+    return figure
+
+
+def captioned(images, texts, title, columns=4, scale=2.2):
+    """A grid of images (N, H, W, C), each below its text (N); returns the figure."""
+    rows = -(-len(images) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(scale * columns, (scale + 0.35) * rows + 0.4), squeeze=False)
+    for ax, image, text in zip(grid.flat, images, texts, strict=False):
+        draw_image(ax, image, textwrap.fill(text, 22))
     for ax in grid.flat[len(images) :]:
         ax.set_axis_off()
     figure.suptitle(title)
@@ -303,5 +319,46 @@ def draw_unet(network, picture_in=None, picture_out=None):
         if picture is not None:
             draw_image(ax.inset_axes((x, -0.5, 1.3, 1), transform=ax.transData), picture)
     ax.set(title="The classic network: a box is a map, height × width × channels", xlim=(-1.9, 13.9), ylim=(-4, 0.95))
+    ax.set_axis_off()
+    return figure
+
+
+STABLE_DIFFUSION_PLACES = {  # part: left edge, bottom edge and colour of its box
+    "text encoder": (0.0, 2.6, "orange"),
+    "denoiser": (4.1, 1.3, "blue"),
+    "decoder": (8.2, 1.3, "green"),
+    "encoder": (0.0, 0.0, "sky"),
+}
+
+
+def draw_text_to_image(parts, title):
+    """Draw the parts of a latent diffusion model that is told captions, with text in each box.
+
+    Args:
+        parts: dict from "text encoder", "denoiser", "decoder" and "encoder" to a list of lines.
+        title: of the figure.
+
+    Returns:
+        The figure.
+    """
+    figure, ax = plt.subplots(figsize=(12, 5.4))
+    wide, high = 3.3, 1.6
+    for name, (x, y, colour) in STABLE_DIFFUSION_PLACES.items():
+        ax.add_patch(plt.Rectangle((x, y), wide, high, fc="white", ec=COLOURS[colour], lw=2.5))
+        ax.text(x + wide / 2, y + high - 0.2, name, ha="center", va="top", fontsize=12, weight="bold")
+        ax.text(x + wide / 2, y + high - 0.5, "\n".join(parts[name]), ha="center", va="top", fontsize=SMALL)
+
+    def arrow(start, end, text, offset=(0, 6), ha="center", line="-"):
+        style = {"arrowstyle": "-|>", "lw": 1.8, "linestyle": line, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", end, start, arrowprops=style)
+        ax.annotate(text, np.add(start, end) / 2, offset, textcoords="offset points", ha=ha, fontsize=SMALL)
+
+    arrow((wide / 2, 5.0), (wide / 2, 2.6 + high), "caption, as tokens", (8, -4), "left")
+    arrow((wide, 3.4), (4.1 + wide / 2 - 0.5, 1.3 + high), "one vector a word", (0, 18))
+    arrow((4.1 + wide, 2.1), (8.2, 2.1), "$x_0$")
+    arrow((8.2 + wide, 2.1), (8.2 + wide + 1.0, 2.1), "picture", (0, 6))
+    arrow((5.75, 0.3), (5.75, 1.3), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
+    arrow((wide, 0.8), (4.9, 1.3), "latents,\ntraining only", (4, -30), "left", "--")
+    ax.set(title=title, xlim=(-0.2, 12.8), ylim=(-0.2, 5.1))
     ax.set_axis_off()
     return figure

@@ -280,6 +280,9 @@ plots.show(figure, "Five pictures of the learned time map for growing t: its val
            "a pattern that differs from pixel to pixel.")
 
 # %% [markdown]
+# The map is not the same at every pixel. Its values grow with t, but nothing forces the dense layer to treat all pixels
+# alike. So the network receives t as a pattern.
+#
 # ### The sinusoidal embedding
 #
 # Most diffusion models describe t in another way: by sines and cosines of many frequencies (Vaswani et al. 2017,

@@ -254,6 +254,9 @@ print(f"largest difference between the weights: {max(np.abs(a - b).max() for a, 
 assert np.isclose(np.mean(losses[-len(losses) // 2 :]), history["loss"][-1], atol=0.02)
 
 # %% [markdown]
+# After ten steps the weights differ by much less than one step moves them: only rounding and the order of the arithmetic
+# differ.
+#
 # ### Why these settings?
 #
 # | setting | reason |
@@ -424,8 +427,8 @@ for milestone in milestones:
 # %%
 plots.show(plots.image_table(rows, labels, [""] * few,
                              f"The recorded run: samples ({settings.sample_steps} steps, same noise)"),
-           "Samples of the recorded run: strokes that are no digits after 1 epoch, a few clear digits among "
-           "unclear forms after 50.")
+           "Samples of the recorded run, one row for each milestone: mostly black or single spots after 1 epoch, "
+           "a few clear digits among unclear forms after 50.")
 if quality := evaluation.recorded("quality"):
     wanted = {"checkpoint": "classic", "sampler": "ddpm", "steps": schedule.T}
     measured = next(row["measures"] for row in quality["rows"] if wanted.items() <= row.items())
@@ -434,7 +437,8 @@ if quality := evaluation.recorded("quality"):
           f"(real digits: {share['floor']:.0%})")
 
 # %% [markdown]
-# Even after 50 epochs only about half of the samples are clear digits; in the saved run it is two to four of the eight.
+# Less than the losses suggest. After 5 epochs few samples are digits; from 20 to 50 epochs the same strokes become a little
+# clearer. Even after 50 epochs only about half of the samples are clear digits; in the saved run it is two to four of the eight.
 # More epochs alone give little: after 20 epochs the loss hardly falls any more. Lesson 7 shows what helps: another
 # network and recipe. Section 4.8 shows what helps most: tell the network which digit to draw.
 
