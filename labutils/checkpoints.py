@@ -1,4 +1,4 @@
-"""Weights that say where they come from.
+"""Weights with a record of where they come from.
 
 A checkpoint is two files. ``NAME.weights.h5`` holds numbers only; they are loaded into a network that this package
 builds. ``NAME.json`` holds provenance, history and the SHA-256 of the weights, which every load verifies.
@@ -54,7 +54,7 @@ def save(network, name, about, folder=CHECKPOINT_DIR, half=False):
         "weights_sha256": sha256_of_file(weights_file),
         **about,
     }
-    # The weights come first: after a kill in between, the hash in the old record refuses the new weights.
+    # The weights come first. If a kill comes in between, the old record's hash does not match, and load refuses them.
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_atomically(json_file, lambda path: path.write_text(text, encoding="utf-8"))
     return json_file
@@ -100,6 +100,12 @@ def load(name="classic", folder=CHECKPOINT_DIR):
     return network, about
 
 
+def load_autoencoder(folder=CHECKPOINT_DIR):
+    """The network of the checkpoint ``autoencoder`` in ``folder``, or the lab's own if there is none."""
+    here = _paths("autoencoder", folder)[1].is_file()
+    return load("autoencoder", folder if here else CHECKPOINT_DIR)[0]
+
+
 def load_for_sampling(name, folder=CHECKPOINT_DIR):
     """A checkpoint with all that drawing from it needs.
 
@@ -107,11 +113,11 @@ def load_for_sampling(name, folder=CHECKPOINT_DIR):
         name, folder: as for :func:`load`.
 
     Returns:
-        (network, schedule, shape, options): the first three arguments of labutils.sampling.sample but for the count,
-        and further ones: ``target``, and ``guidance`` for a network with labels.
+        (network, schedule, shape, options): the first three arguments of labutils.sampling.sample (not the count)
+        and named ones: ``target``, and ``guidance`` for a network with labels.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`load`; or the checkpoint is no network that draws, or was
+        FileNotFoundError, ValueError: as :func:`load`; or the network does not draw images, or it was
             trained with a schedule that this version cannot build.
     """
     network, about = load(name, folder)

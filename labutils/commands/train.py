@@ -15,9 +15,9 @@ from labutils._support.progress import keras_progress
 from labutils.networks import recognisers
 from labutils.training import PLANS, autoencoder, fit_autoencoder, fit_recogniser, noise_mse, train
 
-VALIDATION_IMAGES = 2_000  # enough to see the curve, few enough to cost one part in a hundred
+VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
 RECOGNISER_EPOCHS = 8
-MILESTONES = (1, 5, 20)  # epochs after which a full run keeps a checkpoint of its own, for lesson 4
+MILESTONES = (1, 5, 20)  # after these epochs a full run saves an extra checkpoint, for lesson 4
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
 ENCODERS = {  # how the networks that are told captions are told them
@@ -127,12 +127,15 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
             }
         return checkpoints.save(network, name, about, folder, half)
 
-    # One short `train` per milestone: each picks up the state that the one before it left.
+    # One short `train` per milestone: each continues from the state that the one before it saved.
     for epoch in [m for m in milestones if m < epochs]:
         history = until(epoch)
         if len(history["loss"]) == epoch:  # not when the run had already gone on
             save(f"{model}_epoch_{epoch:02d}", history)
-    return save(model, until(epochs), half=model in ENCODERS)
+    history = until(epochs)
+    if model in ENCODERS:
+        save(f"{model}_float32", history)  # to measure what rounding to float16 costs
+    return save(model, history, half=model in ENCODERS)
 
 
 def check_model(model):
@@ -154,8 +157,7 @@ def _images(model, dataset, folder, images, seed):
 
 def _latents(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that draws latents: those of pictures with captions."""
-    own = folder / "autoencoder.json"
-    encoder, _ = checkpoints.load("autoencoder", folder if own.is_file() else checkpoints.CHECKPOINT_DIR)
+    encoder = checkpoints.load_autoencoder(folder)
     material = {"latents": True}
     for prefix, part, count in (("", "train", images or DRAWN), ("validation_", "test", VALIDATION_IMAGES)):
         pictures = captions.make(dataset, count, part, seed=seed)

@@ -1,10 +1,10 @@
-"""The networks: every one takes a batch of images, and :func:`build` makes it by its name.
+"""The networks: each takes a batch of images, and :func:`build` makes it by name.
 
 - ``classic``: the U-Net of the lab, in plain layers; ``fusion``: the same network with less arithmetic
 - ``fast``: a network that is made for two CPU cores
 - ``autoencoder``: a picture to a smaller latent and back
 - ``attention``, ``text_to_image``: a text encoder, and a U-Net on latents that asks the words
-- ``conditioning``: what a denoising network is told beside the image, such as the time t/T
+- ``conditioning``: what a denoising network gets in addition to the image, such as the time t/T
 - ``recognisers``: two networks that know digits, which judge what the others draw
 - ``costs``: parameters and multiply-adds of each layer
 """
@@ -16,7 +16,7 @@ from labutils.networks.attention import Attention, attend
 from labutils.networks.autoencoder import build_autoencoder, decode, encode, reparameterise
 from labutils.networks.classic import build_classic_unet, up_block
 from labutils.networks.conditioning import CLASSES, NO_LABEL, even_labels, network_time, sinusoidal_embedding
-from labutils.networks.costs import layer_costs
+from labutils.networks.costs import layer_costs, total_costs
 from labutils.networks.fast import build_fast, depth_to_space, space_to_depth
 from labutils.networks.fusion import fuse_upsampling, upsample_and_convolve
 from labutils.networks.recognisers import RECOGNISERS, predict
@@ -68,6 +68,7 @@ __all__ = [
     "reparameterise",
     "sinusoidal_embedding",
     "space_to_depth",
+    "total_costs",
     "up_block",
     "upsample_and_convolve",
 ]

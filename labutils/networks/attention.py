@@ -89,4 +89,4 @@ def ask(x, context, name, heads=4):
 
 def attention_model(network, name):
     """The weights of the attention layer ``name`` as a model of the same inputs: (B, heads, n, m)."""
-    return keras.Model(network.inputs, network.get_layer(name).output[1])
+    return keras.Model(network.input, network.get_layer(name).output[1])

@@ -1,4 +1,4 @@
-"""What a denoising network is told beside the noisy image: the time, and perhaps a label."""
+"""What a denoising network gets in addition to the noisy image: the time, and perhaps a label."""
 
 import numpy as np
 from keras import ops

@@ -24,8 +24,8 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
         classes: 0, or the number of classes of a class-conditional network; label −1 then means "no label".
         widths: channels at half size and at quarter size.
         blocks: residual blocks at half size (before and after the middle) and at quarter size.
-        modulate: True gives time and label to every block, where they scale and shift the channels, instead of to the
-            first map as channels (Nichol & Dhariwal 2021, arXiv:2102.09672, section 2; an ablation).
+        modulate: False: time and label enter once, as channels of the first map. True: they scale and shift the
+            channels of every block (Nichol & Dhariwal 2021, arXiv:2102.09672, section 2; an ablation).
         zero_start: False starts blocks and output at random instead of 0 (an ablation).
 
     Returns:
@@ -37,7 +37,7 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     """
     H, W, C = check_image_shape(input_shape)
     inputs = [keras.Input((H, W, C), name="noisy_image"), keras.Input((1,), name="time")]
-    told = [inputs[1]]  # what is known beside the image: (B, 1), and (B, classes + 1) with a 1 at the label
+    told = [inputs[1]]  # the inputs beside the image: (B, 1), and (B, classes + 1) with a 1 at the label
     if classes:
         inputs.append(keras.Input((), dtype="int32", name="label"))
         told.append(ops.one_hot(inputs[2] + 1, classes + 1))
@@ -51,7 +51,7 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
             scale, shift = ops.split(ops.reshape(scale_shift, (-1, 1, 1, 2 * width)), 2, axis=-1)
             h = h * (1.0 + scale) + shift
         h = ops.silu(h)
-        # Zero at the start: every block begins as the identity, which lets a large learning rate begin at once.
+        # Zero at the start: every block begins as the identity. This allows a large learning rate from the beginning.
         return x + layers.Conv2D(width, 3, padding="same", kernel_initializer=first, name=f"{name}_b")(h)
 
     half, quarter = widths

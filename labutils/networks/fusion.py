@@ -1,6 +1,6 @@
 """The classic network with less arithmetic: each upsampling and the convolution after it become one operation.
 
-On the way up a 3×3 convolution runs over a map that was just doubled in size. Every number stands there 2×2 times, so
+On the way up a 3×3 convolution runs over a map that was just doubled in size. Every number occurs there 2×2 times, so
 several weights of the filter are multiplied with the same number. These weights can be added first.
 """
 
@@ -16,14 +16,14 @@ TAPS = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float32)
 def fuse_upsampling(network):
     """A network that shares all weights of a classic network, gives the same answers, and costs less.
 
-    The skip connection, the other half of each convolution's input, is convolved apart, and the two results are added.
+    The skip connection, the other half of each convolution's input, is convolved alone, and the two results are added.
 
     Args:
         network: from :func:`labutils.networks.build_classic_unet`, with time input and skip connections.
 
     Returns:
         keras.Model with the inputs, outputs, layers and weights of ``network``. Outputs agree up to rounding (1e-5).
-        Training the one trains the other.
+        Training one of them also trains the other.
 
     Raises:
         ValueError: another network.

@@ -15,7 +15,7 @@ from labutils.networks.classic import check_image_shape
 from labutils.networks.conditioning import sinusoidal_embedding
 from labutils.networks.fast import TIME_SCALE, WAVES, depth_to_space
 
-SIGNAL = 192  # numbers that describe the time
+SIGNAL = 160  # numbers that describe the time
 WORDS, WORD = len(captions.VOCABULARY), 128  # words that are known; numbers that describe one
 CROSS_ATTENTION = ("outer_words", "inner_words", "last_words")  # at 8×8, 4×4, 8×8
 
@@ -44,7 +44,7 @@ def build_text_encoder(words=WORDS, length=captions.LENGTH, width=WORD, blocks=2
     return keras.Model(tokens, layers.LayerNormalization(name="words")(x), name="text_encoder")
 
 
-def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widths=(80, 192), name="text_to_image"):
+def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widths=(64, 160), name="text_to_image"):
     """The text encoder and the denoiser, one network.
 
     Args:

@@ -13,7 +13,7 @@ from labutils.sampling.samplers import SAMPLERS, spaced_steps
 from labutils.schedule import check_target
 
 BATCH = 64  # images in one graph call: more need more memory and are not faster on a CPU
-CHUNK = 25  # calls of the network between two looks
+CHUNK = 25  # calls of the network between two states that are yielded
 
 
 class Sampler:
@@ -32,11 +32,11 @@ class Sampler:
             labutils.sampling.guided.
         constrain: None, or a function (x̂_0, t) → corrected x̂_0 that is applied at every call.
         resample, jump: run each block of ``jump`` steps ``resample`` times, see :func:`labutils.sampling.resampled`.
-            It costs ``resample`` times the calls, and makes what ``constrain`` leaves open fit to what it fixes.
+            It takes ``resample`` times as many calls. The free part of the image then fits what ``constrain`` fixes.
 
     Raises:
-        ValueError: unknown sampler or target, number of steps out of range, negative guidance, or a ``resample`` that
-            the sampler cannot do.
+        ValueError: unknown sampler or target, number of steps out of range, negative guidance, or ``resample`` with a
+            sampler that does not allow it.
     """
 
     def __init__(
@@ -65,12 +65,12 @@ class Sampler:
         # x̂_0 = p·x + q·output for every target: p and q are the guesses for (x, output) = (1, 0) and (0, 1).
         unit = np.eye(2, dtype=np.float32)[:, None].repeat(len(table.t), axis=1)  # (2, rows, 2)
         p, q = (np.ravel(schedule.guess_x0(x[:, :1], table.t, x[:, 1:], target)) for x in unit)
-        # One number per row, so that nothing but multiply-adds is left in the loop.
+        # One number per row, so that the loop contains only multiply-adds.
         t_of = tf.constant(table.t, tf.int32)
         columns = (p, q, table.a, table.b, table.c, table.sigma)
         p, q, a, b, c, sigma = (tf.constant(column, tf.float32) for column in columns)
         noisy = bool(np.any(table.sigma > 0))
-        # A row's noise follows from the seed and its step; a step that is repeated gets other noise.
+        # The noise of a row depends on the seed and the step. A repeated step gets other noise.
         visits = np.zeros(schedule.T, np.int32)
         streams = []
         for t in table.t:
@@ -103,20 +103,20 @@ class Sampler:
         self._guess = tf.function(guess, input_signature=[image, number, label])
 
     def run(self, x, seed=0, labels=None, chunk=CHUNK, guess=True):
-        """Run the reverse process from ``x`` and stop now and then to let the caller look.
+        """Run the reverse process from ``x`` and yield the state now and then.
 
         Args:
             x: where to start, shape (B, H, W, C), standard normal.
             seed: of the noise added on the way; the result depends on (seed, step) only, not on ``chunk``.
             labels: (B,) integers, or captions (B, L), for a network that is told what to draw.
-            chunk: rows between two looks.
-            guess: compute x̂_0 for each look, one more call of the network; False yields None in its place.
+            chunk: number of rows between two states that are yielded.
+            guess: compute x̂_0 for each of these states, with one more call of the network; False yields None instead.
 
         Raises:
             ValueError: labels without guidance, guidance without labels, or not one label for each item of ``x``.
 
         Yields:
-            (t, x_t, x̂_0): the step about to be undone, the state before it, and the clean image implied there. The
+            (t, x_t, x̂_0): the next step, the state before it, and the clean image that the network guesses there. The
             last item is (-1, x, x), the finished sample.
         """
         check_labels(labels, self.guidance, len(x))
@@ -178,6 +178,6 @@ def sample(network, schedule, count, shape, *, seed=0, labels=None, progress=Tru
             start = rng.standard_normal((part.stop - part.start, *shape), dtype=np.float32)
             told = None if labels is None else labels[part]
             for t, state, _ in process.run(start, int(rng.integers(2**31)), told, guess=False):
-                finished[part] = state  # the last state is the one that stays
+                finished[part] = state  # overwritten until the last state
                 bar.update(t >= 0)
     return finished

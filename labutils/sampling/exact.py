@@ -10,7 +10,7 @@ from labutils.schedule import at
 def exact_noise_predictor(images, schedule):
     """The best possible noise predictor when the data set is just ``images``: a formula instead of a network.
 
-    Given x_t, image i is the origin with probability w_i ∝ exp(−‖x_t − √ᾱ_t x_i‖² / 2(1 - ᾱ_t)). The best guess is
+    Given x_t, image i was the original with probability w_i ∝ exp(−‖x_t − √ᾱ_t x_i‖² / 2(1 - ᾱ_t)). The best guess is
     x̂_0 = Σ w_i x_i, and ε = (x_t − √ᾱ_t x̂_0) / √(1 - ᾱ_t). A correct sampler with this predictor returns one of the
     images; with a single image it always returns that one.
 

@@ -1,4 +1,4 @@
-"""Filling in a part of an image: keep what is known, and let the sampler make the rest fit to it."""
+"""Filling in a part of an image: keep what is known, and let the sampler fill in the rest so that it fits."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from labutils.sampling.samplers import Table
 
 
 def inpaint(x0, known, mask):
-    """x̂_0 with the known pixels put in, those where ``mask`` is 1: what ``constrain`` does to fill in a picture."""
+    """x̂_0 with the known pixels (where ``mask`` is 1) put in. Use it as ``constrain`` to fill in a picture."""
     return mask * known + (1 - mask) * x0
 
 
@@ -36,7 +36,7 @@ def resampled(table, schedule, times, jump=1):
     if times > 1 and np.any(table.c):
         raise ValueError("resample needs a sampler with one estimate per step: ddpm or ddim")
     level = np.append(schedule.alpha_bars[table.t], 1.0)  # ᾱ before each row, and after the last
-    rows, kept = [], []  # kept: k, the share of variance that the way forward keeps after the row; 1 is no way forward
+    rows, kept = [], []  # kept: k, the share of variance that a forward step after the row keeps; 1: no forward step
     for start in range(0, len(table.t), jump):
         block = range(start, min(start + jump, len(table.t)))
         for run in range(times):

@@ -66,7 +66,7 @@ def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, tar
     Returns:
         x_0, a tensor of the shape of ``x``.
     """
-    table = SAMPLERS[sampler](schedule, spaced_steps(schedule.T, steps or schedule.T))
+    table = SAMPLERS[sampler](schedule, spaced_steps(schedule.T, schedule.T if steps is None else steps))
     x, previous = ops.convert_to_tensor(x, "float32"), 0.0
     for t, a, b, c, sigma in table.rows():
         z = rng.standard_normal(x.shape, dtype=np.float32)

@@ -1,7 +1,7 @@
 """Samplers as tables of numbers.
 
 Every sampler of this lab has the same form. The network gives the estimate x̂_0, then x ← a·x + b·x̂_0 + c·x̂_0' + σ·z.
-Here x̂_0' is the estimate of the call before, and z is fresh noise. The samplers differ in the numbers alone:
+Here x̂_0' is the estimate of the call before, and z is fresh noise. The samplers differ only in these numbers:
 
 | sampler | what it is | adds noise | calls for K steps |
 | --- | --- | --- | --- |
@@ -47,8 +47,9 @@ def ddim(schedule, steps, eta=0.0):
     Args:
         schedule: labutils.schedule.NoiseSchedule.
         steps: decreasing step indices.
-        eta: η, scales the noise σ: 0 is deterministic. With 1, σ² = β̃ and the mean is the posterior's: ancestral
-            sampling, over all T steps exactly :func:`reverse_step`, over fewer the same on a coarser schedule.
+        eta: η, scales the noise σ. With 0 nothing is random. With 1, σ² = β̃ and the mean is that of the posterior:
+            this is ancestral sampling. Over all T steps it is exactly :func:`reverse_step`. Over fewer steps it is the
+            same on a coarser schedule.
 
     Returns:
         Table with one row per step.

@@ -13,7 +13,7 @@ class TextToImage:
 
     Args:
         name: checkpoint of the text encoder and the denoiser.
-        folder: of that checkpoint, and of ``autoencoder``.
+        folder: of that checkpoint, and of ``autoencoder``; without one there, the lab's own is taken.
 
     Attributes:
         network: see labutils.networks.build_text_to_image. autoencoder: see labutils.networks.build_autoencoder.
@@ -29,7 +29,7 @@ class TextToImage:
         self.network, self.schedule, self.shape, self.options = checkpoints.load_for_sampling(name, folder)
         if not is_told_captions(self.network):
             raise ValueError(f"checkpoint {name} holds the network {self.network.name!r}, which is not told captions")
-        self.autoencoder, _ = checkpoints.load("autoencoder", folder)
+        self.autoencoder = checkpoints.load_autoencoder(folder)
 
     def latents(self, texts, *, seed=0, steps=STEPS, sampler="dpmpp_2m", progress=False, **options):
         """Draw one latent for each caption.

@@ -1,4 +1,4 @@
-"""From noise to weights.
+"""How networks are trained.
 
 - ``step``: one training step, as the paper has it; the loss
 - ``loop``: :func:`train`, the same step for every batch of a run that may be stopped and resumed

@@ -42,7 +42,7 @@ def train(
         network: see NoisePredictor. For the same result after a kill, build it with the same seed.
         schedule: labutils.schedule.NoiseSchedule.
         images: float32 (N, H, W, C) in [-1, 1]; with ``latents``, of any size.
-        epochs: train until this many epochs are done, those of an earlier, resumed run included.
+        epochs: train until this many epochs are done. The epochs of an earlier run that is resumed count too.
         recipe: Recipe; None for the classic one.
         seed: makes the run repeatable.
         labels: for a network that is told what to draw: (N,) integers, or captions (N, L) of integers, see
@@ -57,7 +57,7 @@ def train(
 
     Returns:
         dict: ``loss``, ``seconds``, ``cpu_seconds`` and, with ``validation_images``, ``val_loss``: each a list with one
-        number per epoch, those of an earlier, resumed run included.
+        number per epoch, also for the epochs of an earlier run that is resumed.
 
     Raises:
         ValueError: bad arguments, or a state file that belongs to another run.
@@ -108,7 +108,7 @@ def train(
             epochs=epochs,
             validation_data=validation,
             validation_batch_size=250,
-            shuffle=False,  # the batches come shuffled
+            shuffle=False,  # the batches are already shuffled
             # SwapEMAWeights measures ``val_loss`` with the averaged weights.
             callbacks=[state, *([keras.callbacks.SwapEMAWeights()] if recipe.average else []), *callbacks],
             verbose=verbose,
@@ -131,7 +131,8 @@ def _check_labels(labels, images, name):
     if labels is None:
         return None
     labels = np.asarray(labels)
-    if labels.ndim not in (1, 2) or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+    one_each = labels.ndim in (1, 2) and len(labels) == len(images) and labels.shape[1:] != (1,)
+    if not one_each or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"{name} must be {len(images)} integers, one per image, with shape ({len(images)},), or captions with "
             f"shape ({len(images)}, L); got {labels.dtype} {labels.shape}"

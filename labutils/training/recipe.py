@@ -66,7 +66,7 @@ class Recipe:
         """Adam, with the learning rate and the weight average of this recipe."""
         rate = self.learning_rate
         if self.warmup_steps or self.decay_epochs:
-            # A constant rate after the warm-up is a cosine that has hardly begun to fall.
+            # For a constant rate after the warm-up, the cosine is so long that it does not fall during the run.
             end = self.decay_epochs * steps_per_epoch if self.decay_epochs else 10**9
             rate = keras.optimizers.schedules.CosineDecay(
                 0.0 if self.warmup_steps else rate,
@@ -133,13 +133,13 @@ class Plan:
 
 
 FAST = Recipe(learning_rate=2e-3, warmup_steps=300, decay_epochs=20, clip_norm=1.0, target="x0")
-TEXT = Recipe(learning_rate=1.5e-3, warmup_steps=500, decay_epochs=9, average=0.998, clip_norm=1.0, target="v")
+TEXT = Recipe(learning_rate=1.5e-3, warmup_steps=500, decay_epochs=8, average=0.998, clip_norm=1.0, target="v")
 PLANS = {
     "classic": Plan(linear_schedule(), Recipe(), epochs=50),
     "fast": Plan(cosine_schedule(), FAST, epochs=40),
     "fast_conditional": Plan(cosine_schedule(), FAST, epochs=20, guidance=0.5),
     **{
-        name: Plan(cosine_schedule(), TEXT, epochs=9, guidance=2.0)
+        name: Plan(cosine_schedule(), TEXT, epochs=8, guidance=2.0)
         for name in ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
     },
 }

@@ -1,4 +1,4 @@
-"""The state of a training run on disk: what a killed run needs to go on as if nothing had happened."""
+"""The state of a training run on disk: what a killed run needs to continue without a difference."""
 
 import json
 import time
@@ -77,7 +77,7 @@ class RunState(History):
             history, run = about["history"], about["run"]
             history["loss"], history["seconds"], run.keys()
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise ValueError(f"{self.path} is not the state of a training run; delete it to start anew") from error
+            raise ValueError(f"{self.path} is not the state of a training run; delete it to start again") from error
         arrays = [found[name] for name in names]
         if run != self.run:
             differ = [key for key in {**self.run, **run} if run.get(key, "none") != self.run.get(key, "none")]

@@ -1,4 +1,4 @@
-"""One training step, as the paper has it, and the loss that it makes smaller.
+"""One training step as in the paper, and the loss that it reduces.
 
 Training is supervised regression. One example is (x_0, t, ε). The network sees x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε and t/T,
 and predicts ε. The loss is the mean squared error, DDPM eq. 14 ("L_simple").
