@@ -1,0 +1,224 @@
+"""Does the text-to-image model of lesson 8 understand its captions? Also where it never saw what they name?
+
+``python -m benchmarks.text_to_image [--minutes M]`` draws 1,000 pictures for each row, lets a reader that had no part
+in training read them (labutils.evaluation.captions), and writes ``results/text_to_image.json``, which lesson 8 quotes.
+What it compares with is trained first, if it is not in ``build/text_to_image``: the model once more, with its weights
+after some epochs kept, and two networks that must fail: ``text_to_image_pairs`` is told one number for each
+colour–digit pair instead of words, ``text_to_image_bag`` is told the words without their order. It may be stopped and
+started again: each row is kept as soon as it is measured, and each epoch of a training run.
+"""
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmarks import report
+from labutils import captions, checkpoints, data, evaluation, networks, sampling
+from labutils.commands.train import ENCODERS, train_model
+from labutils.evaluation.captions import judge
+from labutils.networks.autoencoder import build_autoencoder
+from labutils.training import fit_autoencoder
+
+COUNT, STEPS, SEED = 1_000, 20, 1
+RUNS = report.ROOT / "build" / "text_to_image"
+MILESTONES = (1, 2, 3, 5)  # epochs of 1,000 steps; the run has 8
+MODELS = ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
+WEIGHTS = ("autoencoder", "text_to_image", "digit_recogniser")
+SHRUNK = (1, 2, 4, 8)  # channels of the latent, in short runs: what is lost?
+SHRUNK_PICTURES, SHRUNK_EPOCHS = 16_000, 2
+SAME, TIMES = 32, 16  # captions, and pictures of each, for the variety
+
+EVERY_KIND = (*captions.KINDS, "turned")
+PLAN = [
+    *({"pictures": source, "kind": kind} for source in ("real", "decoded") for kind in EVERY_KIND),
+    *({"pictures": model, "epoch": None, "kind": kind, "guidance": 2.0} for model in MODELS for kind in EVERY_KIND),
+    *(
+        {"pictures": MODELS[0], "epoch": epoch, "kind": kind, "guidance": 2.0}
+        for epoch in MILESTONES
+        for kind in EVERY_KIND[:2]
+    ),
+    {"pictures": MODELS[0], "epoch": "float32", "kind": "seen", "guidance": 2.0},
+    *({"sweep": w} for w in (None, 0.0, 1.0, 2.0, 4.0, 8.0)),
+    {"cost": "training"},
+    {"cost": "drawing"},
+    *({"latent": channels} for channels in SHRUNK),
+]
+
+
+def rows():
+    """The result file."""
+    return report.Rows("text_to_image", PLAN, {"images": COUNT, "steps": STEPS, **report.about(WEIGHTS)})
+
+
+def asked(kind, count=COUNT, seed=SEED):
+    """Scenes to draw, (count, 5): those of captions.draw_scenes, or ``turned``.
+
+    Turned scenes are seen scenes with two digits that differ in colour and digit, each followed by the same with the
+    colours exchanged: "a red three left of a blue seven", "a blue three left of a red seven". Both are seen kinds. Both
+    captions have the same words, so only their order tells them apart.
+    """
+    if kind != "turned":
+        return captions.draw_scenes(count, np.random.default_rng(seed), kind)
+    scenes = captions.draw_scenes(40 * count, np.random.default_rng(seed), alone=0)
+    other = scenes[:, [3, 1, 2, 0, 4]]
+    differ = (scenes[:, 0] != scenes[:, 3]) & (scenes[:, 1] != scenes[:, 4])
+    keep = np.flatnonzero(differ & ~captions.has_unseen_pair(other))[: count // 2]
+    return np.stack([scenes[keep], other[keep]], axis=1).reshape(-1, 5)
+
+
+def real(scenes, dataset):
+    """Pictures of scenes, made from test images."""
+    return captions.draw_pictures(dataset, scenes, "test", SEED)
+
+
+def drawer(model, epoch, dataset):
+    """A model with its weights after ``epoch``: None for the end of the run, "float32" for the end, not yet rounded."""
+    if model == MODELS[0] and epoch is None:
+        return sampling.TextToImage(model)
+    folder = RUNS / model
+    name = {None: model, "float32": f"{model}_float32"}.get(epoch, f"{model}_epoch_{epoch:02d}" if epoch else "")
+    if not (folder / f"{name}.json").is_file():
+        train_model(model, dataset, folder, milestones=MILESTONES)
+    return sampling.TextToImage(name, folder)
+
+
+def tokens(model, scenes):
+    """What ``model`` is told."""
+    return ENCODERS[model](captions.Captioned(np.empty(0), scenes))
+
+
+def word_shares(scenes, images, recogniser):
+    """Shares right of each kind of word and of whole captions, each (share, low, high) of the Wilson interval."""
+    right = judge(scenes, images, recogniser)
+    measured = {name: [round(v, 4) for v in evaluation.share(values)] for name, values in right.items()}
+    return measured
+
+
+def bag_share(scenes, images, recogniser):
+    """The share of pictures that show the words of their caption in any order, among all."""
+    orders = ([0, 1, 2, 3, 4], [3, 1, 2, 0, 4], [0, 4, 2, 3, 1], [3, 4, 2, 0, 1])
+    right = [judge(scenes[:, order], images, recogniser)["caption"] for order in orders]
+    return [round(v, 4) for v in evaluation.share(np.logical_or.reduce(right))]
+
+
+def measure_words(item, dataset, recogniser):
+    """A row of shares."""
+    scenes = asked(item["kind"])
+    if item["pictures"] in MODELS:
+        model = drawer(item["pictures"], item["epoch"], dataset)
+        told = tokens(item["pictures"], scenes)
+        images = model.draw(told, seed=SEED, steps=STEPS, guidance=item["guidance"])
+    else:
+        images = real(scenes, dataset)
+        if item["pictures"] == "decoded":
+            network = checkpoints.load_autoencoder()
+            images = networks.decode(network, networks.encode(network, images))
+    measured = word_shares(scenes, images, recogniser)
+    if item["kind"] == "turned":
+        measured["same_words"] = bag_share(scenes, images, recogniser)
+    return measured
+
+
+def measure_variety(item, dataset, recogniser):
+    """How different are pictures of one caption? Guidance makes them right, and alike.
+
+    ``variety`` is the root mean square distance of a picture's pixels from the mean picture of its caption, over that
+    of real pictures. ``sweep`` is w; None measures the real pictures.
+    """
+    model = sampling.TextToImage()
+
+    def draw(scenes):
+        if item["sweep"] is None:
+            return real(scenes, dataset)
+        return model.draw(tokens(MODELS[0], scenes), seed=SEED, steps=STEPS, guidance=item["sweep"])
+
+    few, many = asked("seen", SAME).repeat(TIMES, axis=0), asked("seen")
+    variety = _spread(draw(few)) / _spread(real(few, dataset))
+    return {"variety": round(variety, 4), **word_shares(many, draw(many), recogniser)}
+
+
+def _spread(images):
+    groups = images.reshape(SAME, TIMES, -1)
+    return float(np.sqrt(((groups - groups.mean(axis=1, keepdims=True)) ** 2).mean()))
+
+
+def measure_training():
+    """What training cost: CPU minutes, parameters, bytes in the repository, for each part; and of what must fail."""
+    measured = {}
+    for name in ("autoencoder", *MODELS):
+        folder = checkpoints.CHECKPOINT_DIR if name in ("autoencoder", MODELS[0]) else RUNS / name
+        record = checkpoints.read_record(name, folder)
+        files = [folder / f"{name}{ending}" for ending in (".json", ".weights.h5")]
+        measured[name] = {
+            "cpu_minutes": round(record["cpu_seconds"] / 60, 1),
+            "minutes": round(record["seconds"] / 60, 1),
+            "parameters": record["parameters"],
+            "bytes": sum(file.stat().st_size for file in files),
+        }
+    return measured
+
+
+def measure_drawing():
+    """Seconds for 16 pictures: by the command, with Python's start; and in a process that has the model."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["sample", "--checkpoint", MODELS[0], "--prompt", "a red three left of a blue seven", "--count", "16"]
+        command = [sys.executable, "-m", "labutils", *words, "--out", str(Path(folder) / "drawn.png")]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        whole = time.perf_counter() - started
+    started = time.perf_counter()
+    model = sampling.TextToImage()
+    loaded = time.perf_counter()
+    model.draw(["a red three left of a blue seven"] * 16)
+    drawn = time.perf_counter()
+    seconds = {"command": whole, "load": loaded - started, "draw": drawn - loaded}
+    return {name: round(value, 2) for name, value in seconds.items()}
+
+
+def measure_latent(item, dataset, recogniser):
+    """A short training of an autoencoder with another number of channels: what is left of the digits?"""
+    keras.utils.set_random_seed(0)
+    network = build_autoencoder(channels=item["latent"])
+    pictures = captions.make(dataset, SHRUNK_PICTURES).images
+    folder = RUNS / f"latent_{item['latent']}"
+    fit_autoencoder(network, pictures, SHRUNK_EPOCHS, state_file=folder / "state.npz")
+    scenes = asked("seen")
+    images = real(scenes, dataset)
+    decoded = networks.decode(network, networks.encode(network, images))
+    numbers = int(np.prod(network.get_layer("decoder").input.shape[1:]))
+    error = float(((decoded - images) ** 2).mean())
+    return {"numbers": numbers, "error": round(error, 5), **word_shares(scenes, decoded, recogniser)}
+
+
+def measure(item, dataset, recogniser):
+    """What one row holds."""
+    if "pictures" in item:
+        return measure_words(item, dataset, recogniser)
+    if "sweep" in item:
+        return measure_variety(item, dataset, recogniser)
+    if "latent" in item:
+        return measure_latent(item, dataset, recogniser)
+    return measure_training() if item["cost"] == "training" else measure_drawing()
+
+
+def main():
+    """Measure what is missing."""
+    options = report.arguments(__doc__).parse_args()
+    budget, file = report.Budget(options.minutes), rows()
+    dataset = data.load("mnist")
+    recogniser, _ = checkpoints.load("digit_recogniser")
+    for item in file.missing():
+        budget.check()
+        measured = measure(item, dataset, recogniser)
+        file.add(item, measured)
+        print(item, measured, flush=True)
+    file.finish()
+
+
+if __name__ == "__main__":
+    main()
