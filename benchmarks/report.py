@@ -11,7 +11,7 @@ from pathlib import Path
 from labutils import checkpoints
 from labutils._support.files import write_atomically
 from labutils.commands import doctor
-from labutils.evaluation.benchmarks import RESULTS
+from labutils.evaluation.benchmarks import RESULTS, read
 
 ROOT = Path(__file__).resolve().parent.parent
 README, MAINTAINERS = ROOT / "README.md", ROOT / "docs" / "maintainers.md"
@@ -132,12 +132,6 @@ def rounded(measures):
         name: {key: round(value, 5) if isinstance(value, float) else value for key, value in asdict(measure).items()}
         for name, measure in measures.items()
     }
-
-
-def read(name):
-    """The content of ``results/NAME.json``, or None."""
-    file = RESULTS / f"{name}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def save(name, results):

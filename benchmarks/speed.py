@@ -148,7 +148,7 @@ def headline(results):
         f"{distance('classic', 'ddpm', 1000):.0f}, and other real digits have {frechet['floor']:.1f}.\n"
         f"- **Drawing.** It draws {rate:,.0f} times as many digits per second as the original program, with 5 calls of "
         f"the network instead of 1000.\n"
-        f"- **Training.** A training step takes 1/{step:.1f} of the time of the original program's."
+        f"- **Training.** A training step is {step:.1f} times as fast as that of the original program."
     )
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from labutils import data
+from labutils import data  # isort: skip (before Keras: it keeps the start-up messages away)
+import keras
 
 
 def mnist_here():
@@ -35,6 +36,14 @@ def write_npz(path, count=96, shape=(8, 8), seed=0):
         y_test=rng.integers(0, 10, (tests, 1) if len(shape) == 3 else tests).astype(np.uint8),
     )
     return path
+
+
+@pytest.fixture(autouse=True)
+def seeded(request, monkeypatch):
+    """Each test begins with the same random numbers, whatever ran before it in this process."""
+    keras.utils.set_random_seed(0)
+    if hasattr(request.module, "RNG"):
+        monkeypatch.setattr(request.module, "RNG", np.random.default_rng(0))
 
 
 @pytest.fixture

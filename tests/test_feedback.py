@@ -13,7 +13,7 @@ from labutils._support import lessons
 from labutils.checks import feedback
 
 NAMES = [name for name in checks.__all__ if name.startswith("check_")]
-# Lines of the checks that are long enough to be known again.
+# Lines of the checks that are long enough to be recognised.
 SOURCE = {
     line.strip()
     for path in Path(checks.__file__).parent.glob("*.py")

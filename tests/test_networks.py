@@ -128,7 +128,7 @@ def test_any_shape_and_zero_at_the_start(shape, classes):
     network = networks.build_fast(shape, classes=classes)
     inputs = [RNG.standard_normal((3, *shape)).astype("float32"), np.full((3, 1), 0.3, np.float32)]
     inputs += [np.array([-1, 0, 9])] * bool(classes)
-    assert np.array_equal(network(inputs), np.zeros((3, *shape))), "the first guess is v = 0"
+    assert np.array_equal(network(inputs), np.zeros((3, *shape))), "the first output is 0"
 
 
 def test_shapes_not_divisible_by_four_are_refused():

@@ -1,4 +1,4 @@
-"""The maths held against Hugging Face diffusers, an independent implementation; skipped where it is not installed."""
+"""The maths compared with Hugging Face diffusers, an independent implementation; skipped if it is not installed."""
 
 import os
 import subprocess

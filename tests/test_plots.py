@@ -1,4 +1,4 @@
-"""Pictures: alternative text is asked for, any number of channels works, labels do not meet, a slider never breaks."""
+"""Pictures: alternative text is required, any number of channels works, labels do not overlap, sliders work."""
 
 import base64
 import io

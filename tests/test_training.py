@@ -398,7 +398,7 @@ def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
         process = subprocess.Popen([*module, *command(killed, file)], **quiet)
         before = os.stat(killed / "state.npz").st_mtime_ns
         deadline = time.monotonic() + 60
-        # Wait until training is under way, so that the kill does not only ever hit the start-up.
+        # Wait until training is under way: not every kill should hit the start-up.
         while process.poll() is None and time.monotonic() < deadline:
             if os.stat(killed / "state.npz").st_mtime_ns != before or rng.random() < 0.003:
                 break

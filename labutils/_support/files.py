@@ -96,7 +96,7 @@ def sha256_of_file(path):
 
 
 def check_writable(path):
-    """Raise ``ValueError`` now, not after an hour's work, if ``path`` could not be written; makes its folder."""
+    """Raise ``ValueError`` before any work is done if ``path`` cannot be written; makes its folder."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"cannot write {path}: it is a folder")

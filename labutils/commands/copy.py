@@ -1,4 +1,4 @@
-"""Write your own copies of the lessons, without solutions; what is there is kept."""
+"""Write your own copies of the lessons, without solutions; notebooks that exist are kept."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from labutils._support.files import check_writable, write_atomically
 from labutils._support.lessons import LESSONS, NOTEBOOK_DIR
 from labutils._support.stubs import student_copy
 
-WORK_DIR = NOTEBOOK_DIR.parent / "my_lab"  # as deep as notebooks/, so that every path in a lesson holds in both
+WORK_DIR = NOTEBOOK_DIR.parent / "my_lab"  # as deep as notebooks/, so that the links in a lesson work in both
 
 
 def add_arguments(parser):
@@ -37,7 +37,7 @@ def copy_lessons(out=WORK_DIR, source=NOTEBOOK_DIR, say=print):
     for lesson in LESSONS:
         original, target = Path(source, f"{lesson}.ipynb"), out / f"{lesson}.ipynb"
         if not original.exists():
-            raise FileNotFoundError(f"no notebook {original}: get the lab's folder anew, or run build")
+            raise FileNotFoundError(f"no notebook {original}: get the lab's folder again, or run build")
         if not target.exists():
             check_writable(target)
             missing[target] = nbformat.writes(student_copy(lesson, nbformat.read(original, as_version=4))) + "\n"

@@ -1,4 +1,4 @@
-"""Report versions, threads, GPU and data, and what to do about what is missing."""
+"""Report versions, threads, GPU and data, and how to get what is missing."""
 
 import importlib.metadata
 import os
@@ -54,7 +54,7 @@ def _report_hardware():
         f"{tf.config.threading.get_intra_op_parallelism_threads() or 'one per core'}"
     )
     gpus = tf.config.list_physical_devices("GPU")
-    print(f"GPU: {', '.join(gpu.name for gpu in gpus) or 'none; the lab is made for that'}")
+    print(f"GPU: {', '.join(gpu.name for gpu in gpus) or 'none; the lab does not need one'}")
 
 
 def _report_data():

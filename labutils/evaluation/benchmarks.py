@@ -7,23 +7,22 @@ from labutils.data import DATA_DIR
 RESULTS = DATA_DIR.parent / "benchmarks" / "results"
 
 
-def recorded(name, required=False):
-    """The committed measurements of ``python -m benchmarks.NAME``.
+def read(name):
+    """The content of ``benchmarks/results/NAME.json``, or None if the file is not there."""
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def recorded(name):
+    """The committed measurements of ``python -m benchmarks.NAME``, for a lesson.
 
     Args:
-        name: quality, ablation, speed, grading or filling.
-        required: raise an error if the file is not there. Without it, a lesson can go on.
+        name: quality, ablation, speed, grading, filling, text_to_image or stable_diffusion.
 
     Returns:
-        dict; or None, after one printed line, if the file is not there and not required.
-
-    Raises:
-        FileNotFoundError: the file is required and not there.
+        dict; or None, after one printed line, if the file is not there. So a lesson can go on without it.
     """
-    file = RESULTS / f"{name}.json"
-    if file.is_file():
-        return json.loads(file.read_text(encoding="utf-8"))
-    if required:
-        raise FileNotFoundError(f"{file} is missing. Restore it (git checkout), or measure: make bench")
-    print(f"benchmarks/results/{name}.json is not here, so the recorded figures are left out")
-    return None
+    found = read(name)
+    if found is None:
+        print(f"benchmarks/results/{name}.json is not here, so the recorded figures are left out")
+    return found

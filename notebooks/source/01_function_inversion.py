@@ -71,7 +71,7 @@ plots.show(plots.image_grid(digits, f"Drawn from noise, asked for {asked}", scal
            f"Handwritten digits, drawn by a network that was asked for {asked}.")
 
 # %% [markdown]
-# "Draw a 3" asks for an image that looks like a 3: it asks for the inverse of the function *image → digit*. So we begin with
+# "Draw a 3" means: find an image that looks like a 3. This is the inverse of the function *image → digit*. So we begin with
 # the simplest inverse problem: one number in, one number out.
 #
 # ## 1.1 The data: 200 points on a sine
@@ -130,7 +130,7 @@ plots.show(figure, "200 points on a smooth rising curve, almost a straight line,
 #
 # <details><summary>Help: "the output can never be negative"</summary>
 #
-# relu cuts everything below 0 away. The last layer must be free to give any number: no activation there.
+# relu sets everything below 0 to 0. The last layer must be able to give any number, so it has no activation.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-1-1-build-mlp", "grade": false, "solution": true, "locked": false, "task": false}
@@ -148,8 +148,8 @@ checks.check_build_mlp(build_mlp)
 # %% [markdown]
 # Now train it: the optimiser Adam lowers the mean squared error (MSE) between the network's answer and the true x for
 # 500 epochs. Two networks 1–3–1 are trained the same way: yours, and the one of labutils, which the rest of the lesson uses.
-# Their starting weights differ. Yours has the default of Keras (Glorot weights, all bends at y = 0). The one of labutils has
-# *He* weights, which fit ReLU, and its bends are spread over the data. The seed fixes both. In both runs the learning rate
+# Their starting weights differ. Yours has the default of Keras (Glorot weights, all bends at y = 0). The network of labutils
+# has *He* weights, which fit ReLU, and its bends are spread over the data. The seed fixes both. In both runs the learning rate
 # falls from 0.01 to 0 along half a cosine, so that the last steps are small.
 #
 # **Predict before you run:** the network has three bends, and the curve is steeper at its ends. Where will the error be
@@ -179,8 +179,8 @@ print(f"the best straight line, 2 parameters: MSE {np.mean((straight_line - x) *
 # %% [markdown]
 # Compare each error with that of the straight line. If both have the same size, the network uses none of its bends. In the
 # saved run this happened to the start with all bends at y = 0. The start of labutils does better, but it can fail too: the
-# bends may lie where they do not help, and gradient descent does not move them to better places. With three units it is a
-# matter of luck how many are used. The remedy is simple: **start several times and keep the best.**
+# bends may lie where they do not help, and gradient descent does not move them to better places. With three units, luck
+# decides how many are used. The remedy is simple: **start several times and keep the best.**
 
 # %%
 passes = settings.fit_epochs // 10  # not watched epoch by epoch, so compiled: far faster
@@ -380,7 +380,7 @@ plots.show(figure, "The data form a sine lying on its side, with four values of 
            "-1.6 and touches none of the branches for most y.")
 
 # %% [markdown]
-# None of them: for most y > 0 it answers near −π/2 ≈ −1.57. Why? The squared error is smallest at the **mean** of the right
+# The network chooses none of them: for most y > 0 it answers near −π/2 ≈ −1.57. Why? The squared error is smallest at the **mean** of the right
 # answers. For y > 0 the mean of the four solutions is
 # $\tfrac14\,(a + (\pi - a) + (a - 2\pi) + (-\pi - a)) = -\tfrac{\pi}{2}$ with $a = \arcsin y$. But
 # $\sin(-\pi/2) = -1$. So for every positive y the mean leads to −1, the value farthest from y.
@@ -409,7 +409,7 @@ if PRESET != "smoke":
 #
 # 1. Take a right answer x, and add noise to it, step by step, until only noise is left.
 # 2. Train a network to predict the noise in a noisy x. It also gets y and the step. It learns a mean again: the mean of all
-#    noises that fit. Here a mean is what we need, because each step follows it only a little. Then the network is asked
+#    noises that fit. Here a mean is what we need, because each step follows it only a little. Then the network predicts
 #    again. (Lesson 2 explains why small steps suffice.)
 # 3. To answer, start from pure noise and remove the predicted noise, step by step. Different noise leads to different right
 #    answers.
@@ -515,7 +515,7 @@ plots.show(figure, "Forty paths start spread out like noise at the left and run 
 # **What happens outside the trained range?** Section 1.4 measured it. After its last bend a ReLU network extrapolates
 # linearly, whatever the true function does. The error between sin 1 and 1 was many times the error inside. The loss
 # depends only on points that are in the data. Beyond y = 1 there is no answer at all, and the network still gives one.
-# There are three remedies. Train on the range in which you will ask. Choose a model that contains what you know (for
+# There are three remedies. Train on the range in which you will use the network. Choose a model that contains what you know (for
 # example |y| ≤ 1). Check the answer with the forward function: sin(answer) ≠ y shows the error, and you need not know the
 # truth.
 #
@@ -533,7 +533,7 @@ plots.show(figure, "Forty paths start spread out like noise at the left and run 
 # *Difficulty ●●○○ · about 10 minutes · marked by your instructor*
 #
 # A camera lowers the resolution of a picture. You want the inverse: from the small picture to the large one. (a) Does the
-# inverse have one answer or many? (b) What would a network trained on the squared error show, and how would it look?
+# inverse have one answer or many? (b) What would a network trained on the squared error return, and how would it look?
 # (c) How can you check an answer without knowing the original?
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-1-3-super-resolution", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}

@@ -229,7 +229,7 @@ assert np.allclose(schedule.alpha_bars, bars)
 # *Difficulty ●●○○ · about 10 minutes*
 #
 # Write `add_noise(x0, t, noise, alpha_bars)`: the jump, for a whole batch. `x0` and `noise` have shape (B, H, W, C); `t` is
-# an integer array of shape (B,), since every image gets a step of its own; the argument `alpha_bars` is a table of shape
+# an integer array of shape (B,), because every image has its own step; the argument `alpha_bars` is a table of shape
 # (T,), not your function of exercise 2.1.
 #
 # <details><summary>Hint: where to begin?</summary>
@@ -339,7 +339,7 @@ plots.show(figure, "Mean and variance of the walk, as dots, lie on the curves of
 
 # %% [markdown]
 # They seem to lie on the curves. But 20,000 copies are not infinitely many: a mean of n values has a scatter (standard error)
-# of $\sqrt{\text{variance}/n}$. Their variance has one of about $\text{variance}\cdot\sqrt{2/n}$.
+# of $\sqrt{\text{variance}/n}$. The variance of n values has a scatter of about $\text{variance}\cdot\sqrt{2/n}$.
 # How far off are the dots, in these units?
 
 # %%
@@ -354,7 +354,7 @@ for what, off, scatter in (("mean", off_mean, np.sqrt(variance / n)),
     assert np.all(off < 5 * scatter)
 
 # %% [markdown]
-# Among 21 dots, a distance of up to about three scatters is chance. A wrong formula would be off by far more. Mean and
+# With 21 dots, a distance of up to about three times the scatter can be chance. A wrong formula would be off by far more. Mean and
 # variance agree, and so does the whole distribution:
 
 # %%
@@ -400,8 +400,8 @@ plots.show(figure, "SNR on a logarithmic axis falls from ten thousand at t = 0 t
 print(f"SNR falls from {schedule.snr[0]:.0f} to {schedule.snr[-1]:.1e}; it is 1 at t = {equal}")
 
 # %% [markdown]
-# Well before the middle. In about a quarter of the steps the image is stronger than the noise, in three quarters the noise
-# is stronger.
+# SNR reaches 1 well before the middle. In about a quarter of the steps the image is stronger than the noise. In three
+# quarters the noise is stronger.
 # Next, a check with real images: mean and variance of $x_t$ over a data set. The images' own variance is below 1, so the
 # variance of $x_t$ is not 1 at small t.
 
@@ -561,6 +561,6 @@ assert variances[0] == 0 and np.all(variances < schedule.betas)
 # ## Remember
 # - β is small, α is close to 1, and the product ᾱ of all α goes to 0: a thousand small losses remove almost everything.
 # - $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$: one jump, equal in distribution to t + 1 steps.
-# - The SNR curve gives the noise level at each t. If you change T, you must change β. If you forget it, the samples show
-#   it.
+# - The SNR curve gives the noise level at each t. If you change T, you must change β. If you forget this, only the
+#   samples show it.
 # - $\tilde\beta_0 = 0$: the last step of sampling adds no noise.

@@ -224,9 +224,10 @@ assert share["multiply_adds"] > 0.8
 # %% [markdown]
 # The way up is expensive: many channels come together (from below and from the skip connection) on a large map.
 #
-# These numbers count the network **as it is drawn**. The lab's network gives the same answers with less work: a 3×3
-# convolution over a map that was just doubled needs only 4/9 of the multiply-adds (lesson 7.1 shows how). So 128 of
-# the 192 channels of `up_2`, and 64 of the 96 of `up_1`, become cheaper:
+# These numbers count the network layer by layer, **as it is drawn**. `networks.fuse_upsampling` makes an equal network
+# with less work: a 3×3 convolution over a map that was just doubled needs only 4/9 of the multiply-adds (lesson 7.1 shows
+# how). The lab trains and samples with this network ("as it runs"). In it, 128 of the 192 channels of `up_2` and 64 of
+# the 96 of `up_1` cost less:
 
 # %% tags=["nbval-check-output"]
 from_below = {"up_2": 128 / 192, "up_1": 64 / 96}  # share of the channels that were just doubled
@@ -483,7 +484,7 @@ assert all(min(values) == values[told_steps.index(t)] for t, values in errors.it
 # The two tests ask different questions. This test shows that the *trained* network relies on t: with a wrong t it
 # removes too much noise or too little. The ablation asks whether a network that *never had t* can do as well. Such a
 # network can estimate the noise level from the image, and in two epochs no difference appeared. If a short run shows no
-# effect, this means "not seen here", not "not there". Neither test shows how the two networks would compare after 50
+# effect, this means "not seen here". It does not mean "not there". Neither test shows how the two networks would compare after 50
 # epochs.
 # </details>
 

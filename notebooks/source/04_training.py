@@ -109,13 +109,13 @@ print("w_t:", ", ".join(f"t = {t}: {weights[t]:.4f}" for t in (0, 10, 100, 500, 
 # is only to remove the last faint noise. With equal weights the network spends more of its effort on the larger t, where
 # much noise must be removed. That is the harder task (DDPM, section 3.4).
 #
-# **The same network, another name.** The *score* is the direction in which $x_t$ becomes more probable, the gradient
+# **The network also estimates the score.** The *score* is the direction in which $x_t$ becomes more probable, the gradient
 # of $\log q(x_t)$. It is $-\mathbb E[\varepsilon\mid x_t]/\sqrt{1-\bar\alpha_t}$, and so the trained network gives an
 # estimate of it:
 #
 # $$ \nabla_{x_t} \log q(x_t) \approx -\,\frac{\varepsilon_\theta(x_t, t)}{\sqrt{1-\bar\alpha_t}} $$
 #
-# To predict noise *is* to learn the score (denoising score matching: Vincent 2011,
+# So a network that learns to predict noise also learns the score (denoising score matching: Vincent 2011,
 # [doi:10.1162/NECO_a_00142](https://doi.org/10.1162/NECO_a_00142); Song et al. 2021,
 # [arXiv:2011.13456](https://arxiv.org/abs/2011.13456)).
 
@@ -291,7 +291,7 @@ for path in (min(sizes, key=sizes.get), max(sizes, key=sizes.get)):
     print(f"typical gradient of {path:22} {sizes[path]:.1e}")
 
 # %% [markdown]
-# The scatter falls about as one over the square root of the batch size: with 64 images to an eighth. The gradient
+# The scatter is about proportional to one over the square root of the batch size: 64 images have an eighth of it. The gradient
 # scatters for the same reason. Between the layers the gradients differ by a factor of thousands. Without Adam's scaling,
 # one rate would be far too small for one layer, or far too large for another.
 
@@ -403,7 +403,7 @@ print(f"(± standard deviation over {mse['draws']} draws of t and noise; "
       "the curve has 2,000 images, one draw)")
 
 # %% [markdown]
-# The curve never reaches 0, and cannot: many pairs of image and noise give the same $x_t$, and the best answer is the
+# The curve cannot reach 0: many pairs of image and noise give the same $x_t$, and the best answer is the
 # mean of their noises. Training and test loss stay together, so the network does not memorise its images.
 #
 # **Predict before you run:** between 5 and 50 epochs the test loss falls from 0.043 to 0.029. Will you see this in
@@ -659,7 +659,7 @@ plots.show(plots.image_table([rows[-1], list(cut)], starts, [""] * few,
 
 # %% [markdown]
 # The late start gives tangled strokes. The network treats pure noise as a noisy image, and the steps that decide the form
-# were skipped. No loss shows this, since training never asks about pure noise at such a t. Only samples show it.
+# were skipped. No loss shows this: in training the network never gets pure noise at such a t. Only samples show it.
 
 # %% [markdown]
 # ## 4.8 Digits that you can read

@@ -547,7 +547,7 @@ for sampler in ("ddpm", "dpmpp_2m", "heun"):
 #   nothing to do with the 1/variance of section 5.1.
 # - **recognised**: share of the drawn images that the second judge recognises with a confidence of at least 0.9.
 #
-# Compare every number with the same number for real images. For a distance it is a *floor*, for a share a ceiling. And use
+# Compare every number with the same number for real images. For a distance this value is a *floor*, for a share it is a ceiling. And use
 # the same number of images: with the same network, the Fréchet distance falls when more images are taken.
 # (`python -m labutils evaluate` prints further measures.)
 #
@@ -586,8 +586,8 @@ if comparable:
               f"the intervals {'lie apart' if apart else 'overlap'}")
 
 # %% [markdown]
-# Look at the intervals before you believe a difference, and at the last column before you believe a number. Where intervals
-# lie apart, the samplers differ. Where they overlap, this number of images is not enough to decide. In the saved run only the
+# Look at the intervals before you believe a difference, and at the last column before you believe a number. If intervals
+# lie apart, the samplers differ. If they overlap, this number of images is not enough to decide. In the saved run only the
 # Fréchet distances lie apart: `ddpm` is nearer to real digits.
 #
 # ## 5.8 Ask for a digit: guidance
@@ -885,6 +885,6 @@ plots.show(plots.image_table(rows, ["A to B", "C to D", "E to F"], heads, title,
 #   at t = 0.
 # - Test a sampler with an exact predictor first: then a bad picture means a bad network.
 # - The perfect predictor of a finite data set copies it. A trained network draws new digits because it cannot memorise it.
-# - Samplers differ in a table of numbers. How many calls are needed depends on the network as much as on the sampler.
+# - Samplers differ only in a table of numbers. How many calls are needed depends on the network as much as on the sampler.
 # - A quality number means something only beside the value of real images, its interval and the number of images.
 # - Guidance exaggerates what the label adds: the digits follow the label more, and vary less.

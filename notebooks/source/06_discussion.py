@@ -623,7 +623,7 @@ show_recorded("enlarge")
 # with the squared error returns their mean, while diffusion draws one of them. With 2×2 blocks few images fit:
 # the samples are nearly alike, and so is their mean. With 4×4 blocks more images fit: the samples differ, and
 # their mean is less sharp than the samples. The forward check from lesson 1, *apply f to the answer*, is built
-# into the sampler. Training supplies what f does not tell: what strokes look like.
+# into the sampler. Training provides what f does not contain: what strokes look like.
 #
 # One caution: each sample agrees with the small picture, but it is not an exact draw from the posterior p(x |
 # small picture). DDNM replaces $\hat x_0$ instead of weighing all images that fit. So the spread between
@@ -1031,12 +1031,12 @@ plots.show(
 # %% [markdown]
 # ## 6.7 Outlook: the theory in one page
 #
-# Four more facts stand behind this lab. (Lesson 4.1 leads from the likelihood to the loss. Lesson 5.2 says why $\hat x_0$ may
+# This lab also rests on four more facts. (Lesson 4.1 leads from the likelihood to the loss. Lesson 5.2 says why $\hat x_0$ may
 # stand in for $x_0$.) Each is short here; the sources prove them.
 #
 # **Why is a small reverse step Gaussian?** The forward step adds a little Gaussian noise. Bayes' rule gives
 # $q(x_{t-1} \mid x_t) \propto q(x_t \mid x_{t-1})\, q(x_{t-1})$. If β is small, the first factor is a very
-# narrow Gaussian around $x_{t-1} \approx x_t$. Over so short a distance $\log q(x_{t-1})$ is almost linear,
+# narrow Gaussian around $x_{t-1} \approx x_t$. Over such a short distance $\log q(x_{t-1})$ is almost linear,
 # and a Gaussian times the exponential of a linear function is again a Gaussian with another mean. For a large β
 # this does not hold: the reverse step can have several peaks. (Feller 1949; [Sohl-Dickstein
 # et al. 2015](https://arxiv.org/abs/1503.03585).) That is why there are many small steps.
@@ -1090,7 +1090,7 @@ plots.show(
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-6-4-paste", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
 # <!-- ### BEGIN SOLUTION -->
 # The network expects x_t to have the noise level of step t in every pixel. Clean pixels pasted into x_t would
-# be something it has never seen at that t; it would take them for signal with too little noise, or remove
+# be something it has never seen at that t; it would take them for an image with too little noise, or remove
 # noise that is not there. Known pixels must enter at the right noise level: by correcting x̂_0, or by pasting
 # add_noise(known, t).
 # <!-- ### END SOLUTION -->
@@ -1102,6 +1102,6 @@ plots.show(
 #   is a regression.
 # - If several answers are right, draw one of them. Do not average them.
 # - Coarse forms come first, fine strokes later: each step is easy given the steps before it.
-# - A sampler that adds no noise needs other coefficients (DDIM), else the samples get worse.
+# - A sampler that adds no noise needs other coefficients (DDIM). Without them the samples get worse.
 # - An unconditional model with a correction at each step can be tried on inverse problems it was never
 #   trained for. Resampling lets the rest of the image fit what is known.

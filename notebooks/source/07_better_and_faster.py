@@ -3,12 +3,12 @@
 #
 # The classic network learned for 50 passes over MNIST, about two hours on two cores, and needs a thousand calls to
 # draw. This lesson makes the same network faster without changing its answers. Then it builds a network and a recipe for two
-# cores, and asks of every ingredient: **does it earn its place?**
+# cores, and asks for every ingredient: **does it help?**
 #
 # **You will be able to**
 # - find out where the time goes, and save arithmetic without changing a result;
 # - fold an image so that a network works on smaller maps and loses nothing;
-# - say what a network that predicts v is asked for, and get $\hat x_0$ from it;
+# - say what v is, and compute $\hat x_0$ from the v that a network predicts;
 # - read an ablation, say how large chance is, and say what the ablation does not show.
 #
 # **Time:** about 75 minutes with the exercises; the cells run in about a minute.
@@ -107,11 +107,11 @@ if speed:
 
 # %% [markdown]
 # The share is smaller. Other layers take time, too. `down_1` multiplies little, but it reads and writes maps of the full size.
-# Pooling multiplies nothing, and still takes a few per cent. But the way up is the place to look.
+# Pooling multiplies nothing, and still takes a few per cent. But most of the time is spent on the way up.
 #
 # ### The same answer with less arithmetic
 #
-# On the way up a 3×3 convolution runs over a map that was **just doubled**: each value stands there 2×2 times. In one
+# On the way up a 3×3 convolution runs over a map that was **just doubled**: each value occurs there 2×2 times. In one
 # dimension, with values $a, b, c$ and a filter of three taps $w_0, w_1, w_2$:
 #
 # | doubled | a | a | b | b | c | c |
@@ -126,8 +126,8 @@ if speed:
 # *Difficulty ●●○○ · about 10 minutes*
 #
 # Write `split_taps(w)`: for the three taps `w` it returns two filters of two taps, an array (2, 2). The first row is for even
-# positions: what multiplies the value before, and the value itself. The second is for odd positions: what multiplies the value
-# itself, and the value after.
+# positions: the weight of the value before, and the weight of the value itself. The second row is for odd positions: the weight
+# of the value itself, and the weight of the value after.
 #
 # <details><summary>Hint: position 3</summary>
 #
@@ -190,7 +190,7 @@ if speed:
 # Compare the two shares. On some machines the time falls nearly as much as the arithmetic, on others by much less: the
 # transposed convolution multiplies less, but may use the processor less well. The table also shows choices that change no line of the network:
 # TensorFlow's own graph or the compiler XLA, and a graph without the library oneDNN. **Measure such choices; do not
-# believe them.**
+# guess.**
 
 # %% [markdown]
 # ## 7.2 A network for two cores
@@ -252,7 +252,7 @@ print(f"mean of the images {images.x_train.mean():.2f}, "
       f"mean of fast's first answer {np.asarray(fast([x, t])).mean():.2f}")
 
 # %% [markdown]
-# Nearly twice the parameters, for about the same work as the classic network really does. Beside the folding, `fast` has
+# It has nearly twice the parameters, for about the same work as the fused classic network. Besides the folding, `fast` has
 # - **residual blocks**: x + f(x), a block with a shortcut. The last layer of f starts at 0, so each block starts as the
 #   identity;
 # - **the time as one more channel** of the folded image, t/T everywhere: no embedding, no layers of its own. (Larger networks
@@ -261,15 +261,15 @@ print(f"mean of the images {images.x_train.mean():.2f}, "
 #   black, and its mean is far below 0.)
 
 # %% [markdown]
-# ## 7.3 What to ask for: ε, x_0 or v
+# ## 7.3 What to predict: ε, x_0 or v
 #
 # A network can predict the noise, the image, or a mixture. From $v = \sqrt{\bar\alpha_t}\,\varepsilon -
 # \sqrt{1-\bar\alpha_t}\,x_0$ both can be found:
 #
 # $$ \hat x_0 = \sqrt{\bar\alpha_t}\;x_t - \sqrt{1-\bar\alpha_t}\;v, \qquad \hat\varepsilon = \sqrt{1-\bar\alpha_t}\;x_t + \sqrt{\bar\alpha_t}\;v $$
 #
-# The three are the same knowledge. But the mean squared error of one is not the mean squared error of another: a choice of
-# what to predict is a choice of **which t matter**.
+# If $x_t$ is given, each of the three can be computed from any other. But their mean squared errors differ. So the choice of
+# what to predict decides **which t matter**.
 
 # %% [markdown]
 # ### Exercise 7.3 – back to the image
@@ -331,7 +331,7 @@ plots.show(plots.image_table([[image[0] for image in row] for row in (noisy, ans
 # $\hat x_0$ is one unit for a network that predicts $x_0$, SNR units for ε, and SNR + 1 for v. *Min-SNR* weighting counts
 # min(SNR, 5), whatever is predicted.
 #
-# **Predict before you run:** which loss looks least at the large t? There the rough form of a digit is decided, in many
+# **Predict before you run:** which loss gives the least weight to large t? There the rough form of a digit is decided, in many
 # steps of which each decides a little (lessons 5.5 and 6.4).
 
 # %%
@@ -348,21 +348,22 @@ plots.show(figure, "Weights against t: for ε it falls from ten thousand to almo
            "falls like that of ε at large t.")
 
 # %% [markdown]
-# The loss for ε hardly looks at large t. The one for v keeps a weight of at least 1 everywhere, but counts small t far more.
-# For $x_0$ every t counts the same: that is what the recipe `fast` asks for.
+# The loss for ε gives large t almost no weight. The loss for v has a weight of at least 1 everywhere, but counts small t far
+# more. For $x_0$ every t counts the same. The recipe `fast` uses this loss.
 
 # %% [markdown]
 # ## 7.4 A rate that rises and falls
 #
-# A large learning rate makes fast progress and never comes to rest; a small one is exact and slow. The recipe `fast` has
+# With a large learning rate, training makes fast progress, but the weights never settle. With a small rate it is exact and
+# slow. The recipe `fast` has
 #
 # - **warm-up**: the rate rises for a short while, because the gradients of an untrained network change quickly, and Adam's
 #   averages of them are not reliable yet;
-# - **decay**: after that the rate is large and falls along a cosine to 0, so that the weights come to rest;
-# - **clipping**: a gradient that is longer than 1 is shortened to 1. A single bad step at a large rate can throw a run off its
-#   path.
+# - **decay**: after that the rate is large and falls along a cosine to 0, so that the weights settle;
+# - **clipping**: a gradient that is longer than 1 is shortened to 1. A single bad step at a large rate can ruin a
+#   run.
 #
-# Another way to come to rest is an average of the weights over the last steps (*exponential moving average*, EMA), which is less
+# Another way to settle is an average of the weights over the last steps (*exponential moving average*, EMA), which is less
 # noisy than the weights themselves. `fast` has none; section 7.5 asks whether it is needed beside a rate that falls.
 
 # %%
@@ -380,7 +381,7 @@ for setting, value in asdict(recipe).items():
     print(f"{setting:15} {value}")
 
 # %% [markdown]
-# ## 7.5 Does every ingredient earn its place?
+# ## 7.5 Does every ingredient help?
 #
 # `python -m benchmarks.ablation` trained each variant for **one pass** over MNIST, drew 1,000 images with 20 calls of the
 # network each, and measured them as in lesson 5. Most variants change one thing of `fast`: they take away what it has, or add
@@ -502,14 +503,14 @@ if ablation:
 # How to read the last column:
 #
 # - **worse**: without the ingredient (or with the other choice) one pass ends farther from real digits than
-#   another seed would explain. The ingredient has earned its place, in a run of this length. In the saved measurement the far ones
-#   are what the network predicts ($x_0$ against v), the rate, the start at zero, and the network itself.
-# - **empty**: one run does not tell. The variant may be as good as `fast`, or a little better or worse. `fast` does without scale
-#   and shift and without averaging (EMA), because neither showed a gain that would pay for more code.
-# - **Close to the edge of the band**: do not lean on it. With more than a dozen variants, about one in twenty falls outside by
+#   another seed would explain. The ingredient helps, in a run of this length. In the saved measurement these ingredients
+#   matter most: what the network predicts ($x_0$ against v), the rate, the start at zero, and the network itself.
+# - **empty**: one run cannot decide. The variant may be as good as `fast`, or a little better or worse. `fast` uses neither scale
+#   and shift nor averaging (EMA), because neither showed a gain that justifies more code.
+# - **Close to the edge of the band**: do not rely on it. With more than a dozen variants, about one in twenty falls outside by
 #   chance alone.
-# - **Min-SNR weighting**: beside the plain error of $x_0$ it takes weight away from large t. For a network that predicts ε it
-#   would take weight away from small t. For one that predicts v it takes weight away at both ends: compare the curves of
+# - **Min-SNR weighting**: compared with the plain error of $x_0$, it reduces the weight of large t. For a network that predicts ε it
+#   would reduce the weight of small t. For one that predicts v it reduces the weight at both ends: compare the curves of
 #   section 7.3.
 # - **Told the digit**: two changes, the label and guidance, and a distance far below all others. `fast_conditional` is this
 #   variant after 20 passes.
@@ -528,7 +529,7 @@ if ablation:
 # More passes help: the line below the table shows how far the distance falls with the second pass.
 
 # %% [markdown]
-# ## 7.6 The whole of it
+# ## 7.6 All together
 #
 # Longer training, and few calls for a drawing: the committed checkpoints `fast` and `fast_conditional` were trained for 40 and 20
 # passes. Lesson 5 showed their quality. Here is their speed, beside the original way to draw (`generate_image`: one image, one
@@ -579,7 +580,7 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no lab
 # <!-- ### BEGIN SOLUTION -->
 # Example: the row "averaging". (a) After one pass, with averaging, the Fréchet distance is that of the table, beside that of
 # `fast`; the last column says whether the difference is beyond chance. (b) It does not show whether averaging helps in a run of
-# 40 passes, nor whether it matters more with a constant rate, because rate and averaging both quieten the weights. (c) Train
+# 40 passes, nor whether it matters more with a constant rate, because a falling rate and averaging both make the weights steadier. (c) Train
 # both ways for 20 passes, three seeds each, once with the falling and once with a constant rate. If averaging makes no
 # difference beyond chance with the falling rate, it is not needed there.
 # <!-- ### END SOLUTION -->
@@ -588,5 +589,5 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no lab
 # ## Remember
 # - Measure where the time goes before you change anything; then check that the answer is still the same.
 # - Small maps are cheap: fold the image, nothing is lost.
-# - What a network predicts decides which t its loss looks at.
-# - An ingredient earns its place in an ablation, if the difference is larger than that between runs of one recipe.
+# - What a network predicts decides how much each t counts in its loss.
+# - An ablation shows that an ingredient helps only if the difference is larger than that between runs of one recipe.
