@@ -7,7 +7,7 @@ DATASET ?= auto
 # Empty takes the newest releases that requirements.txt admits.
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: run test lab notebooks train bench lint zip clean
+.PHONY: run test lab book colab notebooks train bench lint zip clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -18,7 +18,7 @@ $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e . $(CONSTRAINTS)
 	touch $@
 
-run: $(VENV)/ready  ## execute all lessons into build/ (PRESET=smoke|quick|full, DATASET=…)
+run: $(VENV)/ready  ## execute all lessons into build/ and make the book of them (PRESET=smoke|quick|full, DATASET=…)
 	$(BIN)/python -m labutils run --preset $(PRESET) --dataset $(DATASET) --out build
 
 test: $(VENV)/ready  ## every test
@@ -27,6 +27,12 @@ test: $(VENV)/ready  ## every test
 lab: $(VENV)/ready  ## open JupyterLab on your own copies in my_lab/; notebooks/ is the book beside them
 	$(BIN)/python -m labutils copy
 	$(BIN)/python -m jupyterlab --notebook-dir=. my_lab/01_function_inversion.ipynb
+
+book: $(VENV)/ready  ## the lessons as web pages, from the committed notebooks: build/book/index.html
+	$(BIN)/python -m labutils book --out build/book
+
+colab: $(VENV)/ready  ## each lesson as one notebook that needs nothing beside it, to upload to Colab: build/colab
+	$(BIN)/python -m labutils colab --out build/colab
 
 notebooks: $(VENV)/ready  ## for authors: execute the text twins into the committed notebooks
 	$(BIN)/python -m labutils build $(LESSONS)

@@ -3,13 +3,15 @@
 from labutils._support.command_line import run_command
 
 COMMANDS = {
-    "run": "Execute lessons at a preset; write notebooks, HTML copies and an index page.",
+    "run": "Execute lessons at a preset; write the notebooks, and the book made from them.",
     "train": "Train a network; the run can be stopped at any time and resumed.",
     "sample": "Draw images from a checkpoint.",
     "evaluate": "Measure images against real ones: distances, variety, how many are recognised.",
     "checkpoints": "List the checkpoints and where they come from.",
-    "doctor": "Report versions, threads, GPU and data, and what to do about what is missing.",
-    "copy": "Write your own copies of the lessons, without solutions; what is there is kept.",
+    "doctor": "Report versions, threads, GPU and data, and how to get what is missing.",
+    "book": "Build the book from the committed notebooks: web pages to read without server and network.",
+    "colab": "Write each lesson as one notebook that needs nothing beside it.",
+    "copy": "Write your own copies of the lessons, without solutions; notebooks that exist are kept.",
     "build": "For authors: execute text twins into the committed notebooks.",
     "address": "For authors: write the repository's address into badges and setup cells.",
 }

@@ -1,16 +1,15 @@
-"""Execute lessons at a preset; write notebooks, HTML copies and an index page.
+"""Execute lessons at a preset; write the notebooks, and the book made from them.
 
-papermill executes them, nbconvert makes the HTML.
+papermill executes the notebooks; :mod:`labutils.commands.book` makes the book.
 """
 
-import html
 import time
 from pathlib import Path
 
 import nbformat
 
 from labutils import presets
-from labutils._support.files import check_writable, write_atomically
+from labutils._support.files import check_writable
 from labutils._support.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
@@ -18,9 +17,9 @@ from labutils._support.lessons import (
     record_seconds,
     recorded_seconds,
     tidy_outputs,
-    title,
     write_notebook,
 )
+from labutils.commands import book
 from labutils.data import check_name
 
 
@@ -34,23 +33,54 @@ def add_arguments(parser):
 
 
 def main(options):
-    """Run the command; returns 1 if a lesson failed."""
+    """Run the command; returns 1 if a lesson failed, or the book has faults."""
     failed = run(options.lessons, options.preset, options.dataset, options.out, options.record)
     return 1 if failed else 0
 
 
 def run(names=(), preset="quick", dataset="auto", out="build", record=False, say=print):
-    """Execute lessons into ``out``: NAME.ipynb, NAME.html and index.html.
+    """Execute lessons into ``out``: NAME.ipynb; then build the book into its folder ``book``.
+
+    The book has all lessons. Those that are not among ``names`` are shown as they come with the lab.
+
+    Args:
+        names, preset, dataset, out, say: as for :func:`execute`.
+        record: keep the measured seconds as what later runs announce.
+
+    Returns:
+        list of what went wrong, empty if all is well: the lessons that failed, and ``"book"`` if it has faults.
+
+    Raises:
+        ValueError: unknown lesson, preset or data set, or ``out`` cannot be written.
+    """
+    out = Path(out).resolve()
+    results = execute(names, preset, dataset, out, say)
+    failed = [lesson for lesson, (_, problem) in results.items() if problem]
+    if record and not failed:
+        record_seconds(preset, {lesson: seconds for lesson, (seconds, _) in results.items()})
+    say(f"{len(results) - len(failed)} of {len(results)} lessons ran. Building the book, about a minute")
+    about = {
+        "preset": preset,
+        "dataset": Path(dataset).name,
+        "results": [(lesson, _clock(seconds), problem) for lesson, (seconds, problem) in results.items()],
+    }
+    executed = {lesson: out / f"{lesson}.ipynb" for lesson in results if (out / f"{lesson}.ipynb").exists()}
+    index, problems = book.build_book(out / "book", executed, about)
+    book.report(index, problems, say)
+    return failed + ["book"] * bool(problems)
+
+
+def execute(names=(), preset="quick", dataset="auto", out="build", say=print):
+    """Execute lessons into ``out``: NAME.ipynb.
 
     Args:
         names: as in :func:`find_lessons`.
         preset, dataset: injected into each notebook's parameters.
         out: folder, made if missing.
-        record: keep the measured seconds as what later runs announce.
         say: receives each line of progress.
 
     Returns:
-        list of the lessons that failed, empty if all is well.
+        dict lesson → (seconds, problem); the problem is '' for a lesson that ran.
 
     Raises:
         ValueError: unknown lesson, preset or data set, or ``out`` cannot be written.
@@ -59,7 +89,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     presets.get(preset)
     dataset = check_name(dataset)  # a path becomes absolute: the notebooks run in another folder
     out = Path(out).resolve()
-    check_writable(out / "index.html")
+    check_writable(out / f"{lessons[0]}.ipynb")
     import papermill
     from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -84,7 +114,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
             )
         except PapermillExecutionError as error:
             problem = f"{error.ename}: {error.evalue}".splitlines()[0]
-        except (DeadKernelError, CellTimeoutError, NoSuchKernel) as error:  # out of memory, say
+        except (DeadKernelError, CellTimeoutError, NoSuchKernel) as error:  # for example, out of memory
             problem = f"{type(error).__name__}: {error}".splitlines()[0]
         seconds = time.perf_counter() - started
         results[lesson] = (seconds, problem)
@@ -92,48 +122,8 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
             notebook = nbformat.read(target, as_version=4)
             tidy_outputs(notebook)
             write_notebook(notebook, target)
-            write_html(target)
         say(f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(seconds)}")
-    _write_index(out, results, preset, dataset)
-    failed = [lesson for lesson, (_, problem) in results.items() if problem]
-    if record and not failed:
-        record_seconds(preset, {lesson: seconds for lesson, (seconds, _) in results.items()})
-    say(f"{len(results) - len(failed)} of {len(results)} lessons ran. Open {out / 'index.html'}")
-    return failed
-
-
-def write_html(notebook):
-    """Write NAME.html beside NAME.ipynb. Formulas become MathML, which browsers draw without fetching a script."""
-    from latex2mathml.converter import convert
-    from nbconvert import HTMLExporter
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
-    class Renderer(IPythonRenderer):
-        def block_math(self, body):
-            return convert(body, display="block")
-
-        def inline_math(self, body):
-            return convert(body)
-
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="")  # nothing from the network
-    exporter.register_filter("markdown2html", MarkdownWithMath(renderer=Renderer(escape=False)).render)
-    body, _ = exporter.from_filename(str(notebook))
-    write_atomically(notebook.with_suffix(".html"), lambda path: path.write_text(body, encoding="utf-8"))
-
-
-def _write_index(out, results, preset, dataset):
-    rows = "\n".join(
-        f'<li><a href="{lesson}.html">{html.escape(title(lesson))}</a> – {_clock(seconds)}'
-        f"{' – <strong>failed</strong>: ' + html.escape(problem) if problem else ''}</li>"
-        for lesson, (seconds, problem) in results.items()
-    )
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Introduction to Stable Diffusion Models</title>'
-        "<style>body{font:16px/1.6 sans-serif;max-width:42em;margin:3em auto;padding:0 1em}</style>"
-        f"<h1>Introduction to Stable Diffusion Models</h1><p>Executed at preset <code>{preset}</code>, data set "
-        f"<code>{html.escape(Path(dataset).name)}</code>.</p><ul>{rows}</ul></html>\n"
-    )
-    write_atomically(out / "index.html", lambda path: path.write_text(page, encoding="utf-8"))
+    return results
 
 
 def _clock(seconds):

@@ -1,0 +1,232 @@
+"""Write each lesson as one notebook that needs nothing beside it, to upload to Colab.
+
+labutils, the weights and the measurements that a lesson uses travel inside its setup cell: as tar archives, compressed
+by xz, as base64 text. The cell unpacks them into the folder ``lab`` and installs nothing.
+"""
+
+import ast
+import base64
+import copy
+import functools
+import hashlib
+import inspect
+import io
+import json
+import lzma
+import re
+import tarfile
+from pathlib import Path
+
+import nbformat
+import numpy as np
+
+from labutils import checkpoints
+from labutils._support.files import check_writable
+from labutils._support.lessons import NOTEBOOK_DIR, find_lessons, write_notebook
+from labutils._support.stubs import parse, student_copy
+from labutils.evaluation.benchmarks import RESULTS
+
+PACKAGE = Path(inspect.getfile(checkpoints)).parent
+LIMIT = 6_000_000  # bytes of a file: the notebook must open at once, also over a slow line
+BITS = 12  # significant bits that the packed weights keep, one more than float16 has; float32 has 24
+XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "lc": 0, "lp": 2, "pb": 2}]  # for numbers of four bytes; fast
+SETUP = """\
+# @title Setup: unpacks labutils and the weights of this lesson into the folder lab; installs and upgrades nothing
+import base64, io, os, sys, tarfile
+
+
+def unpack(packed):
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(packed)), mode="r:xz", ignore_zeros=True) as archive:
+        archive.extractall("lab", filter="data")
+
+
+unpack("{packed}")
+if os.path.abspath("lab") not in sys.path:
+    sys.path.insert(0, os.path.abspath("lab"))
+import labutils  # before TensorFlow: it keeps the start-up messages away"""
+DEFAULT = ("checkpoints.load()", "load()")  # calls that name no checkpoint
+BADGES = "This file holds all that the lesson needs, the trained networks included. No account or GPU needed."
+
+
+def add_arguments(parser):
+    """The command's arguments."""
+    parser.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
+    parser.add_argument("--out", default="build/colab", help="folder to write to (default: build/colab)")
+    parser.add_argument("--exercises", action="store_true", help="leave the solutions out")
+
+
+def main(options):
+    """Run the command."""
+    write_files(options.lessons, options.out, options.exercises)
+
+
+def write_files(names=(), out="build/colab", exercises=False, say=print):
+    """Write one file for each lesson.
+
+    Args:
+        names: as in :func:`find_lessons`.
+        out: folder, made if missing.
+        exercises: leave the solutions out, as ``python -m labutils copy`` does.
+        say: receives one line for each file.
+
+    Raises:
+        ValueError: unknown lesson, ``out`` cannot be written, or a file would be larger than ``LIMIT``.
+    """
+    lessons = find_lessons(names)
+    for lesson in lessons:
+        target = Path(out) / f"{lesson}.ipynb"
+        check_writable(target)
+        notebook = nbformat.read(NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4)
+        single = single_file(lesson, student_copy(lesson, notebook) if exercises else notebook)
+        size = len(nbformat.writes(single))
+        if size > LIMIT:
+            raise ValueError(f"{lesson} would have {size:,} bytes, more than {LIMIT:,}: it uses too many checkpoints")
+        write_notebook(single, target)
+        say(f"{target}: {size / 1e6:.1f} MB, with {', '.join(used_checkpoints(notebook)) or 'no weights'}")
+
+
+def single_file(lesson, notebook):
+    """A copy of a lesson's notebook with labutils and its data in the setup cell, without outputs.
+
+    Args:
+        lesson: its name, for messages.
+        notebook: NotebookNode with one cell tagged ``setup``.
+
+    Raises:
+        ValueError: the notebook has no setup cell.
+    """
+    single = copy.deepcopy(notebook)
+    packed = _package() + b"".join(_checkpoint(name) for name in used_checkpoints(notebook))
+    packed += _tar({f"benchmarks/results/{name}.json": _result(name) for name in used_results(notebook)})
+    setup = [cell for cell in single.cells if "setup" in cell.metadata.get("tags", [])]
+    if len(setup) != 1:
+        raise ValueError(f"{lesson} must have one cell tagged setup, it has {len(setup)}")
+    setup[0].source = SETUP.format(packed=base64.b64encode(packed).decode("ascii"))
+    # Colab and JupyterLab show the first line instead of megabytes of text.
+    setup[0].metadata.update(cellView="form", jupyter={"source_hidden": True})
+    for cell in single.cells:
+        if "badges" in cell.metadata.get("tags", []):
+            cell.source = BADGES
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return single
+
+
+def used_checkpoints(notebook):
+    """Names of the checkpoints that a lesson loads, sorted: those it names, and those that labutils loads for it.
+
+    A name counts where it is the whole of a text in the code, so that a list of names is found, too. A name that the
+    code puts together (``f"classic_epoch_{n:02d}"``) stands for all that fit. Something else of the same name may be
+    meant, such as a row of a table: then a file is packed for nothing, but none is missing.
+    """
+    known, trees = checkpoints.names(), _code(notebook)
+    used = _named(trees, known)
+    if any(isinstance(node, ast.Call) and ast.unparse(node) in DEFAULT for tree in trees for node in ast.walk(tree)):
+        used.add(inspect.signature(checkpoints.load).parameters["name"].default)
+    spoken = {name for tree in trees for name in _identifiers(tree)}
+    for defined, loaded in _loaders(tuple(known)):
+        if defined & spoken:
+            used |= loaded
+    return sorted(used)
+
+
+def used_results(notebook):
+    """Names of the measurements in ``benchmarks/results`` that a lesson reads, sorted."""
+    return sorted(_named(_code(notebook), [path.stem for path in RESULTS.glob("*.json")]))
+
+
+def _code(notebook):
+    return [parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _named(trees, known):
+    """Those of the known names that are a text in the code, or fit one with places to fill in."""
+    found = set()
+    for tree in trees:
+        other = {id(part) for node in ast.walk(tree) for part in _names_of_others(node)}
+        for node in ast.walk(tree):
+            if id(node) in other:
+                continue
+            if isinstance(node, ast.Constant) and node.value in known:
+                found.add(node.value)
+            elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
+                parts = (re.escape(v.value) if isinstance(v, ast.Constant) else ".+" for v in node.values)
+                pattern = re.compile("".join(parts))
+                found.update(name for name in known if pattern.fullmatch(name))
+    return found
+
+
+def _names_of_others(node):
+    """The parts of ``networks.build("fast", …)`` and ``PLANS["fast"]`` that name a network or a plan."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("build"):
+        return node.args
+    return [node.slice] if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("PLANS") else []
+
+
+def _identifiers(tree):
+    """Names that the code speaks of: of attributes, and of what it imports."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node.attr
+        elif isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+@functools.cache
+def _loaders(known):
+    """For each module of labutils that loads checkpoints by name: what it defines, and what it loads."""
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        loaded = _named([c for c in calls if ast.unparse(c.func).startswith("checkpoints.load")], known)
+        if loaded and path.parent.name != "commands":
+            found.append(({n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}, loaded))
+    return found
+
+
+@functools.cache
+def _package():
+    files = sorted(path for path in PACKAGE.rglob("*.py"))
+    return _tar({f"labutils/{path.relative_to(PACKAGE).as_posix()}": path.read_bytes() for path in files})
+
+
+@functools.cache
+def _checkpoint(name):
+    """A checkpoint as an archive; its weights keep BITS significant bits, and its record says so."""
+    import h5py
+
+    buffer = io.BytesIO((checkpoints.CHECKPOINT_DIR / f"{name}.weights.h5").read_bytes())
+    with h5py.File(buffer, "r+") as weights:
+        weights.visititems(lambda _, item: _round(item) if isinstance(item, h5py.Dataset) else None)
+    data = buffer.getvalue()
+    record = checkpoints.read_record(name)
+    record["weights_sha256"] = hashlib.sha256(data).hexdigest()
+    record["rounded"] = f"to {BITS} significant bits, to make the file small"
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    folder = f"data/checkpoints/{name}"
+    return _tar({f"{folder}.weights.h5": data, f"{folder}.json": text.encode("utf-8")})
+
+
+def _round(dataset):
+    """Round a float32 data set of a file to BITS significant bits, in place: the rest of its bits become zero."""
+    if dataset.dtype == np.float32:
+        lost = 24 - BITS
+        bits = dataset[()].view(np.uint32)
+        rounded = (bits + np.uint32(1 << (lost - 1))) & ~np.uint32((1 << lost) - 1)
+        dataset[()] = rounded.view(np.float32)
+
+
+def _result(name):
+    return (RESULTS / f"{name}.json").read_bytes()
+
+
+def _tar(files):
+    """Files, a dict name → bytes, as a compressed archive: the same bytes at every call. Archives can be joined."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return lzma.compress(buffer.getvalue(), filters=XZ)
