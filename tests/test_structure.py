@@ -12,17 +12,18 @@ MODULES = [*PACKAGE.rglob("*.py"), *Path(grading.__file__).parent.rglob("*.py")]
 ROOMS = {
     "_support": "startup files pages progress pictures lessons stubs command_line",
     "data": "",
+    "captions": "",
     "schedule": "",
-    "networks": "classic conditioning costs fast fusion recognisers",
-    "training": "step recipe run_state loop recognisers",
+    "networks": "classic conditioning attention fast autoencoder text_to_image fusion recognisers costs",
+    "training": "step recipe run_state loop autoencoder recognisers",
     "checkpoints": "",
-    "sampling": "samplers reverse guidance inpainting compiled exact",
-    "evaluation": "metrics benchmarks report",
+    "sampling": "samplers reverse guidance inpainting compiled exact text_to_image",
+    "evaluation": "metrics benchmarks report captions",
     "toys": "inversion ring",
     "plots": "",
     "presets": "",
     "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7 lesson_8",
-    "commands": "address build checkpoints colab book copy doctor evaluate run sample train",
+    "commands": "address build checkpoints colab book copy doctor evaluate play run sample train",
 }
 ORDER = [f"{room}.{module}".rstrip(".") for room, modules in ROOMS.items() for module in [*modules.split(), ""]]
 
