@@ -19,6 +19,8 @@ class Preset:
         samples: images drawn in lesson 5.
         few_samples: images drawn where a lesson compares several settings.
         measured_images: images drawn where lesson 5 measures their quality.
+        captioned_images, captioned_epochs: the short run of lesson 8 with captions.
+        captioned_test: captions drawn where lesson 8 counts the right ones.
         sample_steps: number of steps where a lesson draws samples to show something other than the sampler.
     """
 
@@ -36,6 +38,9 @@ class Preset:
     samples: int
     few_samples: int
     measured_images: int
+    captioned_images: int
+    captioned_epochs: int
+    captioned_test: int
     sample_steps: int
 
 
@@ -57,6 +62,9 @@ PRESETS = {
             samples=4,
             few_samples=4,
             measured_images=140,
+            captioned_images=192,
+            captioned_epochs=1,
+            captioned_test=24,
             sample_steps=100,
         ),
         Preset(
@@ -74,6 +82,9 @@ PRESETS = {
             samples=64,
             few_samples=16,
             measured_images=500,
+            captioned_images=12_800,
+            captioned_epochs=2,
+            captioned_test=300,
             sample_steps=1000,
         ),
         Preset(
@@ -91,6 +102,9 @@ PRESETS = {
             samples=64,
             few_samples=64,
             measured_images=2_000,
+            captioned_images=64_000,
+            captioned_epochs=8,
+            captioned_test=1_000,
             sample_steps=1000,
         ),
     )

@@ -12,8 +12,8 @@
 from functools import partial
 
 from labutils import captions
-from labutils.networks.attention import Attention, attend
-from labutils.networks.autoencoder import build_autoencoder, decode, encode, reparameterise
+from labutils.networks.attention import Attention, attend, attention_model
+from labutils.networks.autoencoder import build_autoencoder, decode, encode, moments, reparameterise
 from labutils.networks.classic import build_classic_unet, up_block
 from labutils.networks.conditioning import CLASSES, NO_LABEL, even_labels, network_time, sinusoidal_embedding
 from labutils.networks.costs import layer_costs, total_costs
@@ -51,6 +51,7 @@ __all__ = [
     "NO_LABEL",
     "attend",
     "attention_maps",
+    "attention_model",
     "build",
     "build_autoencoder",
     "build_classic_unet",
@@ -63,6 +64,7 @@ __all__ = [
     "even_labels",
     "fuse_upsampling",
     "layer_costs",
+    "moments",
     "network_time",
     "predict",
     "reparameterise",
