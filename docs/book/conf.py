@@ -31,6 +31,7 @@ extensions = [
     "lab_sphinx.figures",
     "lab_sphinx.crosslinks",
     "lab_sphinx.docstrings",
+    "lab_sphinx.accessible",
 ]
 exclude_patterns = ["downloads"]  # notebooks to take away, not pages
 suppress_warnings = ["ref.python"]  # names after "Returns:" are taken for types, and some have several meanings

@@ -1,0 +1,176 @@
+"""The book: nothing is missing, dead or fetched; solutions are behind a click; faults are found."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from labutils._support import lessons, pages
+from labutils.commands import address, book
+
+KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+
+
+def write_lesson(path, *cells):
+    """A notebook with a title, a setup cell and these cells."""
+    setup = nbformat.v4.new_code_cell("import labutils", metadata={"tags": ["setup"]})
+    title = nbformat.v4.new_markdown_cell("# 1 · A lesson")
+    badges = nbformat.v4.new_markdown_cell("badges", metadata={"tags": ["badges"]})
+    notebook = nbformat.v4.new_notebook(cells=[title, badges, setup, *cells], metadata=KERNEL)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def one_lesson(monkeypatch, tmp_path):
+    """A book with a single lesson and without the pages of labutils; the test writes the lesson to this path."""
+    name = lessons.LESSONS[0]
+    monkeypatch.setattr(book, "LESSONS", (name,))
+    monkeypatch.setattr(book, "rooms", lambda: [])
+    for module in (book, lessons):
+        monkeypatch.setattr(module, "NOTEBOOK_DIR", tmp_path / "notebooks")
+    return tmp_path / "notebooks" / f"{name}.ipynb"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The book of the committed notebooks: (folder, faults)."""
+    index, problems = book.build_book(tmp_path_factory.mktemp("book") / "pages")
+    return index.parent, problems
+
+
+def test_the_book_has_no_faults(whole):
+    assert whole[1] == []
+
+
+def test_every_lesson_is_complete(whole):
+    folder, _ = whole
+    index = (folder / "index.html").read_text(encoding="utf-8")
+    for lesson in lessons.LESSONS:
+        text = (folder / f"{lesson}.html").read_text(encoding="utf-8")
+        notebook = nbformat.read(lessons.NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4)
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        assert len(re.findall('src="_images/', text)) >= sum("image/png" in o.get("data", {}) for o in outputs)
+        solutions = sum(bool(cell.metadata.get("nbgrader", {}).get("solution")) for cell in notebook.cells)
+        assert len(re.findall("Show the solution", text)) == solutions >= 2
+        assert "BEGIN SOLUTION" not in re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+        assert "All tests in" in text and "tag_check" in text and "<math" in text
+        assert not re.search(
+            r"\\(frac|sqrt|alpha|beta|hat|bar)\b", re.sub(r"<pre>.*?</pre>", "", text, flags=re.DOTALL)
+        )
+        assert f'href="{lesson}.html"' in index
+        for name in (f"{lesson}.ipynb", f"{lesson}.py"):
+            assert list(folder.glob(f"_downloads/*/{name}")), name
+        sizes = [path.stat().st_size for path in folder.glob(f"_downloads/*/{lesson}.ipynb")]
+        assert len(sizes) == 2, "the notebook, and the one for Colab"
+
+
+def test_lessons_lead_to_each_other_and_to_labutils(whole):
+    folder, _ = whole
+    text = (folder / "05_sampling.html").read_text(encoding="utf-8")
+    assert re.search(r'href="02_forward_noising.html[^"]*">lesson 2<', text)
+    assert re.search(r'href="#[^"]+">[Ss]ection 5\.7<', text)
+    assert 'href="api/sampling.html#labutils.sampling.reverse.reverse_step"' in text
+    described = (folder / "api" / "sampling.html").read_text(encoding="utf-8")
+    assert "Parameters" in described and "Raises" in described
+
+
+def test_the_search_needs_no_server(whole):
+    folder, _ = whole
+    assert (folder / "searchindex.js").read_text(encoding="utf-8").startswith("Search.setIndex(")
+    options = (folder / "_static" / "documentation_options.js").read_text(encoding="utf-8")
+    assert "SHOW_SEARCH_SUMMARY: false" in options  # a summary would be fetched
+
+
+def test_every_room_of_labutils_is_described():
+    found = book.rooms()
+    assert found[:2] == ["data", "schedule"] and "commands" not in found and "_support" not in found
+    listed = [line for room in found for line in book.room_page(room).splitlines() if "automodule" in line]
+    for path in (*book.PACKAGE.glob("*.py"), *(book.PACKAGE / "sampling").glob("*.py")):
+        name = ".".join(("labutils", *path.relative_to(book.PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        assert path.stem == "__main__" or name == "labutils" or f".. automodule:: {name}" in listed
+
+
+def test_first_page_of_a_run(one_lesson, tmp_path):
+    write_lesson(one_lesson, nbformat.v4.new_code_cell("1 / 0"))
+    run = {"preset": "smoke", "dataset": "digits", "results": [(one_lesson.stem, "0:03 min", "ZeroDivisionError: x")]}
+    index, problems = book.build_book(tmp_path / "out", {one_lesson.stem: one_lesson}, run)
+    text = index.read_text(encoding="utf-8")
+    assert problems == []
+    assert "failed" in text and "ZeroDivisionError" in text and "smoke" in text and "0:03 min" in text
+
+
+def test_faults_of_a_lesson_fail_the_build(one_lesson, tmp_path, capsys):
+    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"})
+    text = "[a link](06_nowhere.ipynb) ![](https://example.org/a.png) <a href='#nowhere'>there</a>"
+    write_lesson(one_lesson, nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("1", outputs=[picture]))
+    index, problems = book.build_book(tmp_path / "out")
+    text = "\n".join(problems)
+    for fault in ("06_nowhere.ipynb", "no alternative text", "fetched from elsewhere", "leads nowhere: #nowhere"):
+        assert fault in text
+    book.report(index, problems)
+    assert capsys.readouterr().out.splitlines()[-1] == f"Open {index}"
+
+
+def test_without_sphinx_the_earlier_book_stays(one_lesson, tmp_path, monkeypatch):
+    write_lesson(one_lesson)
+    earlier = tmp_path / "out" / "index.html"
+    earlier.parent.mkdir()
+    earlier.write_text("earlier")
+    monkeypatch.setattr(book, "call_sphinx", lambda *folders: ["No module named sphinx"])
+    assert book.build_book(tmp_path / "out") == (None, ["No module named sphinx"])
+    assert earlier.read_text() == "earlier"
+
+
+def test_cells_as_the_book_shows_them():
+    committed = nbformat.read(lessons.NOTEBOOK_DIR / f"{lessons.LESSONS[0]}.ipynb", as_version=4)
+    before = nbformat.writes(committed)
+    shown = book.page(committed, "row")
+    assert nbformat.writes(committed) == before
+    text = "\n".join(cell.source for cell in shown.cells if cell.cell_type == "markdown")
+    assert "### BEGIN SOLUTION" not in text and "<summary>Show the solution</summary>" in text
+    tagged = {tag for cell in shown.cells for tag in cell.metadata.tags}
+    assert {"hide-input", "check", "solution"} <= tagged
+
+
+@pytest.mark.parametrize("repository", ["", "https://github.com/someone/lab"])
+def test_colab_is_linked_once_the_address_is_known(repository):
+    row = book.links("05_sampling", repository, "v2")
+    assert ("open in Colab" in row) == bool(repository) and "http" not in row.replace("https://colab", "") or repository
+    assert ("colab.research.google.com/github/someone/lab/blob/v2/notebooks/05_sampling.ipynb" in row) == bool(
+        repository
+    )
+    assert "shields" not in row and "![" not in row
+
+
+def test_the_address_stands_in_one_place():
+    assert isinstance(address.recorded_address(), tuple)
+
+
+GOOD = (
+    '<html><body><a href="b.html#here">b</a><img src="data:x" alt="a digit"><a href="mailto:a@b.c">w</a></body></html>'
+)
+
+
+def test_faults_of_pages(tmp_path):
+    (tmp_path / "a.html").write_text(GOOD)
+    (tmp_path / "b.html").write_text('<h1 id="here">b</h1><a href="a.html">a</a><a href="https://arxiv.org">x</a>')
+    assert pages.faults(tmp_path) == []
+    (tmp_path / "c.html").write_text(
+        '<a href="d.html">d</a><a href="b.html#there">b</a><img src="x.png" alt=""><script src="https://cdn/x.js"></script>'
+    )
+    assert pages.faults(tmp_path) == [
+        "c.html: a picture has no alternative text: x.png",
+        "c.html: would be fetched from elsewhere: https://cdn/x.js",
+        "c.html: leads nowhere: d.html",
+        "c.html: leads nowhere: b.html#there",
+        "c.html: leads nowhere: x.png",
+    ]
+
+
+def test_nothing_of_the_book_is_fetched():
+    for path in Path(book.BOOK_DIR).rglob("*"):
+        if path.suffix in (".css", ".js", ".jinja", ".md"):
+            assert not re.search(r"(src|url\(|import)[^\n]*https?:", path.read_text(encoding="utf-8")), path
