@@ -427,8 +427,8 @@ for milestone in milestones:
 # %%
 plots.show(plots.image_table(rows, labels, [""] * few,
                              f"The recorded run: samples ({settings.sample_steps} steps, same noise)"),
-           "Samples of the recorded run, one row for each milestone: mostly black or single spots after 1 epoch, "
-           "a few clear digits among unclear forms after 50.")
+           "Samples of the recorded run: strokes that are no digits after 1 epoch, a few clear digits among "
+           "unclear forms after 50.")
 if quality := evaluation.recorded("quality"):
     wanted = {"checkpoint": "classic", "sampler": "ddpm", "steps": schedule.T}
     measured = next(row["measures"] for row in quality["rows"] if wanted.items() <= row.items())
