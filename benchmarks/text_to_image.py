@@ -22,11 +22,13 @@ from labutils import captions, checkpoints, data, evaluation, networks, sampling
 from labutils.commands.train import ENCODERS, train_model
 from labutils.evaluation.captions import judge
 from labutils.networks.autoencoder import build_autoencoder
-from labutils.training import fit_autoencoder
+from labutils.training import PLANS, fit_autoencoder
 
-COUNT, STEPS, SEED = 1_000, 20, 1
+COUNT, SEED = 1_000, 1
+STEPS = sampling.text_to_image.STEPS
 RUNS = report.ROOT / "build" / "text_to_image"
 MILESTONES = (1, 2, 3, 5)  # epochs of 1,000 steps; the run has 8
+GUIDANCE = PLANS["text_to_image"].guidance
 MODELS = ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
 WEIGHTS = ("autoencoder", "text_to_image", "digit_recogniser")
 SHRUNK = (1, 2, 4, 8)  # channels of the latent, in short runs: what is lost?
@@ -36,13 +38,17 @@ SAME, TIMES = 32, 16  # captions, and pictures of each, for the variety
 EVERY_KIND = (*captions.KINDS, "turned")
 PLAN = [
     *({"pictures": source, "kind": kind} for source in ("real", "decoded") for kind in EVERY_KIND),
-    *({"pictures": model, "epoch": None, "kind": kind, "guidance": 2.0} for model in MODELS for kind in EVERY_KIND),
     *(
-        {"pictures": MODELS[0], "epoch": epoch, "kind": kind, "guidance": 2.0}
+        {"pictures": model, "epoch": None, "kind": kind, "guidance": GUIDANCE}
+        for model in MODELS
+        for kind in EVERY_KIND
+    ),
+    *(
+        {"pictures": MODELS[0], "epoch": epoch, "kind": kind, "guidance": GUIDANCE}
         for epoch in MILESTONES
         for kind in EVERY_KIND[:2]
     ),
-    {"pictures": MODELS[0], "epoch": "float32", "kind": "seen", "guidance": 2.0},
+    {"pictures": MODELS[0], "epoch": "float32", "kind": "seen", "guidance": GUIDANCE},
     *({"sweep": w} for w in (None, 0.0, 1.0, 2.0, 4.0, 8.0)),
     {"cost": "training"},
     {"cost": "drawing"},

@@ -11,7 +11,7 @@ from labutils._support.files import check_writable, write_atomically
 def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
-    parser.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T; with captions 20)")
+    parser.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T; with captions 12)")
     parser.add_argument("--sampler", help="ddpm (default), ddim, dpmpp_2m (default with captions) or heun")
     parser.add_argument(
         "--prompt", help="what to draw, such as 'a red three left of a blue seven' (text_to_image only)"

@@ -139,7 +139,7 @@ PLANS = {
     "fast": Plan(cosine_schedule(), FAST, epochs=40),
     "fast_conditional": Plan(cosine_schedule(), FAST, epochs=20, guidance=0.5),
     **{
-        name: Plan(cosine_schedule(), TEXT, epochs=8, guidance=2.0)
+        name: Plan(cosine_schedule(), TEXT, epochs=8, guidance=4.0)
         for name in ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
     },
 }
