@@ -371,123 +371,6 @@ MORE_WRONG = [
     (checks.check_inpaint, lambda x, k, m: np.where(m == 0, k, x), "upside down"),
 ]
 
-
-# --- lesson 8 ---------------------------------------------------------------------------------------------------------
-def attend(q, k, v, scale=None, axis=-1):
-    scores = np.asarray(q) @ np.swapaxes(np.asarray(k), -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
-    weights = np.exp(scores - scores.max(axis=axis, keepdims=True))
-    return weights / weights.sum(axis=axis, keepdims=True) @ np.asarray(v)
-
-
-def attend_by_loops(q, k, v):
-    result = np.zeros((*q.shape[:2], v.shape[-1]))
-    for b in range(len(q)):
-        for p in range(q.shape[1]):
-            scores = np.array([q[b, p] @ word for word in k[b]]) / np.sqrt(q.shape[2])
-            weights = np.exp(scores - np.logaddexp.reduce(scores))
-            result[b, p] = sum(w * value for w, value in zip(weights, v[b], strict=True))
-    return result
-
-
-def drop_by_loop(tokens, share, rng):
-    return [row if rng.random() >= share else 0 * row for row in tokens]
-
-
-def drop_in_place(tokens, share, rng):
-    tokens[rng.random(len(tokens)) < share] = 0
-    return tokens
-
-
-def drop_by_choice(tokens, share, rng):
-    chosen = rng.choice(len(tokens), int(round(share * len(tokens))), replace=False)
-    return np.where(np.isin(np.arange(len(tokens)), chosen)[:, None], 0, tokens)
-
-
-LESSON_8_RIGHT = [
-    (checks.check_sample_latent, lambda m, v, e: m + np.exp(0.5 * v) * e),
-    (checks.check_sample_latent, lambda m, v, e: m + np.sqrt(np.exp(v)) * e),
-    (checks.check_sample_latent, lambda m, v, e: keras.ops.exp(v / 2) * e + m),
-    (checks.check_sample_latent, lambda m, v, e: (m + np.exp(v) ** 0.5 * e).astype("float32")),
-    (checks.check_sample_latent, lambda m, v, e: tf.add(m, tf.sqrt(tf.exp(v)) * e)),
-    (checks.check_cross_attention, attend),
-    (checks.check_cross_attention, attend_by_loops),
-    (checks.check_cross_attention, lambda q, k, v: tf.nn.softmax(q @ tf.linalg.matrix_transpose(k) / 2.0) @ v),
-    (
-        checks.check_cross_attention,
-        lambda q, k, v: keras.ops.einsum(
-            "bpl,ble->bpe", keras.ops.softmax(keras.ops.einsum("bpd,bld->bpl", q, k) / np.sqrt(q.shape[-1])), v
-        ),
-    ),
-    (
-        checks.check_cross_attention,
-        lambda q, k, v: np.stack([attend(*item) for item in zip(q, k, v, strict=True)]),
-    ),
-    (checks.check_drop_captions, lambda x, s, rng: np.where(rng.random((len(x), 1)) < s, 0, x)),
-    (checks.check_drop_captions, lambda x, s, rng: x * (rng.uniform(size=len(x)) >= s)[:, None]),
-    (checks.check_drop_captions, drop_by_loop),
-    (checks.check_drop_captions, drop_in_place),
-    (checks.check_drop_captions, drop_by_choice),
-    (checks.check_drop_captions, lambda x, s, rng: tf.where(rng.binomial(1, s, (len(x), 1)) == 1, 0, x)),
-    (checks.check_guided, lambda a, b, w: (1 + w) * a - w * b),
-    (checks.check_guided, lambda a, b, w: a + w * (a - b)),
-    (checks.check_guided, lambda a, b, w: b + (1 + w) * (a - b)),
-    (checks.check_guided, lambda a, b, w: tf.constant(a, tf.float32) * (1 + w) - tf.constant(b, tf.float32) * w),
-    (checks.check_guided, lambda a, b, w: np.tensordot([1 + w, -w], np.stack([a, b]), 1)),
-]
-LESSON_8_WRONG = [
-    (checks.check_sample_latent, lambda m, v, e: m + np.exp(v) * e, "standard deviation"),
-    (checks.check_sample_latent, lambda m, v, e: m + v * e, "the logarithm itself"),
-    (checks.check_sample_latent, lambda m, v, e: m + v / 2 * e, "exp is missing"),
-    (checks.check_sample_latent, lambda m, v, e: m + np.exp(-v / 2) * e, "sign in the exponent"),
-    (checks.check_sample_latent, lambda m, v, e: m + np.exp(2 * v) * e, "is not σ"),
-    (checks.check_sample_latent, lambda m, v, e: m, "noise is missing"),
-    (checks.check_sample_latent, lambda m, v, e: np.exp(v / 2) * e, "mean is missing"),
-    (checks.check_sample_latent, lambda m, v, e: e + np.exp(v / 2) * m, "changed places"),
-    (checks.check_sample_latent, lambda m, v, e: np.exp(v / 2) * (m + e), "only the noise is"),
-    (checks.check_sample_latent, lambda m, v, e: m + np.sqrt(v) * e, "NaN or infinity|not μ"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1.0), "not divided by √d"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1 / q.shape[-1]), "divided by d; it must"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, q.shape[-1] ** 0.5), "multiplied by √d"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, k.shape[1] ** -0.5), "number of words"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, axis=1), "over the positions"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, axis=0), "over the batch"),
-    (checks.check_cross_attention, lambda q, k, v: q @ k.swapaxes(1, 2) / 2 @ v, "softmax is missing"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, np.eye(3)[None]), "you returned the weights"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, 0 * k, v), "every word gets the same"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1e6), "largest score"),
-    (
-        checks.check_cross_attention,
-        lambda q, k, v: (
-            (np.exp(q @ k.swapaxes(1, 2) / 2) / np.exp(q @ k.swapaxes(1, 2) / 2).sum(-1, keepdims=True)) @ v
-        ),
-        "NaN or infinity",
-    ),
-    (checks.check_drop_captions, lambda x, s, rng: np.where(rng.random((len(x), 1)) > s, 0, x), "wrong way round"),
-    (checks.check_drop_captions, lambda x, s, rng: x, "nothing is dropped"),
-    (checks.check_drop_captions, lambda x, s, rng: np.where(rng.random(x.shape) < s, 0, x), "single words"),
-    (checks.check_drop_captions, lambda x, s, rng: x * (rng.random() >= s), "draw one random number for each row"),
-    (checks.check_drop_captions, lambda x, s, rng: x * (np.arange(len(x)) >= s * len(x))[:, None], "at random with"),
-    (checks.check_drop_captions, lambda x, s, rng: np.where(rng.random((len(x), 1)) < s**2, 0, x), "about a quarter"),
-    (checks.check_drop_captions, lambda x, s, rng: x[rng.random(len(x)) >= s], "has shape"),
-    (checks.check_drop_captions, lambda x, s, rng: np.where(rng.random((len(x), 1)) < s, -1, x), "all eight places"),
-    (
-        checks.check_drop_captions,
-        lambda x, s, rng: rng.permutation(drop_by_loop(x, s, rng)),
-        "in its own row|may change",
-    ),
-    (checks.check_guided, lambda a, b, w: (1 + w) * b - w * a, "pushed away"),
-    (checks.check_guided, lambda a, b, w: (1 - w) * a + w * b, "you mix the two"),
-    (checks.check_guided, lambda a, b, w: b + w * (a - b), "w = 1 means no guidance"),
-    (checks.check_guided, lambda a, b, w: (1 + w) * a + w * b, "must be subtracted"),
-    (checks.check_guided, lambda a, b, w: w * a - w * b, "1 \\+ is missing"),
-    (checks.check_guided, lambda a, b, w: a - w * b, "must be 1 \\+ w"),
-    (checks.check_guided, lambda a, b, w: (1 + w) * a - b, "without caption is missing"),
-    (checks.check_guided, lambda a, b, w: (1 + w) * (a - b), "both factors are the same"),
-    (checks.check_guided, lambda a, b, w: a, "without any guidance"),
-    (checks.check_guided, lambda a, b, w: (a + b) / 2, "plain mean"),
-]
-
-
 RIGHT = [
     (checks.check_split_taps, taps),
     (checks.check_split_taps, lambda w: np.array([[1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 1]]).reshape(2, 2, 3) @ w),
@@ -565,7 +448,6 @@ RIGHT = [
     (checks.check_inpaint, lambda x, k, m: np.where(m == 1, k, x)),
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
     *MORE_RIGHT,
-    *LESSON_8_RIGHT,
 ]
 
 # --- wrong answers that students give, and a part of the sentence they must get ------------------------------------------
@@ -713,5 +595,4 @@ WRONG = [
     (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,
-    *LESSON_8_WRONG,
 ]
