@@ -1,5 +1,6 @@
-"""Docstrings are written for people who read the code; two habits in them mean something else to Sphinx."""
+"""Docstrings are written for people who read the code; three habits in them mean something else to Sphinx."""
 
+import itertools
 import re
 
 LONE_BAR = re.compile(r"(?<![`|])\|(?![`|])")
@@ -12,8 +13,29 @@ def setup(app):
 
 
 def translate(app, what, name, obj, options, lines):
-    """Rewrite a docstring in place: ``|x|`` stays an absolute value, and the sources become a list."""
-    lines[:] = as_list([LONE_BAR.sub(r"\\|", line) for line in lines])
+    """Rewrite a docstring in place: tables and sources become such, and ``|x|`` stays an absolute value."""
+    lines[:] = as_list(as_tables([line if in_table(line) else LONE_BAR.sub(r"\\|", line) for line in lines]))
+
+
+def in_table(line):
+    """Whether a line is a row of a Markdown table."""
+    return line.startswith("| ") and line.endswith(" |")
+
+
+def as_tables(lines):
+    """Turn Markdown's tables into Sphinx' tables."""
+    result = []
+    for table, rows in itertools.groupby(lines, in_table):
+        if not table:
+            result += rows
+            continue
+        result += ["", ".. list-table::", "   :header-rows: 1", ""]
+        for row in rows:
+            if not set(row) <= set("|-: "):  # the line below the head
+                first, *rest = (cell.strip() for cell in row.strip("|").split(" | "))
+                result += [f"   * - {first}", *(f"     - {cell}" for cell in rest)]
+        result.append("")
+    return result
 
 
 def as_list(lines):
