@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 from labutils import captions, checkpoints, data, networks, sampling, training
+from labutils.commands import train as train_command
 from labutils.commands.train import train_model
 from labutils.networks.attention import attention_model
 from labutils.networks.autoencoder import moments, normalise_latents
@@ -175,7 +176,8 @@ def test_half_precision_is_half_the_size_and_comes_back(name, coder, denoiser, t
             np.testing.assert_allclose(weight, expected, rtol=tolerance, atol=tolerance / 1000)
 
 
-def test_training_of_all_parts_and_drawing_from_them(tmp_path):
+def test_training_of_all_parts_and_drawing_from_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "VALIDATION_IMAGES", 64)
     digits = data.load("digits")
     train_model("autoencoder", digits, tmp_path / "a", epochs=2, images=64)
     record = json.loads((tmp_path / "a" / "autoencoder.json").read_text())
