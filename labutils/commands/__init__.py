@@ -12,6 +12,7 @@ COMMANDS = {
     "book": "Build the book from the committed notebooks: web pages to read without server and network.",
     "colab": "Write each lesson as one notebook that needs nothing beside it.",
     "copy": "Write your own copies of the lessons, without solutions; notebooks that exist are kept.",
+    "play": "For authors: write the page that runs a checkpoint in the browser.",
     "build": "For authors: execute text twins into the committed notebooks.",
     "address": "For authors: write the repository's address into badges and setup cells.",
 }

@@ -116,14 +116,6 @@ def pack_layer(kernel, bias):
     return scales.tobytes() + bias.astype("<f4").tobytes() + integers.tobytes()
 
 
-def unpack_layer(data, shape):
-    """The inverse of :func:`pack_layer`, but for the rounding: (kernel of ``shape``, bias), float32."""
-    outputs = shape[-1]
-    scales, bias = np.frombuffer(data, "<f4", 2 * outputs).reshape(2, outputs)
-    integers = np.frombuffer(data, "<i2", int(np.prod(shape)), offset=8 * outputs)
-    return scales * integers.reshape(shape).astype("float32"), bias
-
-
 def _read(name):
     return (SOURCE_DIR / name).read_text(encoding="utf-8")
 

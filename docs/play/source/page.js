@@ -73,7 +73,7 @@
         ? "The network follows the digit as it learned to: one call a step."
         : `(1 + ${guidance}) · f(x, digit) − ${guidance} · f(x, no digit): two calls a step.`;
     say("steps", String(steps));
-    find("sampler-text").textContent = sampler === "heun" && steps < 100
+    find("sampler-text").textContent = sampler === "heun" && steps < 50
       ? "With few steps Heun's first corrections, made where hardly any image is left, go far astray here."
       : sampler === "dpmpp_2m" ? "The newest guess is extrapolated from the last two." : "";
     say("brush", `${number("brush")} pixels`);
@@ -103,6 +103,7 @@
   /** Draw soon: after the last of a quick series of changes. */
   function drawSoon() {
     describe();
+    document.body.dataset.state = "drawing";
     clearTimeout(timer);
     timer = setTimeout(draw, 80);
   }
@@ -148,21 +149,22 @@
     find("facts").textContent = `Checkpoint ${model.checkpoint}, ${model.parameters.toLocaleString("en")} parameters, SHA-256 of its `
       + `weights ${model.weights_sha256}. Engine: typed arrays with `
       + (simd ? "a WebAssembly SIMD kernel." : "plain JavaScript, because this browser has no WebAssembly SIMD.");
-    document.body.dataset.simd = simd;
     drawSoon();
   }
 
   function finished({ calls, seconds }) {
-    ended();
     const told = run.label < 0 ? "The network was told no digit" : `The network was told ${run.label}`;
     const from = { noise: "from noise", repair: "filled the hole", scribble: "from your scribble" }[run.task];
     find("status").textContent = `Finished, ${from}. ${told}. ${calls} calls of the network in ${seconds.toFixed(2)} seconds.`;
-    document.body.dataset.finished = run.id;
     buildStrip();
-    show(current);
+    show(following ? frames.length - 1 : current);
+    ended();
   }
 
-  function ended() { find("progress").hidden = find("stop").hidden = true; }
+  function ended() {
+    find("progress").hidden = find("stop").hidden = true;
+    document.body.dataset.state = "idle";
+  }
 
   // ---- Looking at a run ---------------------------------------------------------------------------------------------
 
@@ -198,7 +200,7 @@
     const done = t < 0, share = `${Math.round(100 * signal)} % image, ${Math.round(100 * noise)} % noise`;
     find("xt-text").textContent = done ? "the finished image" : "what the network sees";
     find("eps-text").textContent = done ? "no noise is left" : "the noise that is left";
-    find("where").textContent = done ? `Finished: ${rows} updates` : `Update ${row + 1} of ${rows}\nt = ${t}, ᾱ = ${levelOf(t).toPrecision(3)}`;
+    find("where").textContent = done ? `Finished: ${rows} updates` : `Update ${row + 1} of ${rows},\nt = ${t},\nᾱ = ${levelOf(t).toPrecision(3)}`;
     find("xt").setAttribute("aria-label", done ? "The finished image x 0" : `x t: the noisy image at t = ${t}, ${share}`);
     find("x0").setAttribute("aria-label", `x hat 0: the network's guess of the clean image${done ? "" : ` at t = ${t}`}`);
     find("eps").setAttribute("aria-label", done ? "No noise is left" : `Epsilon: the noise that this guess implies, at t = ${t}`);
@@ -208,7 +210,6 @@
     scrubber.setAttribute("aria-valuetext", done ? "finished image" : `update ${row + 1} of ${rows}, t = ${t}`);
     find("first").disabled = find("back").disabled = current === 0;
     find("last").disabled = find("next").disabled = current === frames.length - 1;
-    document.body.dataset.shown = current;
     for (const film of find("strip").children) film.className = film === filmOf(current) ? "now" : "";
     drawCurve(t);
   }
