@@ -87,7 +87,7 @@ def drawer(model, epoch, dataset):
     if model == MODELS[0] and epoch is None:
         return sampling.TextToImage(model)
     folder = RUNS / model
-    name = {None: model, "float32": f"{model}_float32"}.get(epoch, f"{model}_epoch_{epoch:02d}" if epoch else "")
+    name = model if epoch is None else f"{model}_float32" if epoch == "float32" else f"{model}_epoch_{epoch:02d}"
     if not (folder / f"{name}.json").is_file():
         train_model(model, dataset, folder, milestones=MILESTONES)
     return sampling.TextToImage(name, folder)

@@ -19,6 +19,8 @@ def main(options):
             quality = f"test noise MSE {about['test_mse']['mean']:.4f}"
         elif "test_accuracy" in about:
             quality = f"test accuracy {about['test_accuracy']:.2%}"
+        elif "test_error" in about:
+            quality = f"mean squared error of test reconstructions {about['test_error']:.4f}"
         else:
             quality = f"last test loss {about.get('history', {}).get('val_loss', [float('nan')])[-1]:.4f}"
         print(f"{name}: network {about['network']}, {about['parameters']:,} parameters, input {about['input_shape']}")
