@@ -29,9 +29,6 @@ class Conversation:
         self.process = process
         self.given = {}  # number → our object that the student's process may call or change
         self._pending = None
-        self._await_ready()
-
-    def _await_ready(self):
         if self._receive() != {"ready": True}:
             raise Ended("it did not start")
 
@@ -44,15 +41,10 @@ class Conversation:
         """
         self._order({"do": "run", "source": source})
 
-    def leave(self):
-        """Go on with a new process, in which nothing was run.
-
-        Raises:
-            Ended: there is none.
-        """
-        self.given, self._pending = {}, None
-        self._send({"do": "leave"})
-        self._await_ready()
+    def reset(self):
+        """Forget all names in the student's process."""
+        self.given = {}
+        self._order({"do": "reset"})
 
     def function(self, name):
         """The student's function of that name."""
@@ -103,7 +95,7 @@ class Conversation:
     def _send(self, message):
         try:
             wire.send(self.process.stdin, message, self._encode)
-        except (OSError, wire.TooLarge) as error:
+        except OSError as error:
             raise Ended("it is gone") from error
 
     def _receive(self):

@@ -1,23 +1,10 @@
-"""Common types and words: what can be said of an answer or a notebook, and the first verdict before anything is run."""
+"""Common types and words for an answer: its statuses, its data, and the first verdict before anything is run."""
 
+import re
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Status(StrEnum):
-    """What is said of an answer, or of a notebook."""
-
-    RIGHT = "right"
-    PARTLY = "partly right"
-    WRONG = "wrong"
-    EMPTY = "not answered"
-    BY_HAND = "to be marked by hand"
-    HUMAN = "needs a human"
-    MARKED = "marked by hand"
-    DONE = "graded"
-    MISSING = "not submitted"
-    UNREADABLE = "unreadable"
-    IGNORED = "not counted"
+RIGHT, PARTLY, WRONG, EMPTY = "right", "partly right", "wrong", "not answered"
+BY_HAND, HUMAN = "to be marked by hand", "needs a human"
 
 
 @dataclass(frozen=True)
@@ -26,7 +13,7 @@ class Answer:
 
     Attributes:
         source: of the answer cell; None if it was not found.
-        how: the sign by which it was found: grade_id, cell id, name of the function, or needs a human.
+        how: the sign by which it was found, see :class:`grading.matching.Match`.
         note: what a human should know about the matching.
         empty: True if nothing was answered.
         helpers: True if other cells of the student define names that the answer may need.
@@ -43,19 +30,18 @@ def first_verdict(question, answer):
     """Return (verdict before anything is run, whether it is final)."""
     verdict = {
         "question": question["answer"],
-        "title": question.get("title") or question["answer"],
         "points": 0.0,
         "max_points": question["points"],
-        "status": Status.EMPTY,
+        "status": EMPTY,
         "found": "",
         "matched": answer.how,
         "note": answer.note,
         "properties": [],
     }
     if answer.source is None:
-        return verdict | {"status": Status.HUMAN, "found": answer.note}, True
+        return verdict | {"status": HUMAN, "found": answer.note}, True
     if question["kind"] == "text":
-        by_hand = {"status": Status.BY_HAND, "points": None}
+        by_hand = {"status": BY_HAND, "points": None}
         return verdict | ({"found": "nothing was written"} if answer.empty else by_hand), True
     if answer.empty:
         return verdict | {"found": "not written yet"}, True
@@ -64,4 +50,4 @@ def first_verdict(question, answer):
 
 def short(text):
     """The text on one line, with at most 300 characters."""
-    return " ".join(str(text)[:2000].split())[:300]
+    return re.sub(r"\s+", " ", str(text))[:300]

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +11,13 @@ import time
 import zipfile
 
 import pytest
-from sample_class import FIRST, STUDENTS, sample_class
 
 from grading import __main__ as commands
-from grading import gradebook
+from grading import gradebook, sandbox
 from grading.release import release
+from grading.sample_class import FIRST, STUDENTS, sample_class
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
+pytestmark = pytest.mark.skipif(bool(sandbox.failure("limits")), reason="students' code cannot be run on this machine")
 # One of each kind; identical answers are judged once.
 CLASS = (
     "s01-ada",
@@ -81,8 +80,8 @@ def everything(folder):
 
 @pytest.fixture(scope="module")
 def graded(folder, handed_out):
-    """The class, graded by a command that is killed again and again: at once, and after two more results."""
-    for more in (0, 2):
+    """The class, graded by a command that is killed again and again: at once, and after one and three more results."""
+    for more in (0, 1, 3):
         before = kept(folder)
         with subprocess.Popen(command(folder, handed_out), stdout=subprocess.DEVNULL, start_new_session=True) as killed:
             deadline = time.monotonic() + 120
@@ -95,7 +94,7 @@ def graded(folder, handed_out):
     before = kept(folder)
     done = subprocess.run(command(folder, handed_out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(before) >= 2 and before.items() <= kept(folder).items()
+    assert len(before) >= 4 and before.items() <= kept(folder).items()
     return table(folder)
 
 
@@ -114,7 +113,7 @@ def test_marks_of_the_class(student, graded):
     row = graded["'" + student if student[0] == "=" else student, LESSON]
     assert float(row["score"]) == STUDENTS[student][2] and row["max_score"] == "8"
     assert row["status"] == ("unreadable" if student == "s20-tom" else "graded")
-    assert row["sandbox"] == "bubblewrap"
+    assert row["sandbox"] == sandbox.choose_level("auto")
 
 
 def test_what_was_not_sent_has_a_row(graded):
@@ -131,7 +130,7 @@ def test_verdicts_say_how_and_what(folder, graded):
         question(s, n) for s, n in (("s11-kim", 0), ("s15-olga", 0), ("s17-quinn", 0), ("s07-goran", 2))
     )
     assert kim["question"] == FIRST and "you returned α_t" in kim["found"] and kim["matched"] == "grade_id"
-    assert question("s05-emil", 0)["matched"] == "cell id"
+    assert question("s05-emil", 0)["matched"] in ("cell id", "marker")
     assert olga["found"].startswith("running your code ended the process") and quinn["status"] == "wrong"
     assert [p["holds"] for p in goran["properties"]] == [True, False] and goran["points"] == 1.5
 
@@ -149,9 +148,10 @@ def test_feedback_is_safe_and_helps(folder, graded):
 
 
 def test_once_more_gives_the_same_files_at_once(folder, handed_out, graded):
-    before = everything(folder)
+    before, started = everything(folder), time.monotonic()
     assert subprocess.run(command(folder, handed_out, "--jobs", "2"), capture_output=True, check=False).returncode == 0
     assert everything(folder) == before
+    assert time.monotonic() - started < 60
 
 
 def test_a_zip_of_the_same_gives_the_same_marks(folder, handed_out, graded):
@@ -178,7 +178,6 @@ def test_a_human_has_the_last_word(folder, handed_out, graded):
     [
         ("student_id,question\na,b\n", "needs the columns"),
         ("student_id,question,points\na,nothing,1\n", "line 2: unknown question 'nothing'"),
-        (f"student_id,question,points\nadda,{FIRST},2\n", "line 2: no student 'adda' sent anything"),
         (f"student_id,question,points\na,{FIRST},3\n", "points must lie in 0 … 2, got '3'"),
         (f"student_id,question,points\na,{FIRST},-1\n", "points must lie in"),
         (f"student_id,question,points\na,{FIRST},nan\n", "points must lie in"),
@@ -189,7 +188,7 @@ def test_bad_marks(lines, words, tmp_path):
     (tmp_path / "marks.csv").write_text(lines, encoding="utf-8")
     manifest = {"notebooks": {LESSON: {"questions": [{"answer": FIRST, "points": 2}]}}}
     with pytest.raises(ValueError, match=words):
-        gradebook.read_marks(tmp_path / "marks.csv", manifest, {"a"})
+        gradebook.read_marks(tmp_path / "marks.csv", manifest)
 
 
 def test_bad_arguments(folder, handed_out, tmp_path, capsys):

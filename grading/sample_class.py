@@ -1,8 +1,7 @@
-"""A class to try the grader with: ``python tests/sample_class.py FOLDER``.
+"""A class to try the grader with: ``python -m grading.sample_class --manifest FILE --student DIR --out DIR``.
 
-It writes what you would hand out (``FOLDER/handout``) and what would come back (``FOLDER/submissions``). Twenty
-invented students send the notebooks. Some answers are right, some have typical mistakes, some are empty, and some
-attack the grader. :data:`STUDENTS` says how many points each student gets in lesson 2.
+Twenty invented students send the notebooks of a release. Some answers are right, some have typical mistakes, some are
+empty, and some attack the grader. :data:`STUDENTS` says how many points each student gets in lesson 2.
 """
 
 import argparse
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import nbformat
 
-from grading.release import release
 from labutils._support.files import write_atomically
 
 PARTLY = {  # answers in which one property fails
@@ -65,8 +63,8 @@ STUDENTS = {
     "s06-fatima": ({}, "shuffle the cells", 8.0),
     "s07-goran": (PARTLY, None, 6.5),
     "s08-hana": (PARTLY | {FIRST: RIGHT_FIRST}, None, 6.5),
-    "s09-ivan": (WRONG, None, 3.0),
-    "s10-jo": (WRONG, None, 3.0),
+    "s09-ivan": (WRONG, None, 4.0),
+    "s10-jo": (WRONG, None, 4.0),
     "s11-kim": ({FIRST: WRONG[FIRST]}, None, 6.0),
     "s12-lena": ({FIRST: RIGHT_FIRST[:-1]}, None, 6.0),
     "s13-mo": (None, None, 0.0),
@@ -133,14 +131,15 @@ def _damaged(notebook, damage):
 
 
 def main():
-    """Write handout and class."""
+    """Write the class."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="folder to write to")
-    folder = Path(parser.parse_args().folder)
-    release(out=folder / "handout")
-    manifest = json.loads((folder / "handout" / "manifest.json").read_text(encoding="utf-8"))
-    sample_class(manifest, folder / "handout" / "student", folder / "submissions")
-    print(f"wrote {len(STUDENTS)} students to {folder / 'submissions'}")
+    parser.add_argument("--manifest", required=True, help="manifest.json of a release")
+    parser.add_argument("--student", required=True, help="its folder student/")
+    parser.add_argument("--out", required=True, help="folder to write to")
+    options = parser.parse_args()
+    manifest = json.loads(Path(options.manifest).read_text(encoding="utf-8"))
+    sample_class(manifest, options.student, options.out)
+    print(f"wrote {len(STUDENTS)} students to {options.out}")
 
 
 if __name__ == "__main__":
