@@ -466,8 +466,8 @@ def walk_table(table, x, rng):
     """From noise x to images by the rows of a table."""
     before = 0.0
     for t, a, b, c, sigma in table.rows():
-        time = np.full((len(x), 1), t / schedule.T, dtype="float32")
-        x0 = np.asarray(schedule.predict_x0(x, t, network([x, time])))
+        inputs = [tf.constant(x), networks.network_time(np.full(len(x), t), schedule.T)]
+        x0 = np.asarray(schedule.predict_x0(x, t, network(inputs)))
         x = a * x + b * x0 + c * before + sigma * rng.standard_normal(x.shape, dtype="float32")
         before = x0
     return x
