@@ -142,7 +142,7 @@ def save(name, results):
 
 def marks(name):
     """The two comments between which the text ``name`` stands."""
-    return f"<!-- {name}: written by make bench -->", f"<!-- end of {name} -->"
+    return f"<!-- {name}: written by benchmarks -->", f"<!-- end of {name} -->"
 
 
 def quote(name, text, document=MAINTAINERS):

@@ -18,7 +18,8 @@ import keras
 import numpy as np
 
 from benchmarks import report
-from labutils import captions, checkpoints, data, evaluation, networks, sampling
+from labutils import captions, checkpoints, data, evaluation, networks, plots, sampling
+from labutils._support.files import write_atomically
 from labutils.commands.train import ENCODERS, train_model
 from labutils.evaluation.captions import judge
 from labutils.networks.autoencoder import build_autoencoder
@@ -27,6 +28,7 @@ from labutils.training import PLANS, fit_autoencoder
 COUNT, SEED = 1_000, 1
 STEPS = sampling.text_to_image.STEPS
 RUNS = report.ROOT / "build" / "text_to_image"
+PICTURE = report.ROOT / "docs" / "captions.png"
 MILESTONES = (1, 2, 3, 5)  # epochs of 1,000 steps; the run has 8
 GUIDANCE = PLANS["text_to_image"].guidance
 MODELS = ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
@@ -122,7 +124,7 @@ def measure_words(item, dataset, recogniser):
     else:
         images = real(scenes, dataset)
         if item["pictures"] == "decoded":
-            network = checkpoints.load_autoencoder()
+            network, _ = checkpoints.load("autoencoder")
             images = networks.decode(network, networks.encode(network, images))
     measured = word_shares(scenes, images, recogniser)
     if item["kind"] == "turned":
@@ -212,6 +214,57 @@ def measure(item, dataset, recogniser):
     return measure_training() if item["cost"] == "training" else measure_drawing()
 
 
+NAMES = {
+    "real": "real pictures",
+    "decoded": "real pictures through the autoencoder",
+    "text_to_image": "`text_to_image`",
+    "text_to_image_pairs": "one number for each colour–digit pair",
+    "text_to_image_bag": "words without their order",
+}
+
+
+def table(results):
+    """Whole captions right, and what it cost, as two Markdown tables."""
+    rows = results["rows"]
+    lines = [f"| whole captions right, {results['images']:,} each | seen | unseen pair | unseen order | turned |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for source, name in NAMES.items():
+        shares = [
+            next(
+                row["caption"]
+                for row in rows
+                if row.get("pictures") == source and row["kind"] == kind and row.get("epoch") is None
+            )
+            for kind in EVERY_KIND
+        ]
+        lines.append(
+            f"| {name} | " + " | ".join(f"{value:.3f} ({low:.3f}–{high:.3f})" for value, low, high in shares) + " |"
+        )
+    training, drawing = (next(r for r in rows if r.get("cost") == cost) for cost in ("training", "drawing"))
+    parts = [training[name] for name in ("autoencoder", MODELS[0])]
+    minutes, parameters, size = (sum(part[key] for part in parts) for key in ("cpu_minutes", "parameters", "bytes"))
+    lines += [
+        "",
+        "| autoencoder, text encoder and denoiser together | |",
+        "| --- | --- |",
+        f"| CPU minutes of training | {minutes:.0f} |",
+        f"| parameters | {parameters / 1e6:.2f} million |",
+        f"| checkpoints in the repository | {size / 1e6:.1f} MB |",
+        f"| 16 pictures by the command, with Python's start | {drawing['command']:.1f} s |",
+    ]
+    return "\n".join(lines)
+
+
+def draw_examples(each=4):
+    """The first captions of two kinds and what is drawn for them: ``docs/captions.png``."""
+    scenes = np.concatenate([asked(kind, each) for kind in EVERY_KIND[:2]])
+    texts = captions.sentences(scenes)
+    plots.use_lab_style()
+    title = "Drawn from the caption alone. Row two: with a pair of colour and digit that training never showed"
+    figure = plots.captioned(sampling.TextToImage().draw(texts, seed=SEED), texts, title, columns=each)
+    write_atomically(PICTURE, lambda path: figure.savefig(path, format="png", bbox_inches="tight"))
+
+
 def main():
     """Measure what is missing."""
     options = report.arguments(__doc__).parse_args()
@@ -223,7 +276,9 @@ def main():
         measured = measure(item, dataset, recogniser)
         file.add(item, measured)
         print(item, measured, flush=True)
-    file.finish()
+    if results := file.finish():
+        report.quote("captions", table(results))
+        draw_examples()
 
 
 if __name__ == "__main__":

@@ -100,10 +100,10 @@ def load(name="classic", folder=CHECKPOINT_DIR):
     return network, about
 
 
-def load_autoencoder(folder=CHECKPOINT_DIR):
-    """The network of the checkpoint ``autoencoder`` in ``folder``, or the lab's own if there is none."""
-    here = _paths("autoencoder", folder)[1].is_file()
-    return load("autoencoder", folder if here else CHECKPOINT_DIR)[0]
+def load_or_own(name, folder):
+    """The network of the checkpoint ``name`` in ``folder``, or the lab's own if there is none."""
+    here = _paths(name, folder)[1].is_file()
+    return load(name, folder if here else CHECKPOINT_DIR)[0]
 
 
 def load_for_sampling(name, folder=CHECKPOINT_DIR):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from labutils import checks, networks, sampling, schedule, training
+from labutils import captions, checks, networks, sampling, schedule, training
 from labutils.toys import inversion
 
 L = keras.layers
@@ -371,6 +371,130 @@ MORE_WRONG = [
     (checks.check_inpaint, lambda x, k, m: np.where(m == 0, k, x), "upside down"),
 ]
 
+
+# --- lesson 8 ---------------------------------------------------------------------------------------------------------
+def attend(q, k, v, scale=None, axis=-1):
+    scores = np.asarray(q) @ np.swapaxes(np.asarray(k), -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    weights = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return weights / weights.sum(axis=axis, keepdims=True) @ np.asarray(v)
+
+
+def attend_by_loops(q, k, v):
+    result = np.zeros((*q.shape[:2], v.shape[-1]))
+    for b in range(len(q)):
+        for p in range(q.shape[1]):
+            scores = np.array([q[b, p] @ word for word in k[b]]) / np.sqrt(q.shape[2])
+            weights = np.exp(scores - np.logaddexp.reduce(scores))
+            result[b, p] = sum(w * value for w, value in zip(weights, v[b], strict=True))
+    return result
+
+
+def told_and_untold(network, x, time, tokens, empty=-1):
+    """The answers of a network with the caption and with a caption of empty places."""
+    return network([x, time, tokens]), network([x, time, np.full_like(tokens, empty)])
+
+
+def guide(factor, other, empty=-1):
+    """An answer to 8.3: factor(w) · with caption + other(w) · without."""
+
+    def answer(network, x, time, tokens, w):
+        told, untold = told_and_untold(network, x, time, tokens, empty)
+        return factor(w) * told + other(w) * untold
+
+    return answer
+
+
+def guide_in_one_call(network, x, time, tokens, w):
+    both = network([np.concatenate([x, x]), np.concatenate([time, time]), np.concatenate([tokens, 0 * tokens - 1])])
+    return (1 + w) * both[: len(x)] - w * both[len(x) :]
+
+
+def guide_by_difference(network, x, time, tokens, w):
+    told = network([x, time, tokens])
+    return told + w * (told - network([x, time, captions.encode([""] * len(x))]))
+
+
+def guide_in_place(network, x, time, tokens, w):
+    told = np.array(network((x, time, tokens)))
+    tokens[:] = captions.NO_WORD
+    told *= 1 + w
+    told -= w * network((x, time, tokens))
+    return told
+
+
+LESSON_8_RIGHT = [
+    (checks.check_sample_latent, lambda m, v, e: m + np.exp(0.5 * v) * e),
+    (checks.check_sample_latent, lambda m, v, e: m + np.sqrt(np.exp(v)) * e),
+    (checks.check_sample_latent, lambda m, v, e: keras.ops.exp(v / 2) * e + m),
+    (checks.check_sample_latent, lambda m, v, e: (m + np.exp(v) ** 0.5 * e).astype("float32")),
+    (checks.check_sample_latent, lambda m, v, e: tf.add(m, tf.sqrt(tf.exp(v)) * e)),
+    (checks.check_cross_attention, attend),
+    (checks.check_cross_attention, attend_by_loops),
+    (checks.check_cross_attention, lambda q, k, v: tf.nn.softmax(q @ tf.linalg.matrix_transpose(k) / 2.0) @ v),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v: keras.ops.einsum(
+            "bpl,ble->bpe", keras.ops.softmax(keras.ops.einsum("bpd,bld->bpl", q, k) / np.sqrt(q.shape[-1])), v
+        ),
+    ),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v: np.stack([attend(*item) for item in zip(q, k, v, strict=True)]),
+    ),
+    (checks.check_guided, guide(lambda w: 1 + w, lambda w: -w)),
+    (checks.check_guided, guide_in_one_call),
+    (checks.check_guided, guide_by_difference),
+    (checks.check_guided, guide_in_place),
+    (
+        checks.check_guided,
+        lambda network, x, time, tokens, w: np.tensordot(
+            [1 + w, -w], np.stack(told_and_untold(network, x, time, tokens)), 1
+        ),
+    ),
+]
+LESSON_8_WRONG = [
+    (checks.check_sample_latent, lambda m, v, e: m + np.exp(v) * e, "standard deviation"),
+    (checks.check_sample_latent, lambda m, v, e: m + v * e, "the logarithm itself"),
+    (checks.check_sample_latent, lambda m, v, e: m + v / 2 * e, "exp is missing"),
+    (checks.check_sample_latent, lambda m, v, e: m + np.exp(-v / 2) * e, "sign in the exponent"),
+    (checks.check_sample_latent, lambda m, v, e: m + np.exp(2 * v) * e, "is not σ"),
+    (checks.check_sample_latent, lambda m, v, e: m, "noise is missing"),
+    (checks.check_sample_latent, lambda m, v, e: np.exp(v / 2) * e, "mean is missing"),
+    (checks.check_sample_latent, lambda m, v, e: e + np.exp(v / 2) * m, "changed places"),
+    (checks.check_sample_latent, lambda m, v, e: np.exp(v / 2) * (m + e), "only the noise is"),
+    (checks.check_sample_latent, lambda m, v, e: m + np.sqrt(v) * e, "NaN or infinity|not μ"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1.0), "not divided by √d"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1 / q.shape[-1]), "divided by d; it must"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, q.shape[-1] ** 0.5), "multiplied by √d"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, k.shape[1] ** -0.5), "number of words"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, axis=1), "over the positions"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, axis=0), "over the batch"),
+    (checks.check_cross_attention, lambda q, k, v: q @ k.swapaxes(1, 2) / 2 @ v, "softmax is missing"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, np.eye(3)[None]), "you returned the weights"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, 0 * k, v), "every word gets the same"),
+    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1e6), "largest score"),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v: (
+            (np.exp(q @ k.swapaxes(1, 2) / 2) / np.exp(q @ k.swapaxes(1, 2) / 2).sum(-1, keepdims=True)) @ v
+        ),
+        "NaN or infinity",
+    ),
+    (checks.check_guided, guide(lambda w: 1 + w, lambda w: -w, empty=0), "the word 'a'"),
+    (checks.check_guided, guide(lambda w: -w, lambda w: 1 + w), "pushed away"),
+    (checks.check_guided, guide(lambda w: 1 - w, lambda w: w), "you mix the two"),
+    (checks.check_guided, guide(lambda w: w, lambda w: 1 - w), "w = 1 means no guidance"),
+    (checks.check_guided, guide(lambda w: 1 + w, lambda w: w), "must be subtracted"),
+    (checks.check_guided, guide(lambda w: w, lambda w: -w), "1 \\+ is missing"),
+    (checks.check_guided, guide(lambda w: 1, lambda w: -w), "must be 1 \\+ w"),
+    (checks.check_guided, guide(lambda w: 1 + w, lambda w: -1), "without caption is missing"),
+    (checks.check_guided, guide(lambda w: 1 + w, lambda w: -1 - w), "both factors are the same"),
+    (checks.check_guided, guide(lambda w: 1, lambda w: 0), "without any guidance"),
+    (checks.check_guided, guide(lambda w: 0, lambda w: 1), "the answer without caption"),
+    (checks.check_guided, guide(lambda w: 0.5, lambda w: 0.5), "plain mean"),
+]
+
+
 RIGHT = [
     (checks.check_split_taps, taps),
     (checks.check_split_taps, lambda w: np.array([[1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 1]]).reshape(2, 2, 3) @ w),
@@ -448,6 +572,7 @@ RIGHT = [
     (checks.check_inpaint, lambda x, k, m: np.where(m == 1, k, x)),
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
     *MORE_RIGHT,
+    *LESSON_8_RIGHT,
 ]
 
 # --- wrong answers that students give, and a part of the sentence they must get ------------------------------------------
@@ -595,4 +720,5 @@ WRONG = [
     (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,
+    *LESSON_8_WRONG,
 ]

@@ -6,14 +6,21 @@ import threading
 import numpy as np
 import pytest
 
-from benchmarks import ablation, contenders, filling, grading, quality, report, speed
+from benchmarks import ablation, contenders, filling, grading, quality, report, speed, text_to_image
 from labutils import checkpoints, sampling
 from labutils.evaluation import benchmarks as measured
 from labutils.sampling import reverse
 from labutils.schedule import linear_schedule
 
 TOLD = "told the digit"  # the variant of the ablation whose network has labels
-FILES = {"quality": quality, "ablation": ablation, "speed": speed, "grading": grading, "filling": filling}
+FILES = {
+    "quality": quality,
+    "ablation": ablation,
+    "speed": speed,
+    "grading": grading,
+    "filling": filling,
+    "text_to_image": text_to_image,
+}
 
 
 @pytest.fixture
@@ -49,13 +56,13 @@ def test_all_results_are_of_one_machine():
         assert results["versions"] == found[0]["versions"], "make bench with one version"
 
 
-@pytest.mark.parametrize("name", ["quality", "ablation", "filling", "speed"])
+@pytest.mark.parametrize("name", ["quality", "ablation", "filling", "speed", "text_to_image"])
 def test_results_are_of_the_committed_weights(name):
     for checkpoint, sha256 in committed(name)["weights"].items():
         assert checkpoints.read_record(checkpoint)["weights_sha256"] == sha256, f"{checkpoint} has changed: make bench"
 
 
-@pytest.mark.parametrize("name", ["quality", "speed", "grading"])
+@pytest.mark.parametrize("name", ["quality", "speed", "grading", "text_to_image"])
 def test_the_documents_quote_the_results(name):
     text = report.MAINTAINERS.read_text(encoding="utf-8")
     assert FILES[name].table(committed(name)) in text, "make bench writes the table"
@@ -80,6 +87,28 @@ def test_the_measures_are_possible():
             assert ("as_asked" in row["measures"]) == told
 
 
+def test_shares_of_captions_are_possible():
+    for row in committed("text_to_image")["rows"]:
+        shares = [row[word] for word in ("colour", "digit", "relation", "caption", "same_words") if word in row]
+        assert all(0 <= low <= value <= high <= 1 for value, low, high in shares)
+        if shares:
+            assert row["caption"][0] <= min(share[0] for share in shares)
+
+
+def test_the_model_composes_and_what_must_fail_fails():
+    """What lesson 8 says of the measurement."""
+    shares = {
+        (row["pictures"], row["kind"]): row["caption"]
+        for row in committed("text_to_image")["rows"]
+        if row.get("pictures") and row.get("epoch") is None
+    }
+    for kind in text_to_image.EVERY_KIND:
+        assert shares["text_to_image", kind][0] > 0.9 * shares["real", kind][0]
+        assert shares["decoded", kind][0] > 0.95 * shares["real", kind][0]
+    assert shares["text_to_image_pairs", "unseen_pair"][2] < 0.05 < shares["text_to_image_pairs", "seen"][1]
+    assert shares["text_to_image_bag", "turned"][2] < shares["text_to_image_bag", "seen"][1]
+
+
 def test_speed_has_every_number_and_picture():
     found = committed("speed")
     assert found["rounds"] == speed.ROUNDS
@@ -92,7 +121,7 @@ def test_speed_has_every_number_and_picture():
 
 
 def test_no_plan_has_an_item_twice():
-    for plan in (quality.PLAN, ablation.plan(), filling.PLAN, grading.PLAN):
+    for plan in (quality.PLAN, ablation.plan(), filling.PLAN, grading.PLAN, text_to_image.PLAN):
         keys = [json.dumps(item, sort_keys=True) for item in plan]
         assert len(set(keys)) == len(keys)
 

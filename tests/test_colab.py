@@ -11,7 +11,7 @@ import pytest
 from conftest import mnist_here
 from nbclient import NotebookClient
 
-from labutils import checkpoints
+from labutils import checkpoints, sampling
 from labutils._support import lessons
 from labutils.commands import colab
 
@@ -85,6 +85,17 @@ def test_packed_weights_are_nearly_the_same(tmp_path):
         assert about.pop("weights_sha256") != record.pop("weights_sha256") and about == record
         for weight, exact in zip(network.get_weights(), original.get_weights(), strict=True):
             assert np.all(np.abs(weight - exact) <= 2.0**-12 * np.abs(exact))
+
+
+def test_packed_weights_of_two_bytes_draw_the_same(tmp_path):
+    unpack("08_text_to_image", tmp_path)
+    packed = tmp_path / "lab" / "data" / "checkpoints"
+    assert checkpoints.names(packed) == ["autoencoder", "digit_recogniser", "text_to_image"]
+    texts = ["a red three left of a blue seven", "a green one above a white two"]
+    drawn = [
+        sampling.TextToImage("text_to_image", folder).draw(texts) for folder in (packed, checkpoints.CHECKPOINT_DIR)
+    ]
+    assert np.sqrt(np.mean((drawn[0] - drawn[1]) ** 2)) < 0.05  # of pictures from other noise it is 0.4
 
 
 def test_two_calls_give_the_same_file():

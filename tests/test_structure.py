@@ -22,7 +22,7 @@ ROOMS = {
     "toys": "inversion ring",
     "plots": "",
     "presets": "",
-    "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7",
+    "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7 lesson_8",
     "commands": "address build checkpoints colab book copy doctor evaluate play run sample train",
 }
 ORDER = [f"{room}.{module}".rstrip(".") for room, modules in ROOMS.items() for module in [*modules.split(), ""]]

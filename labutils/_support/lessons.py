@@ -19,6 +19,7 @@ LESSONS = (
     "05_sampling",
     "06_discussion",
     "07_better_and_faster",
+    "08_text_to_image",
 )
 
 

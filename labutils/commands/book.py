@@ -26,7 +26,7 @@ from labutils.commands.address import recorded_address
 ROOT = NOTEBOOK_DIR.parent
 BOOK_DIR = ROOT / "docs" / "book"  # configuration, first page, style
 PLAY = ROOT / "docs" / "play" / "index.html"  # the model in the page, one file
-PICTURE = ROOT / "docs" / "digits.png"
+PICTURE = ROOT / "docs" / "captions.png"
 PACKAGE = Path(labutils.__file__).parent
 SHOW = {"code_prompt_show": "Show the solution", "code_prompt_hide": "Hide the solution"}
 SHOW_SETUP = {"code_prompt_show": "Show the setup code", "code_prompt_hide": "Hide the setup code"}

@@ -28,7 +28,7 @@ from labutils.evaluation.benchmarks import RESULTS
 
 PACKAGE = Path(inspect.getfile(checkpoints)).parent
 LIMIT = 6_000_000  # bytes of a file: the notebook must open at once, also over a slow line
-BITS = 12  # significant bits that the packed weights keep, one more than float16 has; float32 has 24
+BITS = {"float32": 12, "float16": 8}  # significant bits that the packed weights keep, of 24 and of 11
 XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "lc": 0, "lp": 2, "pb": 2}]  # for numbers of four bytes; fast
 SETUP = """\
 # @title Setup: unpacks labutils and the weights of this lesson into the folder lab; installs and upgrades nothing
@@ -193,28 +193,33 @@ def _package():
 
 @functools.cache
 def _checkpoint(name):
-    """A checkpoint as an archive; its weights keep BITS significant bits, and its record says so."""
+    """A checkpoint as an archive; its weights keep some of their significant bits, and its record says how many."""
     import h5py
 
+    kept = set()
     buffer = io.BytesIO((checkpoints.CHECKPOINT_DIR / f"{name}.weights.h5").read_bytes())
     with h5py.File(buffer, "r+") as weights:
-        weights.visititems(lambda _, item: _round(item) if isinstance(item, h5py.Dataset) else None)
+        weights.visititems(lambda _, item: kept.add(_round(item)) if isinstance(item, h5py.Dataset) else None)
     data = buffer.getvalue()
     record = checkpoints.read_record(name)
     record["weights_sha256"] = hashlib.sha256(data).hexdigest()
-    record["rounded"] = f"to {BITS} significant bits, to make the file small"
+    record["rounded"] = f"to {min(kept - {None})} significant bits, to make the file small"
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     folder = f"data/checkpoints/{name}"
     return _tar({f"{folder}.weights.h5": data, f"{folder}.json": text.encode("utf-8")})
 
 
 def _round(dataset):
-    """Round a float32 data set of a file to BITS significant bits, in place: the rest of its bits become zero."""
-    if dataset.dtype == np.float32:
-        lost = 24 - BITS
-        bits = dataset[()].view(np.uint32)
-        rounded = (bits + np.uint32(1 << (lost - 1))) & ~np.uint32((1 << lost) - 1)
-        dataset[()] = rounded.view(np.float32)
+    """Round the numbers of a data set, in place: all but the first BITS become zero. Returns BITS, or None if kept."""
+    kind = dataset.dtype.name
+    if kind not in BITS:
+        return None
+    lost = np.finfo(kind).nmant + 1 - BITS[kind]
+    whole = np.dtype(f"uint{np.finfo(kind).bits}").type
+    bits = dataset[()].view(whole)
+    rounded = (bits + whole(1 << (lost - 1))) & ~whole((1 << lost) - 1)
+    dataset[()] = rounded.view(kind)
+    return BITS[kind]
 
 
 def _result(name):

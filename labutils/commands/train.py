@@ -157,7 +157,7 @@ def _images(model, dataset, folder, images, seed):
 
 def _latents(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that draws latents: those of pictures with captions."""
-    encoder = checkpoints.load_autoencoder(folder)
+    encoder = checkpoints.load_or_own("autoencoder", folder)
     material = {"latents": True}
     for prefix, part, count in (("", "train", images or DRAWN), ("validation_", "test", VALIDATION_IMAGES)):
         pictures = captions.make(dataset, count, part, seed=seed)

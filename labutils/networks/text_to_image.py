@@ -117,7 +117,8 @@ def attention_maps(network, latents, time, tokens, layer=CROSS_ATTENTION[0]):
         float32 array (B, LENGTH, h, w): the weights that the places of the map give to each word, mean over the heads.
         At each place they sum to 1 over the words.
     """
-    weights = ops.convert_to_numpy(attention_model(network, layer)([latents, time, tokens]))
+    inputs = [ops.convert_to_tensor(part) for part in (latents, time, tokens)]  # Keras does not take a mixture
+    weights = ops.convert_to_numpy(attention_model(network, layer)(inputs))
     maps = weights.mean(axis=1).swapaxes(1, 2)  # (B, LENGTH, places)
     side = int(np.sqrt(maps.shape[-1]))
     return maps.reshape(*maps.shape[:2], side, -1)

@@ -29,7 +29,7 @@ class TextToImage:
         self.network, self.schedule, self.shape, self.options = checkpoints.load_for_sampling(name, folder)
         if not is_told_captions(self.network):
             raise ValueError(f"checkpoint {name} holds the network {self.network.name!r}, which is not told captions")
-        self.autoencoder = checkpoints.load_autoencoder(folder)
+        self.autoencoder = checkpoints.load_or_own("autoencoder", folder)
 
     def latents(self, texts, *, seed=0, steps=STEPS, sampler="dpmpp_2m", progress=False, **options):
         """Draw one latent for each caption.

@@ -962,7 +962,7 @@ show_rows(
 #
 # **Answer: from here to text-to-image.** The same idea, *predict the noise, run the reverse process*, is used
 # for images, sound, video, molecules and robot motion. Three steps lead from this lab to a text-to-image system
-# like Stable Diffusion. Lesson 5 showed the first two on a small scale:
+# like Stable Diffusion. Lesson 5 showed the first two on a small scale, and lesson 8 builds all three:
 #
 # 1. **A condition.** The network gets a description beside $x_t$ and t, as the toy network of lesson 1 got y.
 #    For text it is the output of a language model, which the network reads by cross-attention.

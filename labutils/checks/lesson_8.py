@@ -1,0 +1,166 @@
+"""Checks of lesson 8: a latent drawn with noise, cross-attention, and guidance."""
+
+import numpy as np
+
+from labutils.captions import LENGTH, NO_WORD, VOCABULARY
+from labutils.checks.feedback import Check, as_numbers, close, compare, require, run
+
+check_sample_latent = Check(
+    "8.1",
+    "sample_latent",
+    "``sample_latent(mean, log_variance, noise)``: z = μ + σ·ε, where ``log_variance`` is log σ².",
+)
+check_cross_attention = Check(
+    "8.2",
+    "cross_attention",
+    "``cross_attention(queries, keys, values)``: (B, P, d), (B, L, d), (B, L, e) → (B, P, e).",
+)
+check_guided = Check(
+    "8.3",
+    "guided",
+    "``guided(network, x, time, tokens, w)``: (1 + w) · answer with caption − w · answer with an empty caption.",
+)
+
+
+@check_sample_latent.property("z = μ + σ·ε")
+def _(sample_latent, rng):
+    mean, noise = rng.standard_normal((2, 3, 2, 2, 4))
+    log_variance = rng.uniform(-3, 1, mean.shape)
+    std = np.exp(0.5 * log_variance)
+    compare(
+        run(sample_latent, mean, log_variance, noise),
+        mean + std * noise,
+        {
+            "you scale the noise by the variance σ²; it needs the standard deviation, σ = exp(½ log σ²)": mean
+            + std**2 * noise,
+            "you scale the noise by the logarithm itself; exp turns it into a variance": mean + log_variance * noise,
+            "you scale the noise by half the logarithm; exp is missing": mean + 0.5 * log_variance * noise,
+            "the sign in the exponent is wrong: a small log σ² must give little noise": mean + noise / std,
+            "exp(2 · log σ²) is not σ: the root of a variance is exp(½ · log σ²)": mean + std**4 * noise,
+            "the noise is missing: every picture would always get the same latent": mean,
+            "the mean is missing: the latent would not depend on the picture": std * noise,
+            "mean and noise have changed places": noise + std * mean,
+            "the mean is scaled as well; only the noise is": std * (mean + noise),
+        },
+        "that is not μ + exp(½ log σ²) · ε",
+    )
+
+
+@check_sample_latent.property("mean and deviation over many draws")
+def _(sample_latent, rng):
+    log_variance = np.log(np.full(20_000, 0.25))
+    z = as_numbers(run(sample_latent, np.full(20_000, 3.0), log_variance, rng.standard_normal(20_000)), (20_000,))
+    require(
+        abs(z.mean() - 3) < 0.02 and abs(z.std() - 0.5) < 0.02,
+        f"with μ = 3 and σ = 0.5 the draws have mean {z.mean():.2f} and deviation {z.std():.2f}",
+    )
+
+
+def _softmax(scores, axis=-1):
+    weights = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return weights / weights.sum(axis=axis, keepdims=True)
+
+
+@check_cross_attention.property("every position gets its own mixture of the values")
+def _(cross_attention, rng):
+    queries, keys = 1.5 * rng.standard_normal((2, 5, 4)), 1.5 * rng.standard_normal((2, 3, 4))
+    values = rng.standard_normal((2, 3, 6))
+    scores, size = queries @ keys.swapaxes(1, 2), np.sqrt(4)
+    weights = _softmax(scores / size)
+    compare(
+        run(cross_attention, queries, keys, values),
+        weights @ values,
+        {
+            "the scores are not divided by √d, the root of the length of a query": _softmax(scores) @ values,
+            "the scores are divided by d; it must be √d": _softmax(scores / 4) @ values,
+            "the scores are multiplied by √d; they must be divided": _softmax(scores * size) @ values,
+            "the scores are divided by the root of the number of words; it must be √d": _softmax(scores / np.sqrt(3))
+            @ values,
+            "the softmax runs over the positions; the weights of the words must add up to 1": _softmax(
+                scores / size, axis=1
+            )
+            @ values,
+            "the softmax runs over the batch; the weights of the words must add up to 1": _softmax(
+                scores / size, axis=0
+            )
+            @ values,
+            "the softmax is missing: weights must be positive and add up to 1": scores / size @ values,
+            "you returned the weights; they still have to mix the values": weights,
+            "every word gets the same weight: the scores are not used": np.broadcast_to(
+                values.mean(axis=1, keepdims=True), (2, 5, 6)
+            ),
+            "each position takes the word with the largest score only; softmax mixes all words": np.take_along_axis(
+                values, scores.argmax(axis=-1)[..., None], axis=1
+            ),
+        },
+        "that is not softmax(Q Kᵀ / √d) V",
+    )
+
+
+@check_cross_attention.property("large scores do not overflow")
+def _(cross_attention, rng):
+    keys = 60.0 * np.eye(4)[None]  # the word that fits has a score of 1,800, the others 0
+    order = rng.permutation(4)
+    values = rng.standard_normal((1, 4, 2))
+    answer = as_numbers(run(cross_attention, keys[:, order], keys, values), (1, 4, 2))
+    require(
+        close(answer, values[:, order]),
+        "a query that fits one key far better than the others must get (nearly) the value of that word alone",
+    )
+
+
+def _drawing_task(rng):
+    """A network whose answer depends on x, t and each word, and what it is given."""
+    meaning = rng.standard_normal(len(VOCABULARY) + 1)
+
+    def network(inputs):
+        x, time, tokens = (np.asarray(part) for part in inputs)
+        words = meaning[tokens.astype(int) - NO_WORD] @ np.arange(1, LENGTH + 1) / LENGTH
+        return (0.3 * x + (time[:, 0] + words)[:, None, None, None]).astype(np.float32)
+
+    x = rng.standard_normal((3, 4, 4, 2)).astype(np.float32)
+    tokens = rng.integers(0, len(VOCABULARY), (3, LENGTH), dtype=np.int32)
+    tokens[0, 3:] = NO_WORD
+    return network, x, np.full((3, 1), 0.6, np.float32), tokens
+
+
+@check_guided.property("(1 + w) · with caption − w · without")
+def _(guided, rng):
+    network, x, time, tokens = _drawing_task(rng)
+
+    def answer(words):
+        return network([x, time, np.broadcast_to(words, tokens.shape)])
+
+    told, untold, a_only = answer(tokens), answer(NO_WORD), answer(0)
+    w = rng.uniform(1.5, 3.0)
+    compare(
+        run(guided, network, x, time, tokens.copy(), w),
+        told + w * (told - untold),
+        {
+            "0 is the word 'a'; an empty caption has captions.NO_WORD, −1, at each of its places": told
+            + w * (told - a_only),
+            "the caption is pushed away: with and without have changed places": untold + w * (untold - told),
+            "you mix the two; guidance goes beyond the answer with caption, away from the one without": (1 - w) * told
+            + w * untold,
+            "that is without + w · (with − without), where w = 1 means no guidance; here w = 0 means none": untold
+            + w * (told - untold),
+            "the two are added; the answer without caption must be subtracted": (1 + w) * told + w * untold,
+            "1 + is missing: the factors must add up to 1": w * told - w * untold,
+            "the factor of the answer with caption must be 1 + w, so that both factors add up to 1": told - w * untold,
+            "the weight of the answer without caption is missing": (1 + w) * told - untold,
+            "both factors are the same; they must add up to 1": (1 + w) * (told - untold),
+            "you returned the answer with caption, without any guidance": told,
+            "you returned the answer without caption": untold,
+            "the plain mean of both weakens the caption": (told + untold) / 2,
+        },
+        "that is not (1 + w) · with_caption − w · without_caption",
+    )
+
+
+@check_guided.property("w = 0 changes nothing")
+def _(guided, rng):
+    network, x, time, tokens = _drawing_task(rng)
+    require(
+        close(as_numbers(run(guided, network, x, time, tokens.copy(), 0.0), x.shape), network([x, time, tokens])),
+        "with w = 0 the answer with caption must come back unchanged",
+    )
