@@ -355,7 +355,7 @@ def draw_text_to_image(parts, title):
         ax.annotate(text, np.add(start, end) / 2, offset, textcoords="offset points", ha=ha, fontsize=SMALL)
 
     arrow((wide / 2, 5.8), (wide / 2, 5.1), "caption, as tokens", (8, -4), "left")
-    arrow((wide, 4.2), (6.4, 3.6), "one vector a word", (0, 12))
+    arrow((wide, 4.2), (6.4, 3.6), "one vector a word", (20, 16))
     arrow((4.7 + wide, 2.6), (9.4, 2.6), "$x_0$")
     arrow((9.4 + wide, 2.6), (14.4, 2.6), "picture")
     arrow((6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
