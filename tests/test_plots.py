@@ -37,8 +37,17 @@ def test_show_asks_for_words(shown):
     assert metadata == {"image/png": {"alt": "a straight line from left to right"}}
     assert data["text/plain"] == "a straight line from left to right"
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
-    assert picture.format == "PNG" and len(picture.getcolors()) <= 64
+    assert picture.format == "PNG" and picture.mode == "P"  # at most 256 colours
     assert not plt.fignum_exists(figure.number)
+
+
+def test_rare_colours_survive(shown):
+    """A small red picture beside many grey ones."""
+    images = np.random.default_rng(0).uniform(-1, 1, (40, 8, 8, 1)).repeat(3, axis=-1)
+    images[7] = [1.0, -0.9, -0.9]
+    plots.show(plots.image_grid(images, "one red picture"), "grey pictures and a red one")
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown[0][0]["image/png"]))).convert("RGB"), int)
+    assert np.abs(drawn - [255, 13, 13]).max(axis=-1).min() <= 8
 
 
 @pytest.mark.parametrize("channels", [1, 3])
