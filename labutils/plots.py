@@ -89,6 +89,39 @@ def show(figure, alt):
     display({"image/png": as_text(small), "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
 
 
+def show_table(headings, rows):
+    """Display a table: a real one in a notebook, which a narrow window does not break; aligned text in a terminal.
+
+    Args:
+        headings: one text for each column.
+        rows: lists of texts or numbers, as long as ``headings``. The first column is aligned to the left, the others to
+            the right.
+
+    Raises:
+        ValueError: a row of another length.
+    """
+    table = [[str(value) for value in row] for row in (headings, *rows)]
+    if any(len(row) != len(headings) for row in table):
+        raise ValueError(f"each row must have {len(headings)} values, as the headings {', '.join(headings)}")
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    first, *others = widths
+    plain = "\n".join(
+        "  ".join([row[0].ljust(first), *(v.rjust(w) for v, w in zip(row[1:], others, strict=True))]).rstrip()
+        for row in table
+    )
+    head, *body = (
+        "".join(f'<{tag} style="text-align: {side}">{html.escape(v)}</{tag}>' for v, side in _sided(row))
+        for row, tag in zip(table, ["th", *["td"] * len(rows)], strict=True)
+    )
+    lines = "".join(f"<tr>{cells}</tr>" for cells in body)
+    page = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    display({"text/html": page, "text/plain": plain}, raw=True)
+
+
+def _sided(row):
+    return zip(row, ["left", *["right"] * (len(row) - 1)], strict=True)
+
+
 def axes(title, xlabel, ylabel, size=(6, 3.5)):
     """One empty pair of axes with its title and labels; returns (figure, axes)."""
     figure, ax = plt.subplots(figsize=size)

@@ -1,5 +1,7 @@
 """What several tests share: where MNIST is, small data files, a quiet start."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -36,6 +38,23 @@ def write_npz(path, count=96, shape=(8, 8), seed=0):
         y_test=rng.integers(0, 10, (tests, 1) if len(shape) == 3 else tests).astype(np.uint8),
     )
     return path
+
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser without a window."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs requirements-browser.txt")
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not found:
+        pytest.skip("this is used in Chromium, and there is none")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(autouse=True)

@@ -174,3 +174,35 @@ def test_nothing_of_the_book_is_fetched():
     for path in Path(book.BOOK_DIR).rglob("*"):
         if path.suffix in (".css", ".js", ".jinja", ".md"):
             assert not re.search(r"(src|url\(|import)[^\n]*https?:", path.read_text(encoding="utf-8")), path
+
+
+# ---- In Chromium
+
+SERIOUS = ("serious", "critical")
+VIEWS = {
+    "wide, light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
+    "400 pixels, dark": {"viewport": {"width": 400, "height": 850}, "color_scheme": "dark"},
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+def test_pages_fit_and_are_accessible(chromium, whole, view):
+    """No page is wider than its window, and axe's rules find nothing serious."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs requirements-browser.txt")
+    page = chromium.new_context(**view).new_page()
+    wide, found = [], []
+    for name in ("index", *lessons.LESSONS, "api/sampling", "search"):
+        page.goto((whole[0] / f"{name}.html").as_uri())
+        root = page.locator("html")
+        if root.evaluate("e => e.scrollWidth > e.clientWidth + 1"):
+            wide.append(name)
+        violations = axe.Axe().run(page).response["violations"]
+        found += [(name, v["id"], v["nodes"][0]["html"][:160]) for v in violations if v["impact"] in SERIOUS]
+    assert wide == [] and found == []
+
+
+def test_print_leaves_the_navigation_out(chromium, whole):
+    page = chromium.new_page()
+    page.goto((whole[0] / f"{lessons.LESSONS[1]}.html").as_uri())
+    page.emulate_media(media="print")
+    assert not page.locator(".sidebar-drawer").is_visible() and page.locator("article h1").is_visible()

@@ -225,25 +225,10 @@ def test_seeds_give_normal_noise_and_scribbles_the_forward_process(model):
 
 # ---- The page, in Chromium
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 VIEWS = {
     "wide, light": {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light"},
     "400 pixels, dark": {"viewport": {"width": 400, "height": 850}, "color_scheme": "dark", "has_touch": True},
 }
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser without a window."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs requirements-browser.txt")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if not found:
-        pytest.skip("the page is used in Chromium, and there is none")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 class Visit:

@@ -41,6 +41,16 @@ def test_show_asks_for_words(shown):
     assert not plt.fignum_exists(figure.number)
 
 
+def test_a_table_is_real_and_readable_as_text(shown):
+    plots.show_table(["who", "share"], [["a <b>", 0.5], ["longer", "12 %"]])
+    ((data, _),) = shown
+    assert data["text/plain"] == "who     share\na <b>     0.5\nlonger   12 %"
+    assert data["text/html"].count("<tr>") == 3 and data["text/html"].count("<th ") == 2
+    assert "a &lt;b&gt;" in data["text/html"] and "<b>" not in data["text/html"]
+    with pytest.raises(ValueError, match="each row must have 2 values, as the headings who, share"):
+        plots.show_table(["who", "share"], [["a", 1], ["b"]])
+
+
 def test_rare_colours_survive(shown):
     """One pixel of each of a few colours in many grey pictures."""
     images = np.random.default_rng(0).uniform(-1, 1, (40, 8, 8, 1)).repeat(3, axis=-1)

@@ -214,9 +214,11 @@ assert np.allclose(schedule.alpha_bars, bars)
 #
 # Sums of independent Gaussians are Gaussian. So the whole chain of steps up to t can be written as **one** step (DDPM eq. 4):
 #
-# $$ q(x_t \mid x_0) = \mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I\big)
-# \quad\Longleftrightarrow\quad
-# x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon, \quad \varepsilon \sim \mathcal N(0, I) $$
+# $$ q(x_t \mid x_0) = \mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I\big) $$
+#
+# or, which means the same,
+#
+# $$ x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon, \quad \varepsilon \sim \mathcal N(0, I) $$
 #
 # (ε is not one of the $z_t$: it stands for all of them together, scaled to variance 1.)
 #

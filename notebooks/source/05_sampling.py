@@ -77,8 +77,9 @@ print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset'
 # $x_t$? Without more knowledge the answer depends on the distribution of all images. But **if $x_0$ is known too**, Bayes'
 # rule gives a Gaussian (DDPM eq. 6 and 7):
 #
-# $$ q(x_{t-1} \mid x_t, x_0) \;\propto\; q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)
-#    \;\propto\; \mathcal N\!\big(x_t;\, \sqrt{\alpha_t}\,x_{t-1},\, \beta_t I\big)\;
+# $$ q(x_{t-1} \mid x_t, x_0) \;\propto\; q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) $$
+#
+# $$ \propto\; \mathcal N\!\big(x_t;\, \sqrt{\alpha_t}\,x_{t-1},\, \beta_t I\big)\;
 #    \mathcal N\!\big(x_{t-1};\, \sqrt{\bar\alpha_{t-1}}\,x_0,\, (1-\bar\alpha_{t-1}) I\big) $$
 #
 # for t ≥ 1. This distribution is called the *posterior*: what we know about $x_{t-1}$ after seeing $x_t$ (and $x_0$).
@@ -106,9 +107,10 @@ print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset'
 # $$ \tilde\mu_t(x_t, x_0) = \tilde\beta_t\Big(\frac{\alpha_t}{\beta_t}\,\frac{x_t}{\sqrt{\alpha_t}}
 #    + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\Big) $$
 #
-# $$ \phantom{\tilde\mu_t(x_t, x_0)} = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
-#    + \underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{\text{weight of } x_t} x_t
-#    \qquad\text{(the } x_0 \text{ form)} $$
+# Collected by $x_0$ and $x_t$, this is *the $x_0$ form*:
+#
+# $$ \tilde\mu_t(x_t, x_0) = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
+#    + \underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{\text{weight of } x_t} x_t $$
 #
 # **Predict before you run:** which of the two weights is larger at t = 500, half way?
 
@@ -262,8 +264,9 @@ checks.check_sampling_loop(sampling_loop)
 # For a small data set of images $x^{(1)} \dots x^{(N)}$ the best prediction has a formula. Given $x_t$, the original was
 # image i with probability
 #
-# $$ w_i \propto \exp\!\Big(-\frac{\lVert x_t - \sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2(1-\bar\alpha_t)}\Big), \qquad
-#    \hat x_0 = \sum_i w_i\,x^{(i)}, \qquad \varepsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}} $$
+# $$ w_i \propto \exp\!\Big(-\frac{\lVert x_t - \sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2(1-\bar\alpha_t)}\Big) $$
+#
+# $$ \hat x_0 = \sum_i w_i\,x^{(i)}, \qquad \varepsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}} $$
 #
 # $\hat x_0$ is the weighted mean, the best guess, and ε is the noise that belongs to it.
 #
@@ -754,24 +757,24 @@ if recorded:
 
 
 # %% tags=["nbval-check-output"]
-def print_rows(rows):
+def show_rows(rows):
     """Recorded rows as a table."""
-    print(f"{'checkpoint':17}{'sampler':10}{'w':>4}{'steps':>6}{'calls':>6}"
-          f"{'Fréchet (95 % interval)':>26}{'recall':>8}{'recognised':>12}{'as asked':>10}")
+    lines = []
     for row in rows:
         values = {key: f"{m['value']:.3f}" for key, m in row["measures"].items()}
         frechet = "{value:.1f} ({low:.1f}–{high:.1f})".format(**row["measures"]["frechet"])
         w = "" if row["guidance"] is None else row["guidance"]
-        print(f"{row['checkpoint']:17}{row['sampler']:10}{w:>4}{row['steps']:6}{row['calls']:6}"
-              f"{frechet:>26}{values['recall']:>8}{values['recognised']:>12}"
-              f"{values.get('as_asked', ''):>10}")
+        lines.append([f"{row['checkpoint']}, {row['sampler']}", w, row["steps"], row["calls"], frechet,
+                      values["recall"], values["recognised"], values.get("as_asked", "")])
+    plots.show_table(["checkpoint, sampler", "w", "steps", "calls", "Fréchet (95 %)", "recall", "recognised",
+                      "as asked"], lines)
 
 
 if recorded:
     for key in ("frechet", "recall", "recognised"):
         print(f"real digits, {key}: {recorded['rows'][0]['measures'][key]['floor']:.3f}")
-    print_rows(sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["guidance"] or 0,
-                                                         row["sampler"], row["calls"])))
+    show_rows(sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["guidance"] or 0,
+                                                        row["sampler"], row["calls"])))
 
 # %% [markdown]
 # Two more things to see in this table.

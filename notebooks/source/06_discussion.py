@@ -248,18 +248,19 @@ show_rows(f"One network, four schedules for sampling, {few} steps each", alt, by
 
 # %%
 real = recognisers.predict(features, x_test[-judged:])
-print("sampled with             ᾱ at the end  recognised  precision  recall  evenness  brightness")
+lines = []
 for label, x in by_schedule.items():
     x = np.clip(x, -1, 1)
     found = evaluation.neighbour_measures(recognisers.predict(features, x), real)
     even = evaluation.class_entropy(probabilities(x).argmax(axis=1))
-    print(
-        f"{label:23} {schedules[label].alpha_bars[-1]:13.1e} {recognised(x):11.0%} "
-        f"{found['precision'].mean():10.2f} {found['recall'].mean():7.2f} {even:9.2f} "
-        f"{(x.mean() + 1) / 2:11.3f}"
-    )
+    values = [f"{v:.2f}" for v in (found["precision"].mean(), found["recall"].mean(), even)]
+    last = f"{schedules[label].alpha_bars[-1]:.1e}"
+    lines.append([label, last, f"{recognised(x):.0%}", *values, f"{(x.mean() + 1) / 2:.3f}"])
 digits = x_test[:judged]
-print(f"real digits: recognised {recognised(digits):.0%}, brightness {(digits.mean() + 1) / 2:.3f}")
+lines.append(["real digits", "", f"{recognised(digits):.0%}", "", "", "", f"{(digits.mean() + 1) / 2:.3f}"])
+plots.show_table(
+    ["sampled with", "ᾱ at the end", "recognised", "precision", "recall", "evenness", "brightness"], lines
+)
 
 # %% [markdown]
 # *Recognised* and *precision* measure quality, *recall* and *evenness* diversity (lesson 5; evenness is the
@@ -379,14 +380,12 @@ plots.show(
 )
 
 # %%
-print(
-    f"{'model':20} {'islands found':>14} {'points on an island':>20} "
-    f"{'points outside the picture':>27}"
-)
+lines = []
 for model, runs in found.items():
     for i, (islands, near) in enumerate(runs):
         outside = np.mean(np.abs(drawn[model][i]).max(axis=1) > 1.6)
-        print(f"{f'{model}, seed {SEED + i}':20} {islands:14} {near:20.0%} {outside:27.0%}")
+        lines.append([f"{model}, seed {SEED + i}", islands, f"{near:.0%}", f"{outside:.0%}"])
+plots.show_table(["model", "islands found", "points on an island", "points outside the picture"], lines)
 if PRESET != "smoke":
     assert all(islands == 8 and near > 0.9 for islands, near in found["diffusion"])
 
@@ -466,14 +465,12 @@ show_rows(
 
 # %%
 digit = probabilities(x_test[: judged // 2]).argmax(axis=1)
-print("t (cosine)   SNR     same SNR: t (linear)   same digit   mean distance per pixel")
+lines = []
 for t, (_, x) in back.items():
     twin = int(np.argmin(np.abs(np.log(linear.snr / cosine.snr[t]))))
-    print(
-        f"{t:10} {cosine.snr[t]:7.3f} {twin:19} "
-        f"{np.mean(probabilities(x).argmax(axis=1) == digit):16.0%} "
-        f"{np.abs(x - x_test[: len(x)]).mean():19.3f}"
-    )
+    same = np.mean(probabilities(x).argmax(axis=1) == digit)
+    lines.append([t, f"{cosine.snr[t]:.3f}", twin, f"{same:.0%}", f"{np.abs(x - x_test[: len(x)]).mean():.3f}"])
+plots.show_table(["t (cosine)", "SNR", "same SNR: t (linear)", "same digit", "mean distance per pixel"], lines)
 
 # %% [markdown]
 # At a high SNR the forward process can be inverted: the digit returns. At a low SNR much is lost, and sampling
@@ -598,8 +595,8 @@ compare(lambda *using: solve(some, 4, *using))
 
 # %% tags=["nbval-check-output"]
 def show_recorded(task):
-    """Print the rows of the recorded measurement for one task, with 95 % intervals."""
-    recorded = evaluation.recorded("filling")
+    """Show the rows of the recorded measurement for one task, with 95 % intervals."""
+    recorded, lines = evaluation.recorded("filling"), []
     for row in [] if recorded is None else recorded["rows"]:
         if row["task"] not in (task, None):
             continue
@@ -607,8 +604,9 @@ def show_recorded(task):
         if row["checkpoint"]:
             who = f"{row['checkpoint']}, {row['steps']} steps, R = {row['resample']}"
         shares = [row["recognised"], row["true_digit"]]
-        shares = [f"{s['value']:5.0%} ({s['low']:.0%}–{s['high']:.0%})" for s in shares]
-        print(f"{who:28} recognised {shares[0]}, as the true digit {shares[1]}")
+        lines.append([who, *(f"{s['value']:.0%} ({s['low']:.0%}–{s['high']:.0%})" for s in shares)])
+    if lines:
+        plots.show_table(["what", "recognised", "as the true digit"], lines)
 
 
 show_recorded("enlarge")
@@ -748,7 +746,7 @@ show_rows(f"Drawn by fast, {steps} steps", alt, noisy)
 for label, x in {**noisy, "real digits": x_test[:64]}.items():
     print(
         f"{label:12} recognised {recognised(x):4.0%}, sharpness {sharpness(x):.3f}, "
-        f"spread between images {np.clip(x, -1, 1).std(axis=0).mean():.3f}"
+        f"spread {np.clip(x, -1, 1).std(axis=0).mean():.3f}"
     )
 
 # %% [markdown]

@@ -473,22 +473,21 @@ def judge(variant):
     return "worse" if np.mean(distances(variant)) > high else "better"
 
 
-def print_ablation():
+def show_ablation():
     """One line for each variant, best first."""
-    print(f"{'variant':28}{'runs':>5}{'CPU seconds':>12}{'Fréchet':>9}{'recognised':>12}"
-          "   beyond chance")
     floor = {key: m["floor"] for key, m in ablation["rows"][0]["measures"].items()}
-    print(f"{'real digits':45}{floor['frechet']:9.1f}{floor['recognised']:12.3f}")
+    lines = [["real digits", "", "", f"{floor['frechet']:.1f}", f"{floor['recognised']:.3f}", ""]]
     for variant in order:
         runs = [row for row in ablation["rows"] if row["variant"] == variant]
         seconds = np.mean([row["cpu_seconds"] for row in runs])
         sure = np.mean([row["measures"]["recognised"]["value"] for row in runs])
-        print(f"{variant:28}{len(runs):5}{seconds:12.0f}{np.mean(distances(variant)):9.1f}"
-              f"{sure:12.3f}   {judge(variant)}")
+        lines.append([variant, len(runs), f"{seconds:.0f}", f"{np.mean(distances(variant)):.1f}", f"{sure:.3f}",
+                      judge(variant)])
+    plots.show_table(["variant", "runs", "CPU seconds", "Fréchet", "recognised", "beyond chance"], lines)
 
 
 if ablation:
-    print_ablation()
+    show_ablation()
 
 # %% tags=["nbval-check-output"]
 if ablation:

@@ -1,0 +1,124 @@
+"""JupyterLab in a real browser, light and dark: run all, move the slider, watch the animation, fail an exercise.
+
+Needs Chromium and requirements-browser.txt; without them the test says so.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 120_000  # milliseconds until a page must show what is waited for
+FIGURES = """\
+import sys
+sys.path.append({root!r})
+import numpy as np
+from labutils import plots
+noise = np.random.default_rng(0).uniform(-1, 1, (10, 8, 8, 1))
+plots.show_slider(noise, [f"t = {{t}}" for t in range(10)], [0, 4, 9], "Noise", "three pictures of noise in a row")
+plots.show_animation(list(noise[:, None]), [f"t = {{t}}" for t in range(10)], "animation: ten pictures of noise")"""
+
+
+@pytest.fixture(params=["JupyterLab Light", "JupyterLab Dark"])
+def lab(request, tmp_path):
+    """(address, folder) of a JupyterLab with that theme, which serves an empty folder."""
+    settings = tmp_path / "settings" / "@jupyterlab"
+    for name, values in {
+        "apputils-extension/themes": {"theme": request.param},
+        "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    }.items():
+        file = settings / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values), encoding="utf-8")
+    work = tmp_path / "work"
+    work.mkdir()
+    options = ["--no-browser", "--ServerApp.token=", "--ServerApp.port=0", "--allow-root", "--expose-app-in-browser"]
+    home = {"JUPYTER_CONFIG_DIR": tmp_path / "config", "JUPYTER_RUNTIME_DIR": tmp_path / "runtime"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={work}"],
+        env={**os.environ, **{k: str(v) for k, v in home.items()}, "JUPYTERLAB_SETTINGS_DIR": str(settings.parent)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield address(tmp_path / "runtime"), work
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def address(runtime):
+    """Where the server listens, as soon as it answers."""
+    end = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < end:
+        for file in runtime.glob("jpserver-*.json"):
+            try:
+                url = json.loads(file.read_text(encoding="utf-8"))["url"]
+                urllib.request.urlopen(f"{url}api/status", timeout=5).close()
+                return url
+            except (ValueError, urllib.error.URLError):
+                pass  # half written, or not listening yet
+        time.sleep(0.2)
+    raise TimeoutError("JupyterLab does not answer")
+
+
+def open_and_run(chromium, lab, notebook):
+    """Write a notebook, open it, and run all cells; returns the page."""
+    url, work = lab
+    nbformat.write(notebook, work / "lesson.ipynb")
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    page.goto(f"{url}lab/tree/lesson.ipynb", timeout=PATIENCE)
+    page.wait_for_function("window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel", timeout=PATIENCE)
+    page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    return page
+
+
+def cells(*sources):
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in sources], metadata=kernel)
+
+
+def test_slider_and_animation(chromium, lab):
+    page = open_and_run(chromium, lab, cells(FIGURES.format(root=str(ROOT))))
+    slider = page.locator("input[type=range]")
+    slider.wait_for(timeout=PATIENCE)
+    shown, said = page.locator("div[class^=slider-] img"), page.locator("div[class^=slider-]")
+    before = shown.get_attribute("src")
+    slider.focus()
+    page.keyboard.press("End")
+    page.wait_for_function("document.querySelector('div[class^=slider-]').textContent.includes('t = 9')")
+    assert shown.get_attribute("src") != before and "t = 9" in said.inner_text()
+    animation = page.locator('img[src^="data:image/gif"], img[alt^="animation"]')
+    animation.wait_for(timeout=PATIENCE)
+    frames = set()
+    for _ in range(20):
+        frames.add(animation.screenshot())
+        page.wait_for_timeout(250)
+    assert len(frames) > 1, "the animation stands still"
+    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+
+
+def test_a_failed_exercise_says_what_is_wrong(chromium, lab):
+    wrong = (
+        "import sys\nsys.path.append(%r)\nfrom labutils import checks\n\n\ndef alpha_bars(betas):\n    return 1 - betas"
+    )
+    page = open_and_run(chromium, lab, cells(wrong % str(ROOT), "checks.check_alpha_bars(alpha_bars)"))
+    error = page.locator("[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type*='error']")
+    error.first.wait_for(timeout=PATIENCE)
+    said = error.first.inner_text()
+    assert re.search(r"Exercise 2\.\d, `alpha_bars`: .{20}", said), said
+    assert "Traceback" not in said and "lesson_2.py" not in said
+    colours = error.first.evaluate(
+        "e => [getComputedStyle(e.querySelector('pre')).color, getComputedStyle(e).backgroundColor]"
+    )
+    assert colours[0] != colours[1]
