@@ -4,7 +4,7 @@
 students in ten have everything right, two miss a property here and there, one has the usual mistakes and one sent
 nothing; no two have the same text. It grades one student, and ten with one process and with two, by
 ``python -m grading grade``. ``results/grading.json`` keeps seconds and peak memory of the command itself. Each row is
-kept as soon as it is measured: the program may be stopped and started again. To measure everything again, delete the
+saved as soon as it is measured: you may stop the program and start it again. To measure everything again, delete the
 file.
 """
 
@@ -18,13 +18,14 @@ from pathlib import Path
 import nbformat
 
 from benchmarks import report
-from grading import sample_class, sandbox
+from grading import sandbox
 from grading.release import release
+from tests import sample_class
 
 SMALL = 10
 PLAN = [{"students": 1, "jobs": 1}, {"students": SMALL, "jobs": 1}, {"students": SMALL, "jobs": 2}]
 KINDS = [{}] * 6 + [sample_class.PARTLY] * 2 + [sample_class.WRONG, None]
-# The command, and what it took at most; what its children took is theirs.
+# Runs the command and prints its peak memory, without that of its child processes.
 COMMAND = """import resource, sys
 from grading.__main__ import main
 code = main(sys.argv[1:])
@@ -49,7 +50,7 @@ def make_class(handout, folder, count):
 
 
 def grade(handout, students, jobs, folder):
-    """Grade a class anew; a dict of what it cost."""
+    """Grade a class from the start; returns a dict of what it cost."""
     line = [sys.executable, "-c", COMMAND, "grade", str(students), "--manifest", str(handout / "manifest.json")]
     started = time.perf_counter()
     done = subprocess.run(
@@ -61,7 +62,7 @@ def grade(handout, students, jobs, folder):
 
 def rows():
     """The result file."""
-    return report.Rows("grading", PLAN, {**report.about(timing=True), "sandbox": sandbox.choose_level("auto")})
+    return report.Rows("grading", PLAN, {**report.about(timing=True), "sandbox": sandbox.choose(sandbox.REQUIRED)})
 
 
 def fill(file, budget):

@@ -1,11 +1,13 @@
 """Grades a whole class: ``python -m grading grade``.
 
-Each different set of answers is judged once. Several processes may judge, and the order does not matter. Each result
-is stored in ``OUT/judged``; its file name is a hash of everything that the result depends on. The reports are made from
+First the lab's own answers are judged, in the same sandbox: if they do not get full marks, no student is judged. Each
+different set of answers is judged once. Several processes may judge, and the order does not matter. Each result is
+stored in ``OUT/judged``; its file name is a hash of everything that the result depends on. The reports are made from
 these files when everything is judged. So a killed run can continue, and it ends with the same reports.
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -14,13 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from grading import gradebook, sandbox
-from grading.bench import warm
+from grading.bench import PACKAGES
 from grading.judging import judge_student
 from grading.papers import read_papers
 from grading.release import MANIFEST_VERSION
 from grading.shown import NOT_RUN_AGAIN
 from grading.submissions import stream
-from labutils import __version__
+from grading.verdicts import Answer, Status
 from labutils._support.files import check_writable, write_atomically
 from labutils._support.progress import progress_bar
 
@@ -32,13 +34,16 @@ def add_arguments(parser):
     parser.add_argument("--out", required=True, help="folder for grades.csv, verdicts, feedback and index.html")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="notebooks judged at once (default: 1)")
     parser.add_argument(
-        "--sandbox", default="auto", choices=("required", "auto", "off"), help="how students' code is confined"
+        "--sandbox",
+        default=sandbox.REQUIRED,
+        choices=sandbox.LEVELS,
+        help="off: run students' code without protection, because you trust them (default: required)",
     )
     parser.add_argument("--seeds", type=int, default=2, metavar="K", help="inputs for each property (default: 2)")
     parser.add_argument("--rerun", action="store_true", help="ignore stored results and judge everything again")
     parser.add_argument("--no-execute", action="store_true", help="run nothing: mark what the notebooks show")
     parser.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster judge: the address of its scheduler")
-    parser.add_argument("--marks", metavar="FILE.csv", help="points for free text: student_id, question, points")
+    parser.add_argument("--marks", metavar="FILE.csv", help="points that you give: student_id, question, points")
 
 
 def main(options):
@@ -52,7 +57,7 @@ def grade(
     manifest,
     out,
     jobs=1,
-    level="auto",
+    level=sandbox.REQUIRED,
     seeds=1,
     rerun=False,
     marks=None,
@@ -67,46 +72,48 @@ def grade(
         manifest: the file that ``release`` wrote.
         out: folder for ``grades.csv``, ``verdicts``, ``feedback``, ``by_hand`` and ``index.html``.
         jobs: processes.
-        level: "required", "auto" or "off", see :func:`grading.sandbox.choose_level`.
+        level: "required" or "off", see grading.sandbox.
         seeds: number of different inputs for each property.
         rerun: ignore stored results and judge everything again.
-        marks: None, or a CSV file with points for free text: ``student_id, question, points``.
+        marks: None, or a CSV file with points that a human gave: ``student_id, question, points``.
         execute: False to run nothing and to mark what the outputs of the notebooks show (grading.shown).
         dask: None, or the address of a Dask scheduler whose workers judge instead of local processes.
         say: receives one line at the end.
 
     Raises:
         FileNotFoundError, ValueError: there is nothing to grade, ``release`` did not write the manifest, ``out`` cannot
-            be used, no level of the sandbox works here, or a grading process or worker was killed.
+            be used, the sandbox does not work here, the lab's own answers do not get full marks, ``marks`` names an
+            unknown student or question, or a grading process or worker was killed.
     """
     manifest, digest = read_manifest(manifest)
     out = Path(out)
     check_writable(out / "grades.csv")
     if seeds < 1 or jobs < 1:
         raise ValueError(f"seeds and jobs must be at least 1, got {seeds} and {jobs}")
-    level = _level(level) if execute else NOT_RUN_AGAIN
-    marks = gradebook.read_marks(marks, manifest) if marks is not None else {}
+    said = sandbox.choose(level) if execute else NOT_RUN_AGAIN
     papers = read_papers(stream(submissions), manifest, execute)
+    marks = gradebook.read_marks(marks, manifest, {paper.student for paper in papers}) if marks is not None else {}
     found, different = [paper.shown for paper in papers], ""
     if execute:
-        numbers = hidden_seeds(digest, seeds)
+        numbers, kept = hidden_seeds(digest, seeds), out / "judged"
         keys = [key_of(paper, digest, level, numbers) if paper.answers is not None else None for paper in papers]
         tasks = {key: paper for key, paper in zip(keys, papers, strict=True) if key}
-        kept = out / "judged"
-        todo = {key: paper for key, paper in tasks.items() if rerun or not (kept / f"{key}.json").exists()}
+        todo = {key: paper for key, paper in tasks.items() if rerun or not _judged(kept / f"{key}.json")}
         work = partial(judge_student, entries=manifest["notebooks"], level=level, seeds=numbers)
-        run_all(work, todo, kept, jobs, dask)
-        found = [json.loads((kept / f"{key}.json").read_text(encoding="utf-8")) if key else None for key in keys]
+        if todo:
+            run_all(work, todo, own_answers(manifest, todo.values()), kept, jobs, dask)
+        found = [_judged(kept / f"{key}.json") if key else None for key in keys]
         different = f"{len(tasks)} different ones; "
-    gradebook.write(out, list(zip(papers, found, strict=True)), manifest, level, marks, stream(submissions))
-    say(f"graded {len(papers)} notebooks ({different}sandbox: {level}). Open {out / 'index.html'}")
+    gradebook.write(out, list(zip(papers, found, strict=True)), manifest, said, marks, stream(submissions))
+    say(f"graded {len(papers)} notebooks ({different}sandbox: {said}). Open {out / 'index.html'}")
 
 
-def _level(wish):
-    level = sandbox.choose_level(wish)
-    if reason := sandbox.failure(level):
-        raise ValueError(f"students' code cannot be run here: {reason}")
-    return level
+def _judged(path):
+    """A stored result; None if there is none, or if the grader itself had failed."""
+    if not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return None if found.get("again") else found
 
 
 def read_manifest(path):
@@ -141,21 +148,53 @@ def hidden_seeds(digest, count):
 def key_of(paper, digest, level, seeds):
     """A hash of everything that the result for a paper depends on."""
     answers = {question: asdict(answer) for question, answer in paper.answers.items()}
-    parts = json.dumps([__version__, digest, level, seeds, paper.lesson, answers], sort_keys=True)
+    parts = json.dumps([code_digest(), digest, level, seeds, paper.lesson, answers], sort_keys=True)
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def run_all(work, todo, folder, jobs, dask=None):
-    """Judge all students in any order. Each result is stored as soon as it is known.
+@functools.cache
+def code_digest():
+    """A hash of the checks' code, and of all code that they and the grader use."""
+    files = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+
+
+def own_answers(manifest, papers):
+    """The lab's own answers to the lessons of these papers: tasks for grading.judging.judge_student."""
+    for lesson in sorted({paper.lesson for paper in papers}):
+        entry = manifest["notebooks"][lesson]
+        sources = {cell["id"]: cell["source"] for cell in entry["cells"]}
+        yield "", lesson, {q["answer"]: Answer(sources[q["cell"]], "the lab's own") for q in entry["questions"]}
+
+
+def check_own(results):
+    """Refuse to grade if the lab's own answers do not get full marks.
+
+    Raises:
+        ValueError: they do not; names the first question. One line.
+    """
+    for _, found in results:
+        for verdict in found["verdicts"]:
+            if verdict["status"] not in (Status.RIGHT, Status.BY_HAND):
+                raise ValueError(
+                    f"no student was graded: the lab's own answer to {verdict['question']} does not get full marks on "
+                    f"this machine: {verdict['found'] or verdict['status']}"
+                )
+
+
+def run_all(work, todo, own, folder, jobs, dask=None):
+    """Judge the lab's own answers, then all students in any order. Each result is stored as soon as it is known.
 
     Args:
         work: function of the tasks of one student, like grading.judging.judge_student.
         todo: dict key → grading.papers.Paper.
+        own: tasks with the lab's own answers.
         folder: the results are stored here as ``KEY.json``.
         jobs, dask: as for :func:`grade`.
 
     Raises:
-        ValueError: the cluster cannot be used, or a grading process was killed. Stored results remain.
+        ValueError: the cluster cannot be used, the lab's own answers do not get full marks, or a grading process was
+            killed. Stored results remain.
     """
     import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -164,18 +203,16 @@ def run_all(work, todo, folder, jobs, dask=None):
     for key, paper in todo.items():
         students.setdefault(paper.student, []).append((key, paper.lesson, paper.answers))
     with progress_bar(len(todo), "judging") as bar, _backend(dask):
-        results = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            joblib.delayed(work)(tasks) for tasks in students.values()
-        )
+        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         try:
+            check_own(itertools.chain.from_iterable(parallel([joblib.delayed(work)(list(own))])))
+            results = parallel(joblib.delayed(work)(tasks) for tasks in students.values())
             for key, found in itertools.chain.from_iterable(results):
                 text = json.dumps(found, indent=1, ensure_ascii=True)
                 write_atomically(folder / f"{key}.json", lambda path, text=text: path.write_text(text, "utf-8"))
                 bar.update()
         except TerminatedWorkerError as error:
             raise ValueError("a grading process was killed; run the same command again to continue") from error
-        finally:
-            warm().close()  # for tasks judged in this process; the warm processes of other processes end with those
 
 
 @contextlib.contextmanager

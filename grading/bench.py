@@ -1,36 +1,37 @@
-"""The judge's view of the process that runs one student's code: start it, run cells in it, ask it, end it."""
+"""The judge's view of the process that runs one student's code: start it, give it the questions, end it."""
 
-import contextlib
-import functools
 import os
 import sys
-import threading
 from pathlib import Path
 
 import labutils
 from grading import sandbox
 from grading.examiner import Conversation, Ended
-from grading.warm import Warm
 from labutils.checkpoints import CHECKPOINT_DIR
 
 PACKAGES = [Path(labutils.__file__).parent, Path(__file__).parent]
 PLACES = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(str(folder.parent) for folder in PACKAGES))}
+# Seconds for one question: its cells, all properties and all seeds together. What counts is computing, because the
+# machine may be busy with something else.
+COMPUTING, WAITING, AT_MOST = 60, 20, 1200
+START = 600  # seconds for the start of a process
+
+
+class NotReady(Exception):
+    """The process did not start. This is no fault of the student's."""
 
 
 class Bench:
-    """A student's process, and the list of cells that it has run.
-
-    When the process has ended, the next attempt starts a new one. Two students never share a bench.
+    """A student's process. Each question runs in a fork of it. Two students never share a bench.
 
     Args:
-        start: function that starts a confined process (grading.sandbox).
-        seconds: time limit for the cells and calls of one question.
+        start: function that starts a process (grading.sandbox.Confined).
+        seconds: limits of time for one question, as :meth:`grading.sandbox.Confined.allow` takes them.
     """
 
-    def __init__(self, start, seconds=60):
+    def __init__(self, start, seconds=(COMPUTING, WAITING, AT_MOST)):
         self.start, self.seconds = start, seconds
         self.process = self.conversation = None
-        self.ran, self.used = [], False  # cells of this notebook; did this process judge another notebook before?
 
     def __enter__(self):
         return self
@@ -43,69 +44,45 @@ class Bench:
         if self.process is not None:
             self.process.close()
         self.process = self.conversation = None
-        self.ran, self.used = [], False
 
-    def open_notebook(self):
-        """Forget the names of the previous notebook."""
-        self.ran, self.used = [], self.process is not None
-        if self.process is not None:
-            with contextlib.suppress(Ended):  # then the next attempt starts a new process
-                self.attempt([], lambda conversation: conversation.reset())
-
-    def is_fresh(self, sources):
-        """Whether the process has run only these cells, or nothing."""
-        return self.process is None or not (self.used or set(self.ran) - set(sources))
-
-    def attempt(self, sources, work):
-        """Run the cells that have not been run yet, then ``work(conversation)``.
-
-        Args:
-            sources: list of the code of the cells.
-            work: function of a :class:`grading.examiner.Conversation`.
-
-        Returns:
-            what ``work`` returns.
+    def fresh(self):
+        """A :class:`grading.examiner.Conversation` with a process that has run nothing yet; its time begins now.
 
         Raises:
-            Ended: the process ended, or the time limit was reached. The message says why.
-            Exception: whatever a cell or ``work`` raised.
+            NotReady: it did not start; says why.
         """
-        late = threading.Event()
-
-        def give_up():
-            late.set()
-            self.process.kill()
-
+        if self.conversation is not None:
+            try:
+                self.process.allow(START, START, START)
+                self.conversation.leave()
+                if len(self.process.tree()) > self.processes:  # the last answer left something behind
+                    self.stop()
+            except Ended:
+                self.stop()
         if self.process is None:
-            self.process = self.start()
-        timer = threading.Timer(self.seconds, give_up)
-        timer.start()
+            self._start()
+        self.process.allow(*self.seconds)
+        return self.conversation
+
+    def _start(self):
         try:
-            if self.conversation is None:
-                self.conversation = Conversation(self.process)
-            for source in sources:
-                if source not in self.ran:
-                    self.conversation.run(source)
-                    self.ran.append(source)
-            return work(self.conversation)
-        except Ended as error:
-            reason = f"time limit of {self.seconds:g} s" if late.is_set() else self.process.wait(5) or str(error)
+            self.process = self.start()
+            self.process.allow(START, START, START)
+            self.conversation = Conversation(self.process)
+            self.processes = len(self.process.tree())
+        except (Ended, OSError) as error:
+            why = self.process and self.process.wait(1)
             self.stop()
-            raise Ended(reason) from error
-        finally:
-            timer.cancel()
+            raise NotReady(why or str(error)) from error
+
+    def why(self, error):
+        """Why the process ended, in words; ``error`` is what the conversation noticed. Ends the process."""
+        reason = self.process.wait(1) or str(error)
+        self.stop()
+        return reason
 
 
 def start_candidate(level):
-    """Start a confined process that runs grading.candidate. It can read packages and checkpoints, but no notebook."""
-    options = {"level": level, "visible": [*PACKAGES, CHECKPOINT_DIR], "environment": PLACES}
-    if level == "namespaces":
-        return sandbox.Confined(["from grading.candidate import main; main()"], warm=warm(), **options)
-    return sandbox.Confined([sys.executable, "-m", "grading.candidate"], **options)
-
-
-@functools.cache
-def warm():
-    """The warm process: TensorFlow starts once for all students of this judge, and each student still has a process."""
-    modules = ["grading.candidate", "labutils.checks", "IPython.core.interactiveshell"]
-    return Warm(modules, sandbox.clean_environment("/") | PLACES)
+    """Start a process that runs grading.candidate. It can read packages and checkpoints, but no notebook."""
+    line = [sys.executable, "-P", "-m", "grading.candidate"]
+    return sandbox.Confined(line, level=level, visible=[*PACKAGES, CHECKPOINT_DIR], environment=PLACES)

@@ -3,13 +3,17 @@
 It reads the judge's orders (grading.examiner) from standard input and replies on standard output. Both sides use the
 messages of grading.wire. The student's code may do anything to this process: the judge receives only plain numbers,
 and compares them in another process.
+
+TensorFlow is imported once. Then each question runs in a process of its own, which is forked from this one.
 """
 
+import gc
 import os
-import sys
+import tempfile
 
 from grading import wire
 
+NEXT = 99  # exit code of a process that was told to make room for the next
 HELPERS = ("block_as_network",)  # functions of labutils.checks.lesson_3; see labutils.checks.feedback.beside
 
 
@@ -72,20 +76,17 @@ class Candidate:
             self.say(reply)
 
     def say(self, message):
-        """Send a message, or an error message if it contains itself."""
+        """Send a message, or an error message if it contains itself or is too large."""
         try:
             wire.send(self.write, message, self.encode)
         except RecursionError:
             wire.send(self.write, {"raised": "RecursionError", "text": "the answer contains itself"})
+        except ValueError as error:
+            wire.send(self.write, {"raised": "ValueError", "text": str(error)[:2000]})
 
-    def do_reset(self):
-        """Forget everything before the next notebook."""
-        import keras
-
-        self.shell.reset(new_session=False)
-        self.objects.clear()
-        keras.utils.clear_session()
-        return {"returned": None}
+    def do_leave(self):
+        """End this process; the next question gets a new one."""
+        os._exit(NEXT)
 
     def do_run(self, source):
         """Run a cell."""
@@ -129,7 +130,7 @@ class Candidate:
         return {"returned": value, "weights": changed}
 
     def decode(self, known):
-        """Rebuild a special value from the judge: a schedule, a random generator, a network, an optimiser."""
+        """Rebuild a special value from the judge: a schedule, a generator, a network, a function, an optimiser."""
         import keras
         import numpy as np
 
@@ -145,6 +146,8 @@ class Candidate:
             return rng
         if kind == "network":
             return Network(lambda inputs: self.ask(number, inputs))
+        if kind == "function":
+            return lambda inputs: self.ask(number, inputs)
         if number not in self.objects:
             self.objects[number] = OneNumber() if kind == "one_number" else keras.optimizers.SGD(known["rate"])
         if kind == "one_number":
@@ -160,7 +163,7 @@ class Candidate:
         return None
 
     def ask(self, number, inputs):
-        """Call a network that is in the judge's process."""
+        """Call a network or a function of arrays that is in the judge's process."""
         self.say({"ask": number, "inputs": inputs})
         reply = wire.receive(self.read, self.decode)
         if reply is None or "answer" not in reply:
@@ -174,14 +177,23 @@ def main():
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    sys.path.insert(0, os.getcwd())
+    import IPython.core.interactiveshell  # noqa: F401 (slow; the forked processes need it)
     import tensorflow as tf
 
-    import labutils  # noqa: F401
+    import labutils.checks  # noqa: F401
 
     tf.config.run_functions_eagerly(True)  # otherwise a @tf.function could not call the judge's network
+    gc.freeze()  # garbage collection would write to shared memory pages, and each write copies a page
+    while pid := os.fork():
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        if code != NEXT:
+            os._exit(code)
+    os.chdir(tempfile.mkdtemp())  # of its own, so that no file of an earlier answer is there
     wire.send(write, {"ready": True})
     Candidate(read, write).serve()
+    os._exit(0)  # also if threads of the student still run
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ A check uses it like any function. The arguments are sent to the student's proce
 come back. Networks are never sent: each stays in its process, and the other side calls it there.
 """
 
+import inspect
+
 import keras
 import numpy as np
 
@@ -29,6 +31,9 @@ class Conversation:
         self.process = process
         self.given = {}  # number → our object that the student's process may call or change
         self._pending = None
+        self._await_ready()
+
+    def _await_ready(self):
         if self._receive() != {"ready": True}:
             raise Ended("it did not start")
 
@@ -41,10 +46,15 @@ class Conversation:
         """
         self._order({"do": "run", "source": source})
 
-    def reset(self):
-        """Forget all names in the student's process."""
-        self.given = {}
-        self._order({"do": "reset"})
+    def leave(self):
+        """Go on with a new process, in which nothing was run.
+
+        Raises:
+            Ended: there is none.
+        """
+        self.given, self._pending = {}, None
+        self._send({"do": "leave"})
+        self._await_ready()
 
     def function(self, name):
         """The student's function of that name."""
@@ -95,7 +105,7 @@ class Conversation:
     def _send(self, message):
         try:
             wire.send(self.process.stdin, message, self._encode)
-        except OSError as error:
+        except (OSError, wire.TooLarge) as error:
             raise Ended("it is gone") from error
 
     def _receive(self):
@@ -115,6 +125,8 @@ class Conversation:
             return {"kind": "generator", "state": value.bit_generator.state}
         if isinstance(value, StandIn):
             return {"kind": "network", "number": self._number(value)}
+        if inspect.isfunction(value):
+            return {"kind": "function", "number": self._number(value)}
         if isinstance(value, OneNumber):
             return {"kind": "one_number", "number": self._number(value), "weights": value.get_weights()}
         if isinstance(value, keras.optimizers.SGD):

@@ -6,14 +6,14 @@ import itertools
 import json
 
 from grading import pages
+from grading.papers import Paper
 from grading.submissions import safe_name
-from grading.verdicts import BY_HAND, HUMAN
+from grading.verdicts import Answer, Status, first_verdict
 from labutils import __version__
 from labutils._support.files import write_atomically
 
 FIELDS = ("student_id", "notebook", "score", "max_score", "status", "file", "open_points", "sandbox", "remarks")
-MISSING, DONE = "not submitted", "graded"  # status of a notebook
-MARKED = "marked by hand"  # status of a question
+OPEN = (Status.HUMAN, Status.UNREADABLE, Status.BY_HAND)  # somebody still has to give these points
 
 
 def write(out, graded, manifest, level, marks, submissions):
@@ -27,103 +27,100 @@ def write(out, graded, manifest, level, marks, submissions):
         marks: dict (student, question) → points given by hand.
         submissions: iterable of grading.submissions.Submission, sorted by student; used for their figures.
     """
-    maxima = {lesson: sum(q["points"] for q in entry["questions"]) for lesson, entry in manifest["notebooks"].items()}
-    rows = [_row(paper, found, marks, level, maxima.get(paper.lesson, 0)) for paper, found in graded]
-    rows += _missing(graded, maxima, level)
+    entries, left = manifest["notebooks"], dict(marks)  # each mark counts once: for the first notebook of its lesson
+    rows = [_row(paper, found, left, level, entries) for paper, found in graded]
+    rows += [_row(paper, None, left, level, entries) for paper in _missing(graded, entries)]
     rows.sort(key=lambda row: (row["student_id"], row["notebook"], row["file"]))
-    # Missing notebooks come first: a file with the same name may hold another lesson, and its verdict must stay.
-    for row in sorted(rows, key=lambda row: row["status"] != MISSING):
-        name = safe_name(row["file"] or row["notebook"])
+    for row in rows:
+        # No file of a student can have the name of a missing notebook's verdict.
+        name = safe_name(row["file"]) if row["file"] else f"missing~{row['notebook']}"
         _json(out / "verdicts" / safe_name(row["student_id"]) / f"{name}.json", row)
-    pages_of = {}
+    pages_of, sources = {}, {}
     for row in rows:
         pages_of.setdefault(row["student_id"], []).append(row)
+    for paper, _ in graded:
+        for question, answer in (paper.answers or {}).items():
+            sources[paper.student, paper.name, question] = answer.source
     for student, sent in itertools.groupby(submissions, key=lambda submission: submission.student):
         if student in pages_of:  # otherwise it was sent while others were judged
-            page = pages.feedback(student, pages_of[student], sent)
+            page = pages.feedback(student, pages_of[student], sent, sources)
             _text(out / "feedback" / f"{safe_name(student)}.html", page)
     for question, text in pages.by_hand(graded, manifest, marks).items():
         _text(out / "by_hand" / f"{question}.html", text)
-    _text(out / "index.html", pages.summary(rows, graded, level))
+    _text(out / "index.html", pages.summary(rows, level))
     _text(out / "grades.csv", _table(rows))  # last: if this file exists, all reports exist
 
 
-def _row(paper, found, marks, level, maximum):
+def _row(paper, found, marks, level, entries):
     """Everything about one notebook. The keys in FIELDS go into the table; all keys go into the verdict."""
-    row = {
+    asked = entries[paper.lesson]["questions"] if paper.lesson in entries else []
+    verdicts = found["verdicts"] if found else [_undecided(question, paper) for question in asked]
+    taken = {} if paper.status == Status.IGNORED else marks
+    questions = [_marked(verdict, taken.pop((paper.student, verdict["question"]), None)) for verdict in verdicts]
+    states = {question["status"] for question in questions}
+    evidence = (found or {}).get("evidence", [])
+    lacking = [f"{each['text']}: {each['found']}" for each in evidence if not each["holds"]]
+    remarks = "; ".join(filter(None, [paper.problem, *lacking]))
+    status = next((state for state in OPEN if state in states), Status.DONE)
+    if Status.MARKED not in states:
+        status = paper.status or (Status.HUMAN if lacking else status)
+        if paper.status in (Status.MISSING, Status.IGNORED):
+            questions = []
+    return {
         "student_id": paper.student,
         "file": paper.name,
         "notebook": paper.lesson or "",
         "sandbox": level,
         "labutils_version": __version__,
-        "score": 0.0,
-        "max_score": maximum,
-        "open_points": 0,
-        "remarks": paper.problem,
-        "status": paper.status,
-        "questions": [],
-        "evidence": [],
+        "score": round(sum((question["points"] or 0.0 for question in questions), 0.0), 2),
+        "max_score": sum(question["points"] for question in asked),
+        "open_points": sum(question["max_points"] for question in questions if question["status"] in OPEN),
+        "remarks": remarks,
+        "status": status,
+        "questions": questions,
+        "evidence": evidence,
+        "seconds": (found or {}).get("seconds", 0.0),
     }
-    if found is None:
-        return row
-    questions = [_marked(paper.student, verdict, marks) for verdict in found["verdicts"]]
-    states = {question["status"] for question in questions}
-    still_open = [question["max_points"] for question in questions if question["status"] in (HUMAN, BY_HAND)]
-    lacking = [f"{each['text']}: {each['found']}" for each in found.get("evidence", ()) if not each["holds"]]
-    if lacking and MARKED not in states:
-        states.add(HUMAN)
-    return (
-        row
-        | {key: value for key, value in found.items() if key != "verdicts"}
-        | {
-            "questions": questions,
-            "score": round(sum(question["points"] or 0.0 for question in questions), 2),
-            "open_points": sum(still_open),
-            "status": next((state for state in (HUMAN, BY_HAND) if state in states), DONE),
-            "remarks": "; ".join(lacking),
-        }
-    )
 
 
-def _marked(student, verdict, marks):
+def _undecided(question, paper):
+    """The verdict on a question of a notebook that was not judged."""
+    verdict, _ = first_verdict(question, Answer(None, paper.status or Status.HUMAN))
+    # Without a status of the notebook the grader itself has failed; grading again tries again.
+    return verdict | {
+        "status": paper.status or Status.HUMAN,
+        "found": paper.problem or "the grader failed; grade again",
+    }
+
+
+def _marked(verdict, points):
     """The verdict, with the points of a human if there are any: the human decides."""
-    if (points := marks.get((student, verdict["question"]))) is None:
-        return verdict
-    return verdict | {"points": points, "status": MARKED}
+    return verdict if points is None else verdict | {"points": points, "status": Status.MARKED}
 
 
-def _missing(graded, maxima, level):
-    """A row for each notebook that a student did not send."""
+def _missing(graded, lessons):
+    """A paper for each notebook that a student did not send."""
     sent = {}
     for paper, _ in graded:
         sent.setdefault(paper.student, set()).add(paper.lesson)
-    for student, lessons in sent.items():
-        for lesson, maximum in maxima.items():
-            if lesson not in lessons:
-                yield {
-                    "student_id": student,
-                    "notebook": lesson,
-                    "score": 0.0,
-                    "max_score": maximum,
-                    "status": MISSING,
-                    "file": "",
-                    "open_points": 0,
-                    "sandbox": level,
-                    "remarks": "",
-                    "questions": [],
-                    "evidence": [],
-                }
+    for student, its in sent.items():
+        yield from (Paper(student, "", lesson, None, Status.MISSING) for lesson in lessons if lesson not in its)
 
 
-def read_marks(path, manifest):
+def read_marks(path, manifest, students):
     """Read points that were given by hand from a CSV file with the columns student_id, question, points.
+
+    Args:
+        path: of the file.
+        manifest: the dict that ``release`` wrote.
+        students: set of those who sent something.
 
     Returns:
         dict (student, question) → points.
 
     Raises:
-        FileNotFoundError, ValueError: there is no such file, a column is missing, a question is unknown, or points are
-            not a number or are out of range. The message names the line.
+        FileNotFoundError, ValueError: there is no such file, a column is missing, a student or question is unknown, or
+            points are not a number or are out of range. The message names the line.
     """
     most = {q["answer"]: q["points"] for entry in manifest["notebooks"].values() for q in entry["questions"]}
     try:
@@ -138,6 +135,9 @@ def read_marks(path, manifest):
             raise ValueError(f"{where}: needs the columns student_id, question, points")
         if line["question"] not in most:
             raise ValueError(f"{where}: unknown question {line['question']!r}")
+        student = _plain(line["student_id"] or "")
+        if student not in students:
+            raise ValueError(f"{where}: no student {student!r} sent anything")
         if not (line["points"] or "").strip():
             continue  # not marked yet
         try:
@@ -146,7 +146,7 @@ def read_marks(path, manifest):
             points = -1.0
         if not 0 <= points <= most[line["question"]]:
             raise ValueError(f"{where}: points must lie in 0 … {most[line['question']]}, got {line['points']!r}")
-        marks[_plain(line["student_id"]), line["question"]] = points
+        marks[student, line["question"]] = points
     return marks
 
 

@@ -1,9 +1,8 @@
 """Judges the answers of one notebook: they run in the student's process, and labutils.checks tries them from here.
 
-The instructor's cells come from the manifest; the answers come from the student. If an answer ends the process or takes
-too long, its remaining properties fail. A right answer counts at once. Any other answer gets a second try in a new
-process, unless the first process ran nothing else. So no answer loses points for the mistakes of another answer, and
-TensorFlow does not start more often than necessary.
+The instructor's cells come from the manifest; the answers come from the student. Each question runs in a process of its
+own: first the earlier cells that it needs, then the answer. So no answer loses points for the mistakes of another one,
+and the time for one question is not used up by another one.
 """
 
 import ast
@@ -12,15 +11,18 @@ from functools import partial
 
 import numpy as np
 
-from grading.bench import Bench, start_candidate
+from grading.bench import Bench, NotReady, start_candidate
 from grading.context import needed
+from grading.degenerate import is_trivial
 from grading.examiner import Ended
-from grading.sources import PARSED
-from grading.verdicts import HUMAN, PARTLY, RIGHT, WRONG, first_verdict, short
+from grading.sandbox import NO_MEMORY
+from grading.sources import PARSED, uses_the_labs_own
+from grading.verdicts import Status, first_verdict, short
 from labutils import checks
 
 FOUND = 3000  # most characters of one finding; an honest process sends less
 SIZE = 'PRESET, DATASET = "smoke", "digits"'  # is run after the cell of parameters
+OWN = "uses the lab's own solution"
 
 
 def judge_student(tasks, entries, level, seeds):
@@ -29,19 +31,20 @@ def judge_student(tasks, entries, level, seeds):
     Args:
         tasks: list of (key, lesson, answers); ``answers`` as for :func:`judge`.
         entries: dict lesson → entry of the manifest.
-        level: one of grading.sandbox.LEVELS.
+        level: "required" or "off", see grading.sandbox.
         seeds: list of the seeds, as for :func:`judge`.
 
     Returns:
-        list of (key, dict with ``verdicts``, ``seconds`` and ``sandbox``).
+        list of (key, dict with ``verdicts`` and ``seconds``, and ``again`` if the process could not be started).
     """
     results = []
     with Bench(partial(start_candidate, level)) as bench:
         for key, lesson, answers in tasks:
             started = time.perf_counter()
             verdicts = judge(entries[lesson], answers, bench, seeds)
-            seconds = round(time.perf_counter() - started, 1)
-            results.append((key, {"verdicts": verdicts, "seconds": seconds, "sandbox": level}))
+            again = any(verdict.pop("again", False) for verdict in verdicts)
+            found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1)}
+            results.append((key, found | ({"again": True} if again else {})))
     return results
 
 
@@ -55,25 +58,20 @@ def judge(entry, answers, bench, seeds=(0,)):
         seeds: for the inputs; a property must hold for all of them.
 
     Returns:
-        list of dicts, one for each question in order. Keys: ``question``, ``points``, ``max_points``, ``status``,
-        ``found`` (a sentence), ``matched``, ``note``, and ``properties`` (a list of dicts with ``text``, ``holds``,
-        ``found``).
+        list of dicts, one for each question in order. Keys: ``question``, ``title``, ``points``, ``max_points``,
+        ``status``, ``found`` (a sentence), ``matched``, ``note``, and ``properties`` (a list of dicts with ``text``,
+        ``holds``, ``found``).
     """
     cells = entry["cells"]
     sources = [_runnable(cell, answers) for cell in cells]
-    bench.open_notebook()
     verdicts = []
     for question in entry["questions"]:
-        verdict, decided = first_verdict(question, answers[question["answer"]])
+        answer = answers[question["answer"]]
+        verdict, decided = first_verdict(question, answer)
         if not decided:
             position = next(i for i, cell in enumerate(cells) if cell["id"] == question["cell"])
             before = [sources[i] for i in needed(sources, position)]
-            fresh = bench.is_fresh([*before, answers[question["answer"]].source])
-            found = _judge_one(question, answers[question["answer"]], cells, before, bench, seeds)
-            if found["status"] != RIGHT and not fresh:
-                bench.stop()
-                found = _judge_one(question, answers[question["answer"]], cells, before, bench, seeds)
-            verdict |= found
+            verdict |= _judge_one(question, answer, entry, before, bench, seeds)
         verdicts.append(verdict)
     return verdicts
 
@@ -90,26 +88,39 @@ def _runnable(cell, answers):
     return f"{cell['source']}\n{SIZE}" if "parameters" in cell["tags"] else cell["source"]
 
 
-def _judge_one(question, answer, cells, before, bench, seeds):
+def _judge_one(question, answer, entry, before, bench, seeds):
     """A dict with the changes to the first verdict."""
     if len(answer.source) > PARSED:
-        return {"status": HUMAN, "found": f"longer than {PARSED:,} characters"}
-    check, function = _check_of(question, cells)
-    properties, ended = [], ""
-    for each in check.properties:
-        try:
-            found = ended or _try(bench, before, answer.source, function, each, seeds)
-        except Ended as error:
-            found = ended = f"running your code ended the process: {error}"
-        properties.append({"text": each.text, "holds": not found, "found": found[:FOUND]})
-    holding = sum(each["holds"] for each in properties)
+        return {"status": Status.HUMAN, "found": f"longer than {PARSED:,} characters"}
+    check, function = _check_of(question, entry["cells"])
+    if uses_the_labs_own(answer.source, entry, question):
+        return {"status": Status.HUMAN, "found": OWN}
+    properties, failure = [], ""
+    try:
+        conversation = bench.fresh()
+        failure = _try(bench, lambda: [conversation.run(source) for source in (*before, answer.source)])
+        for each in check.properties:
+            found, ended = failure, bench.conversation is None
+            for seed in seeds if not failure else ():
+                test = partial(each.test, conversation.function(function), np.random.default_rng(seed))
+                if found := _try(bench, test):
+                    break
+            if bench.conversation is None and not ended:
+                failure = found
+            properties.append({"text": each.text, "holds": not found, "found": found[:FOUND]})
+    except NotReady as error:
+        return {"status": Status.HUMAN, "found": f"the grader could not run it: {error}", "again": True}
+    holding = {place for place, each in enumerate(properties) if each["holds"]}
+    found = next((each["found"] for each in properties if each["found"]), "")
     if not holding and answer.helpers and any("NameError" in each["found"] for each in properties):
-        return {"status": HUMAN, "found": "it uses a name that another cell of the student defines"}
-    status = RIGHT if holding == len(properties) else PARTLY if holding else WRONG
+        return {"status": Status.HUMAN, "found": "it uses a name that another cell of the student defines"}
+    if all(is_trivial(check, place) for place in holding):  # an answer that computes nothing has them, too
+        holding = set()
+    all_hold = len(holding) == len(properties)
     return {
-        "points": round(question["points"] * holding / len(properties), 2),
-        "status": status,
-        "found": next((each["found"] for each in properties if each["found"]), ""),
+        "points": round(question["points"] * len(holding) / len(properties), 2),
+        "status": Status.RIGHT if all_hold else Status.PARTLY if holding else Status.WRONG,
+        "found": found,
         "properties": properties,
     }
 
@@ -121,19 +132,19 @@ def _check_of(question, cells):
     return getattr(checks, call.func.attr), call.args[0].id
 
 
-def _try(bench, before, source, function, each, seeds):
-    """Try one property. Returns a sentence that says what is wrong, or "" if the property holds.
+def _try(bench, work):
+    """Do something with the student's process. Returns a sentence that says what is wrong, or "" if nothing is.
 
     Raises:
-        Ended: see :meth:`Bench.attempt`.
+        NotReady: the machine is at fault.
     """
-
-    def work(conversation):
-        for seed in seeds:
-            each.test(conversation.function(function), np.random.default_rng(seed))
-
     try:
-        bench.attempt([*before, source], work)
+        work()
+    except Ended as error:
+        reason = bench.why(error)
+        if reason == NO_MEMORY:  # other programs may have used it
+            raise NotReady(reason) from error
+        return f"running your code ended the process: {reason}"
     except checks.CheckFailed as error:
         return str(error)
     except NotImplementedError:

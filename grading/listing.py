@@ -4,11 +4,9 @@ Nothing is unpacked to the disk, and no link is followed.
 """
 
 import contextlib
-import mmap
 import os
 import re
 import stat
-import struct
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -105,41 +103,6 @@ def in_folder(root):
                 waiting.append((entry.path, inner))
                 found.append(Found(inner))
     return found
-
-
-class _Mapped(mmap.mmap):
-    """A file in memory. zipfile needs the method ``seekable``, and mmap has it only since Python 3.13."""
-
-    def seekable(self):
-        return True
-
-
-def open_zip(path):
-    """Open a zip, as a ``zipfile.ZipFile``.
-
-    zipfile refuses the whole zip if one name is marked as UTF-8 but is not UTF-8. Here such a member can be listed, but
-    it cannot be read.
-
-    Raises:
-        OSError, ValueError, zipfile.BadZipFile, …: zipfile cannot open it for another reason.
-    """
-    try:
-        return zipfile.ZipFile(path)
-    except UnicodeDecodeError:
-        with open(path, "rb") as file:
-            content = _Mapped(file.fileno(), 0, access=mmap.ACCESS_COPY)  # the file itself does not change
-    archive = zipfile.ZipFile.__new__(zipfile.ZipFile)
-    with contextlib.suppress(UnicodeDecodeError):
-        archive.__init__(content)
-    place = archive.start_dir  # start of the table of contents; zipfile found it before it read the names
-    while content[place : place + 4] == b"PK\1\2":
-        sizes = struct.unpack_from("<3H", content, place + 28)  # sizes of name, extra field and comment
-        try:
-            content[place + 46 : place + 46 + sizes[0]].decode()
-        except UnicodeDecodeError:
-            content[place + 9] &= ~0x08  # remove the UTF-8 mark
-        place += 46 + sum(sizes)
-    return zipfile.ZipFile(content)
 
 
 def in_zip(archive, max_ratio):

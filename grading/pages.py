@@ -1,21 +1,18 @@
 """Makes the HTML pages. The template engine escapes every text, and no page can run scripts."""
 
-import ast
 import base64
 import io
 from collections import Counter
-from itertools import combinations
 from pathlib import Path
 
 import jinja2
 
 from grading.cells import Unreadable, read_cells
 from grading.sources import PARSED
-from grading.verdicts import BY_HAND, PARTLY, RIGHT, WRONG
-from labutils._support.stubs import parse
+from grading.verdicts import Status
 
 MOST_FIGURES, MOST_PIXELS = 12, 4_000_000  # figures of a notebook, pixels of a figure
-ALIKE = 0.9  # two answers are listed if they share at least this part of their pieces
+BINS = 10  # of the histogram
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -25,10 +22,18 @@ TEMPLATES = jinja2.Environment(
 )
 
 
-def feedback(student, rows, sent):
-    """The page for one student: what was right, which property failed with its hint, and the student's own figures."""
+def feedback(student, rows, sent, sources):
+    """The page for one student: what was right, which property failed with its hint, the student's code and figures.
+
+    Args:
+        student: the name.
+        rows: that gradebook makes, of this student.
+        sent: iterable of grading.submissions.Submission of this student.
+        sources: dict (student, file, question) → source of the answer, or None.
+    """
     figures = {submission.name: figures_of(submission.content) for submission in sent if submission.content}
-    return TEMPLATES.get_template("feedback.html").render(student=student, rows=rows, figures=figures)
+    code = {key[1:]: source[:PARSED] for key, source in sources.items() if key[0] == student and source}
+    return TEMPLATES.get_template("feedback.html").render(student=student, rows=rows, figures=figures, code=code)
 
 
 def by_hand(graded, manifest, marks):
@@ -48,65 +53,38 @@ def by_hand(graded, manifest, marks):
     return found
 
 
-def summary(rows, graded, level):
-    """The page for the instructor: distribution, difficulty, slowest, common mistakes, similar answers."""
-    totals, maxima = Counter(), Counter()
+def summary(rows, level):
+    """The page for the instructor: distribution, difficulty, slowest, common mistakes."""
+    totals, maxima, questions, mistakes = Counter(), Counter(), {}, Counter()
     for row in rows:
         totals[row["student_id"]] += row["score"]
         maxima[row["student_id"]] += row["max_score"]
-    maximum = max(maxima.values(), default=0) or 1
-    bins = Counter(min(int(10 * score / maximum), 9) for score in totals.values())
-    questions, mistakes = {}, Counter()
-    for row in rows:
         for verdict in row["questions"]:
-            if verdict["properties"]:
-                questions.setdefault(verdict["question"], []).append(verdict)
-            if verdict["status"] in (PARTLY, WRONG):
-                mistakes[verdict["question"], verdict["found"]] += 1
+            if verdict["properties"] or verdict["status"] in (Status.RIGHT, Status.WRONG, Status.EMPTY):
+                questions.setdefault(verdict["title"], []).append(verdict)
+            if verdict["status"] in (Status.PARTLY, Status.WRONG):
+                mistakes[verdict["title"], verdict["found"]] += 1
+    maximum = max(maxima.values(), default=0) or 1
+    bins = Counter(min(int(BINS * score / maximum), BINS - 1) for score in totals.values())
     difficulty = [
-        (question, len(found), sum(v["status"] == RIGHT for v in found) / len(found))
-        for question, found in questions.items()
+        (
+            title,
+            len(found),
+            *(sum(v["status"] == state for v in found) / len(found) for state in (Status.RIGHT, Status.PARTLY)),
+        )
+        for title, found in questions.items()
     ]
-    slowest = sorted((row for row in rows if "seconds" in row), key=lambda row: -row["seconds"])[:5]
     return TEMPLATES.get_template("summary.html").render(
         rows=rows,
         level=level,
-        bins=[(10 * i, bins[i]) for i in range(10)],
+        bins=[bins[i] for i in range(BINS)],
+        most=max(bins.values(), default=1),
         maximum=maximum,
         difficulty=difficulty,
-        slowest=slowest,
+        slowest=sorted((row for row in rows if row["seconds"]), key=lambda row: -row["seconds"])[:5],
         mistakes=mistakes.most_common(20),
-        similar=similar(graded),
-        states=Counter(row["status"] for row in rows),
+        states=Counter(str(row["status"]) for row in rows),
     )
-
-
-def similar(graded):
-    """Answers that look alike, most alike first: a list of (question, likeness, student, student).
-
-    Right answers in code are not listed, because short right answers always look alike.
-    """
-    pieces = {}
-    for paper, known in graded:
-        for verdict in (known or {}).get("verdicts", ()):
-            source = paper.answers[verdict["question"]].source
-            if source and (verdict["status"] in (PARTLY, WRONG, BY_HAND)):
-                pieces.setdefault(verdict["question"], []).append((paper.student, _shingles(source[:PARSED])))
-    found = []
-    for question, answers in pieces.items():
-        for (one, a), (other, b) in combinations(answers, 2):
-            if one != other and min(len(a), len(b)) >= 20 and len(a & b) / len(a | b) >= ALIKE:
-                found.append((question, len(a & b) / len(a | b), one, other))
-    return sorted(found, key=lambda row: (-row[1], row))[:50]
-
-
-def _shingles(source, width=6):
-    """The set of all runs of ``width`` words in the code, without comments and blank space."""
-    try:
-        words = ast.unparse(parse(source)).split()
-    except (ValueError, RecursionError):
-        words = source.split()
-    return {tuple(words[i : i + width]) for i in range(max(len(words) - width + 1, 1))}
 
 
 def figures_of(content):

@@ -4,11 +4,10 @@ import itertools
 from dataclasses import dataclass, replace
 from functools import partial
 
-from grading.matching import Unreadable, identify, match, read_cells
+from grading.cells import Unreadable, read_cells
+from grading.matching import TooSlow, identify, match
 from grading.shown import judge_shown
-from grading.verdicts import HUMAN, Answer
-
-UNREADABLE, IGNORED = "unreadable", "not counted"
+from grading.verdicts import Answer, Status
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Paper:
         student, name: who sent it, under which file name.
         lesson: of the manifest; None if it is not known.
         answers: dict question → Answer; None if the notebook is not judged.
-        status: why it is not judged: "unreadable", "needs a human" or "not counted". Otherwise "".
+        status: "unreadable", "needs a human" or "not counted" if something is wrong with the notebook. Otherwise "".
         problem: the reason for the status, in words.
         shown: what its outputs show (grading.shown); None if the outputs were not read.
     """
@@ -52,34 +51,38 @@ def read_paper(submission, manifest, execute=True):
     paper = partial(Paper, submission.student, submission.name)
     named = submission.name if submission.name in manifest["notebooks"] else None
     if submission.problem:
-        return paper(named, None, UNREADABLE, submission.problem)
+        return paper(named, None, Status.UNREADABLE, submission.problem)
     try:
         cells = read_cells(submission.content)
+        lesson, doubt = identify(cells, submission.name, manifest)
+        if lesson is None:
+            return paper(None, None, Status.HUMAN, doubt)
+        entry = manifest["notebooks"][lesson]
+        matches = match(cells, entry)
     except Unreadable as error:
-        return paper(named, None, UNREADABLE, str(error))
-    found = identify(cells, submission.name, manifest)
-    if found is None:
-        return paper(None, None, HUMAN, "this is none of the notebooks that were handed out")
-    lesson, _ = found
-    entry = manifest["notebooks"][lesson]
-    matches = match(cells, entry)
+        return paper(named, None, Status.UNREADABLE, str(error))
+    except TooSlow as error:
+        return paper(named, None, Status.HUMAN, str(error))
     answers = {q: Answer(m.source, m.how, m.note, not m.answered, bool(m.helpers)) for q, m in matches.items()}
-    return paper(lesson, answers, shown=None if execute else judge_shown(entry, answers, cells))
+    shown = None if execute else judge_shown(entry, answers, cells)
+    return paper(lesson, answers, Status.HUMAN if doubt else "", doubt, shown)
 
 
 def settle(papers):
     """Choose which notebook counts if one student sent several for one lesson. If they differ, a human decides."""
     settled = []
     for _, group in itertools.groupby(sorted(papers, key=_order), key=lambda paper: _order(paper)[:2]):
-        first, *others = group
+        first, *others = group = list(group)
         if first.lesson is not None and any(other.answers != first.answers for other in others):
             words = f"{len(others) + 1} different notebooks for {first.lesson}: which one counts?"
-            settled += [replace(paper, answers=None, status=HUMAN, problem=words) for paper in (first, *others)]
+            unclear = {"answers": None, "shown": None, "status": Status.HUMAN, "problem": words}
+            settled += [replace(paper, **unclear) for paper in group]
         elif first.lesson is not None:
             words = f"the same answers as {first.name}"
-            settled += [first, *(replace(p, answers=None, status=IGNORED, problem=words) for p in others)]
+            unused = {"answers": None, "shown": None, "status": Status.IGNORED, "problem": words}
+            settled += [first, *(replace(other, **unused) for other in others)]
         else:
-            settled += [first, *others]
+            settled += group
     return settled
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import nbformat
 
-from grading.leaks import Solutions
+from grading.leaks import secrets_of, trace_in
 from grading.shown import shows
 from labutils import __version__
 from labutils._support.files import check_writable, write_atomically
 from labutils._support.lessons import NOTEBOOK_DIR, find_lessons
 from labutils._support.stubs import function_name, in_cell, is_answer, marker, student_copy
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
 ROOT = NOTEBOOK_DIR.parent
 # Files that the lessons need besides the notebooks. labutils looks for its data beside its own folder.
 NEEDED = (
@@ -143,13 +143,13 @@ def check_no_traces(books, students):
     Raises:
         ValueError: a piece was found. The message names notebook and cell.
     """
-    solutions = Solutions()
+    secrets = []
     for lesson, book in books.items():
         for cell in filter(is_answer, book.cells):
-            in_cell(lesson, cell, solutions.add, cell)
+            secrets += in_cell(lesson, cell, secrets_of, cell)
     for lesson, student in students.items():
         for cell in student.cells:
-            if trace := in_cell(lesson, cell, solutions.trace_in, cell):
+            if trace := trace_in(cell, secrets):
                 raise ValueError(f"{lesson}.ipynb, cell {cell.id} {trace}")
 
 
@@ -161,7 +161,11 @@ def questions(lesson, notebook, student):
     Raises:
         ValueError: an answer has no points, or a check has no answer.
     """
-    stubs = {cell.id: cell.source for cell in student.cells}
+    stubs, titles, title = {cell.id: cell.source for cell in student.cells}, {}, ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            title = ([line[4:] for line in cell.source.split("\n") if line.startswith("### ")] or [title])[-1]
+        titles[cell.id] = title.replace("`", "")
     found = []
     for cell in _graded(notebook):
         meta = cell.metadata.nbgrader
@@ -169,6 +173,7 @@ def questions(lesson, notebook, student):
             found.append(
                 {
                     "answer": meta.grade_id,
+                    "title": titles[cell.id] or meta.grade_id,
                     "cell": cell.id,
                     "check": None,
                     "points": meta.get("points"),

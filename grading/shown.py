@@ -8,7 +8,7 @@ import re
 
 from grading.cells import outputs_of
 from grading.sources import squeeze
-from grading.verdicts import EMPTY, HUMAN, RIGHT, WRONG, first_verdict, short
+from grading.verdicts import Status, first_verdict, short
 
 NOT_RUN_AGAIN = "nothing was re-run"
 NOT_EXECUTED = "not executed"
@@ -66,13 +66,13 @@ def judge_shown(entry, answers, cells):
 
 def _of_check(question, cell):
     if cell is None:
-        return {"status": HUMAN, "found": "the cell that checks this answer is missing"}
+        return {"status": Status.HUMAN, "found": "the cell that checks this answer is missing"}
     if errors := [output for output in cell.outputs if output.get("output_type") == "error"]:
-        return {"status": WRONG, "found": short(errors[0].get("evalue") or errors[0].get("ename"))}
+        return {"status": Status.WRONG, "found": short(errors[0].get("evalue") or errors[0].get("ename"))}
     passed = re.search(r"^All tests in `\w+` passed!$", _text(cell.outputs), re.MULTILINE)
     if not passed:
-        return {"status": EMPTY, "found": f"the cell that checks this answer was {NOT_EXECUTED}"}
-    return {"status": RIGHT, "points": float(question["points"]), "found": passed[0]}
+        return {"status": Status.EMPTY, "found": f"the cell that checks this answer was {NOT_EXECUTED}"}
+    return {"status": Status.RIGHT, "points": float(question["points"]), "found": passed[0]}
 
 
 def _evidence(cell, sent):

@@ -1,10 +1,10 @@
-"""Reads the source of a cell: whether it is an answer, what it defines, which exercise it is like.
+"""Reads the source of a cell: whether it is an answer, what it defines, whether it calls the lab's own solution.
 
-Nothing is executed. The length of compared texts is limited, because students may send anything.
+Nothing is executed. Students may send anything: the length of parsed code is limited, and everything else takes time in
+proportion to the length.
 """
 
 import ast
-import difflib
 import re
 import warnings
 
@@ -12,16 +12,10 @@ from labutils._support.stubs import PLACEHOLDER
 
 # Characters. For some lines (import a.a.a…) the memory of the parser grows with the square of the length.
 PARSED = 20_000
-COMPARED = 1_000  # characters, for likeness
 # Blank space, characters without width, and the characters for emphasis in Markdown.
 NOTHING = re.compile(r"[\s*_\u200b-\u200d\u2060\ufeff]+")
-MARKER = re.compile(r"^[ \t]*(?:#|<!--)[ \t]*exercise:[ \t]*([\w-]+?)[ \t]*(?:-->)?[ \t\r]*$", re.MULTILINE)
 WORD = re.compile(r"[^\W\d]\w*")
-MAGIC = re.compile(r"^([ \t]*)[%!].*$", re.MULTILINE)
-BINDING = re.compile(
-    r"^(?:(?:(?:async[ \t]+)?def|class)[ \t]+(\w+)|(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+(.+))", re.MULTILINE
-)
-CHECK_CALL = re.compile(r"^checks\.check_\w+\(", re.MULTILINE)
+HELPERS = {"captions", "data", "plots", "presets"}  # modules of labutils that hold no solution
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -30,28 +24,28 @@ def squeeze(text):
     return NOTHING.sub("", text)
 
 
-def markers(source):
-    """The answers' names in the marker lines of a cell, as a set."""
-    return set(MARKER.findall(source)) if "exercise:" in source else set()
+def words(text):
+    """All names in a text, as a set. Other words, in comments for example, are in it too."""
+    return set(WORD.findall(text[:PARSED]))
 
 
-def defines(source, function):
-    """Whether a cell defines a function: by ``def``, as a class, or as ``function = …``."""
-    if function not in source:
-        return False
-    name = re.escape(function)
-    by_def = rf"[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{name}\b"
-    return bool(re.search(rf"^(?:{by_def}|{name}[ \t]*(?::[^=\n]*)?=(?!=))", source, re.MULTILINE))
+def bindings(source):
+    """Names that a cell defines for later cells, as a set: functions, classes, imports and variables.
 
-
-def helpers(source):
-    """Names of the functions, classes and imports that a cell defines for later cells, as a set."""
-    return {name for found in BINDING.findall(source[:PARSED]) for name in WORD.findall(" ".join(found))}
-
-
-def words(source):
-    """All names in a cell, as a set. Other words, in comments for example, are in it too."""
-    return set(WORD.findall(source[:PARSED]))
+    It looks at the beginnings of lines, so that it also finds them in code that cannot be parsed.
+    """
+    found = set()
+    for line in source[:PARSED].splitlines():
+        first, _, rest = line.removeprefix("async ").partition(" ")
+        if line.lstrip().startswith(("def ", "class ", "async def ")):  # perhaps under a condition
+            first, _, rest = line.lstrip().removeprefix("async ").partition(" ")
+        if first in ("def", "class"):
+            found |= set(WORD.findall(rest)[:1])
+        elif first in ("import", "from"):
+            found |= words(rest.partition("import ")[2] if first == "from" else rest)
+        elif first.isidentifier() and rest.lstrip()[:1] in ("=", ":") and not rest.lstrip().startswith("=="):
+            found.add(first)
+    return found
 
 
 def is_answered(source, question):
@@ -66,43 +60,82 @@ def is_answered(source, question):
     return _text(source, question) != _text(question["stub"], question)
 
 
-def likeness(source, question):
-    """How much the beginning of a cell is like the stub's signature and docstring, from 0 to 1."""
-    stub = _head(question["stub"], None)
-    if not stub:
-        return 0.0
-    matcher = difflib.SequenceMatcher(None, _head(source, stub.count("\n") + 1), stub, autojunk=False)
-    # The two quick ratios are upper bounds. They are enough for most cells.
-    return 0.0 if matcher.real_quick_ratio() < 0.5 or matcher.quick_ratio() < 0.5 else matcher.ratio()
+def uses_the_labs_own(source, entry, question):
+    """Whether an answer uses something of labutils that the lab's own answer does not use.
+
+    It looks for imports, for the lesson's names of labutils, and for an attribute with the name of the exercise's
+    function. This finds what a student writes openly. Hidden ways remain, and a text that names labutils counts too.
+    """
+    cells = {cell["id"]: cell for cell in entry["cells"]}
+    trees = [_tree(cell["source"]) for cell in cells.values() if cell["type"] == "code"]
+    names = {name for tree in trees for name, _ in _imports(tree)}
+    allowed = _uses(_tree(cells[question["cell"]]["source"]), names)
+    tree = _tree(source)
+    own = f".{question['function']}" if question.get("function") else None
+    return bool(_uses(tree, names) - allowed) or any(
+        (isinstance(node, ast.Attribute) and f".{node.attr}" == own)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str) and "labutils" in node.value)
+        or (isinstance(node, ast.Name) and node.id in ("__import__", "importlib"))
+        for node in ast.walk(tree)
+    )
+
+
+def _imports(tree):
+    """Pairs (name in the cell, what it is) of all that is imported from labutils."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = getattr(node, "module", None)
+            for alias in node.names:
+                whole = f"{module}.{alias.name}" if module else alias.name
+                first, second = (*whole.split("."), "")[:2]
+                if first in ("labutils", "grading") and second not in HELPERS:
+                    yield alias.asname or (alias.name if module else "labutils"), whole
+
+
+def _uses(tree, names):
+    """What of labutils a tree uses, as a set of texts: its imports, and names with the attribute that follows."""
+    found = {whole for _, whole in _imports(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in names:
+            found.add(f"{node.value.id}.{node.attr}")
+    inside = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    loaded = (n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+    return found | {node.id for node in loaded if node.id in names and id(node) not in inside}
+
+
+def _tree(source):
+    """The syntax tree of a cell; an empty one if it is too long or not Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # warnings about the student's code are not for the instructor
+            lines = source.splitlines() if len(source) <= PARSED else []
+            return ast.parse("\n".join(map(_without_magic, lines)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ast.Module([], [])
+
+
+def _without_magic(line):
+    start = line.lstrip()
+    return line.replace(start, "pass") if start[:1] in ("%", "!") else line
 
 
 def _text(source, question):
     return squeeze(source).replace(squeeze(question["marker"]), "").replace(squeeze(PLACEHOLDER), "")
 
 
-def _head(source, lines):
-    """The first lines with content, without the lines that every stub has."""
-    found = (line.rstrip() for line in source[: 10 * COMPARED].split("\n"))
-    found = [line for line in found if line.strip() and not line.lstrip().startswith(("#", "<!--", "import ", "from "))]
-    found = [line for line in found if "raise NotImplementedError" not in line and PLACEHOLDER not in line]
-    return "\n".join(found[:lines])[:COMPARED]
-
-
 def _statements(source, question):
     """The syntax of all top-level statements that do something, as a set. None if the source cannot be parsed."""
-    if len(source) > PARSED:
-        return None
+    body = _tree(source).body
+    if not body and _text(source, question):
+        return None if any(line.strip()[:1] not in ("", "#") for line in source.splitlines()) else set()
+    # If the answer is a function, statements that only call or show something do not belong to it.
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # warnings about the student's code are not for the instructor
-            body = ast.parse(MAGIC.sub(r"\1pass", source)).body
-        # If the answer is a function, statements that only call or show something do not belong to it.
         return {
             ast.dump(node)
             for node in body
             if not _is_hollow(node) and not (question["function"] and isinstance(node, ast.Expr))
         }
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except RecursionError:
         return None
 
 

@@ -13,7 +13,7 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from grading.listing import in_folder, in_zip, is_junk, open_zip, shown
+from grading.listing import in_folder, in_zip, is_junk, shown
 
 # zipfile, zlib and the system raise these if a file is damaged or cannot be read.
 DAMAGE = (
@@ -72,7 +72,7 @@ def stream(path, max_bytes=20_000_000, max_total=200_000_000, max_notebooks=50, 
         yield from _by_student(in_folder(path), max_bytes, max_total, max_notebooks)
         return
     try:
-        archive = open_zip(path)
+        archive = zipfile.ZipFile(path)
     except DAMAGE as error:
         raise ValueError(f"{path} is neither a folder nor a zip that can be read: {error}") from error
     with archive:

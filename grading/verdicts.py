@@ -1,10 +1,23 @@
-"""Common types and words for an answer: its statuses, its data, and the first verdict before anything is run."""
+"""Common types and words: what can be said of an answer or a notebook, and the first verdict before anything is run."""
 
-import re
 from dataclasses import dataclass
+from enum import StrEnum
 
-RIGHT, PARTLY, WRONG, EMPTY = "right", "partly right", "wrong", "not answered"
-BY_HAND, HUMAN = "to be marked by hand", "needs a human"
+
+class Status(StrEnum):
+    """What is said of an answer, or of a notebook."""
+
+    RIGHT = "right"
+    PARTLY = "partly right"
+    WRONG = "wrong"
+    EMPTY = "not answered"
+    BY_HAND = "to be marked by hand"
+    HUMAN = "needs a human"
+    MARKED = "marked by hand"
+    DONE = "graded"
+    MISSING = "not submitted"
+    UNREADABLE = "unreadable"
+    IGNORED = "not counted"
 
 
 @dataclass(frozen=True)
@@ -13,7 +26,7 @@ class Answer:
 
     Attributes:
         source: of the answer cell; None if it was not found.
-        how: the sign by which it was found, see :class:`grading.matching.Match`.
+        how: the sign by which it was found: grade_id, cell id, name of the function, or needs a human.
         note: what a human should know about the matching.
         empty: True if nothing was answered.
         helpers: True if other cells of the student define names that the answer may need.
@@ -30,18 +43,19 @@ def first_verdict(question, answer):
     """Return (verdict before anything is run, whether it is final)."""
     verdict = {
         "question": question["answer"],
+        "title": question.get("title") or question["answer"],
         "points": 0.0,
         "max_points": question["points"],
-        "status": EMPTY,
+        "status": Status.EMPTY,
         "found": "",
         "matched": answer.how,
         "note": answer.note,
         "properties": [],
     }
     if answer.source is None:
-        return verdict | {"status": HUMAN, "found": answer.note}, True
+        return verdict | {"status": Status.HUMAN, "found": answer.note}, True
     if question["kind"] == "text":
-        by_hand = {"status": BY_HAND, "points": None}
+        by_hand = {"status": Status.BY_HAND, "points": None}
         return verdict | ({"found": "nothing was written"} if answer.empty else by_hand), True
     if answer.empty:
         return verdict | {"found": "not written yet"}, True
@@ -50,4 +64,4 @@ def first_verdict(question, answer):
 
 def short(text):
     """The text on one line, with at most 300 characters."""
-    return re.sub(r"\s+", " ", str(text))[:300]
+    return " ".join(str(text)[:2000].split())[:300]

@@ -1,22 +1,26 @@
-"""Messages between the judge and the process that runs a student's code: JSON, then the bytes of the arrays.
+"""Messages between the judge and the process that runs a student's code, packed by msgpack.
 
-No side trusts the other: nothing is unpickled, sizes are limited, and only numbers become arrays.
+No side trusts the other: nothing is unpickled, sizes and counts are limited, and only numbers become arrays.
 """
 
-import json
 import struct
 
+import msgpack
 import numpy as np
 
-MOST_BYTES = 64 * 2**20  # of one message; the largest honest message has about 1 MB
-# Bytes of its JSON. Parsed JSON needs forty times as much memory. An honest array, sent as lists, has a few MB.
-MOST_TEXT = 16 * 2**20
-MOST_KINDS = 100  # types of objects that cannot be sent; the receiver makes a Python type for each
-HEAD = struct.Struct(">II")  # number of bytes of the JSON, and of the arrays
+MOST_BYTES = 4 * 2**20  # of one message; the largest honest message has about 1 MB
+MOST_ITEMS = 200_000  # in all its lists and dicts together: each needs far more memory than its bytes
+LONG = 1000  # a longer list of numbers is sent as an array
+HEAD = struct.Struct(">I")  # number of bytes that follow
+ARRAY, TUPLE, SPECIAL, OTHER = range(4)  # kinds of values that msgpack does not know
 
 
 class BrokenMessage(Exception):
     """The received bytes are not a message."""
+
+
+class TooLarge(ValueError):
+    """A value that is too large to be sent."""
 
 
 def send(stream, message, special=None):
@@ -24,13 +28,18 @@ def send(stream, message, special=None):
 
     Args:
         stream: binary, open for writing.
-        message: value for :func:`pack`.
-        special: as in :func:`pack`.
+        message: value of plain Python types and arrays.
+        special: None, or a function that turns another object into a dict that can be sent, or returns None. Without a
+            dict only the name of its type is sent.
+
+    Raises:
+        TooLarge: it has more than MOST_BYTES.
+        RecursionError: it contains itself.
     """
-    arrays = []
-    text = json.dumps(pack(message, arrays, special)).encode()
-    body = b"".join(array.tobytes() for array in arrays)
-    stream.write(HEAD.pack(len(text), len(body)) + text + body)
+    text = _pack(message, special)
+    if len(text) > MOST_BYTES:
+        raise TooLarge(f"the answer has {len(text):,} bytes; {MOST_BYTES:,} can be sent")
+    stream.write(HEAD.pack(len(text)) + text)
     stream.flush()
 
 
@@ -39,7 +48,7 @@ def receive(stream, special=None):
 
     Args:
         stream: binary, open for reading.
-        special: as in :func:`unpack`.
+        special: None, or a function that turns the dict of a special value into the value. None refuses such values.
 
     Raises:
         BrokenMessage: it is cut short, too large, or not in the format of :func:`send`.
@@ -47,42 +56,49 @@ def receive(stream, special=None):
     head = stream.read(HEAD.size)
     if not head:
         return None
-    if len(head) < HEAD.size or sum(sizes := HEAD.unpack(head)) > MOST_BYTES or sizes[0] > MOST_TEXT:
+    if len(head) < HEAD.size or HEAD.unpack(head)[0] > MOST_BYTES:
         raise BrokenMessage("not the head of a message")
-    text, body = (stream.read(size) for size in sizes)
-    if (len(text), len(body)) != sizes:
+    text = stream.read(HEAD.unpack(head)[0])
+    if len(text) < HEAD.unpack(head)[0]:
         raise BrokenMessage("cut short")
     try:
-        return unpack(json.loads(text), body, special)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError, MemoryError) as error:
-        raise BrokenMessage(f"{type(error).__name__}: {error}") from error
+        return _unpack(text, special, [0])
+    except Exception as error:  # msgpack, NumPy and the code below raise many types for bytes that are no message
+        raise BrokenMessage(f"{type(error).__name__}: {error}"[:200]) from error
 
 
-def pack(value, arrays, special=None):
-    """Make a value that JSON can store: a list, tuple, dict or array becomes a dict with one key, its kind.
+def _pack(value, special):
+    def other(value):
+        if isinstance(value, tuple):
+            return msgpack.ExtType(TUPLE, _pack(list(value), special))
+        if special is not None and (known := special(value)) is not None:
+            return msgpack.ExtType(SPECIAL, _pack(known, special))
+        if (array := _as_array(value)) is not None:
+            about = _pack([array.dtype.str, list(array.shape)], None)
+            return msgpack.ExtType(ARRAY, HEAD.pack(len(about)) + about + array.tobytes())
+        return msgpack.ExtType(OTHER, type(value).__name__[:80].encode())
 
-    Args:
-        value: anything.
-        arrays: list to which the arrays are added.
-        special: None, or a function that turns an object into a dict of packable values, or returns None. It is not
-            called for plain values, lists, tuples and dicts. If it returns None and the value is not an array, only
-            the name of the type is sent.
-    """
-    if value is None or isinstance(value, bool | str) or type(value) in (int, float):
+    def plain(value):
+        """Long lists of numbers as arrays; subclasses of plain types as what they are underneath."""
+        if isinstance(value, list):
+            array = _as_array(value) if _begins_with_a_number(value) else None
+            return array if array is not None and array.size > LONG else [plain(each) for each in value]
+        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+            return {str(key): plain(each) for key, each in value.items()}
+        if isinstance(value, tuple):
+            return tuple(plain(each) for each in value)
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+            return float(value) if abs(value) < 10**300 else np.inf
         return value
-    if isinstance(value, list | tuple):
-        return {
-            type(value).__name__ if type(value) in (list, tuple) else "list": [pack(v, arrays, special) for v in value]
-        }
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {"dict": {key: pack(v, arrays, special) for key, v in value.items()}}
-    if special is not None and (known := special(value)) is not None:
-        return {"special": {key: pack(v, arrays, special) for key, v in known.items()}}
-    array = _as_array(value)
-    if array is None:
-        return {"other": type(value).__name__}
-    arrays.append(array)
-    return {"array": {"dtype": array.dtype.str, "shape": array.shape}}
+
+    return msgpack.packb(plain(value), default=other, strict_types=True, unicode_errors="surrogatepass")
+
+
+def _begins_with_a_number(value):
+    for _ in range(32):  # no array has more axes; a list may contain itself
+        if isinstance(value, list) and value:
+            value = value[0]
+    return isinstance(value, int | float | np.generic)
 
 
 def _as_array(value):
@@ -96,49 +112,35 @@ def _as_array(value):
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 
 
-def unpack(packed, body, special=None):
-    """The value that :func:`pack` was given.
+def _unpack(text, special, count):
+    def counted(items):
+        count[0] += len(items)
+        if count[0] > MOST_ITEMS:
+            raise ValueError("too many values")
+        return items
 
-    Args:
-        packed: the parsed JSON.
-        body: bytes of the arrays, in order.
-        special: None, or a function that turns the dict of a special value into the value. With None, special values
-            are refused.
-
-    Raises:
-        ValueError, KeyError, TypeError, …: ``packed`` is not what :func:`pack` makes; see :func:`receive`.
-    """
-    rest, strangers = memoryview(body), {}
-
-    def value_of(packed):
-        nonlocal rest
-        if not isinstance(packed, dict):
-            if packed is not None and not isinstance(packed, bool | str | int | float):
-                raise ValueError("a list outside a dict")
-            return packed
-        ((kind, content),) = packed.items()
-        if kind in ("list", "tuple"):
-            return {"list": list, "tuple": tuple}[kind](value_of(item) for item in content)
-        if kind == "dict":
-            return {key: value_of(item) for key, item in content.items()}
-        if kind == "other":
-            name = str(content)[:80]
-            if name not in strangers:
-                if len(strangers) == MOST_KINDS:
-                    raise ValueError("objects of too many kinds")
-                strangers[name] = type(name, (), {})()
-            return strangers[name]
-        if kind == "special" and special is not None:
-            return special({key: value_of(item) for key, item in content.items()})
-        if kind != "array":
+    def known(kind, content):
+        counted([content])
+        if kind == TUPLE:
+            return tuple(_unpack(content, special, count))
+        if kind == SPECIAL and special is not None:
+            return special(_unpack(content, special, count))
+        if kind == OTHER:  # each makes a Python type, which needs much memory
+            return type(content.decode(), (), {})() if counted(range(LONG)) else None
+        if kind != ARRAY:
             raise ValueError(f"unknown kind {kind}")
-        dtype, shape = np.dtype(content["dtype"]), tuple(content["shape"])
-        if dtype.kind not in "biuf" or not all(isinstance(n, int) and n >= 0 for n in shape) or len(shape) > 16:
+        size = HEAD.unpack_from(content)[0] + HEAD.size
+        dtype, shape = _unpack(content[HEAD.size : size], None, count)
+        if np.dtype(dtype).kind not in "biuf" or len(shape) > 16:
             raise ValueError("not an array of numbers")
-        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        if size > len(rest):
-            raise ValueError("an array is longer than its bytes")
-        part, rest = rest[:size], rest[size:]
-        return np.frombuffer(part, dtype).reshape(shape).copy()
+        return np.frombuffer(content[size:], dtype).reshape([int(n) for n in shape if n >= 0]).copy()
 
-    return value_of(packed)
+    return msgpack.unpackb(
+        text,
+        ext_hook=known,
+        list_hook=counted,
+        object_pairs_hook=lambda pairs: dict(counted(pairs)),
+        max_array_len=MOST_ITEMS,
+        max_map_len=MOST_ITEMS,
+        unicode_errors="surrogatepass",
+    )

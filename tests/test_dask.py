@@ -3,20 +3,20 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from sample_class import STUDENTS, sample_class
 
 from grading import __main__ as commands
-from grading import sandbox
 from grading.release import release
-from grading.sample_class import STUDENTS, sample_class
 
 pytest.importorskip("distributed", reason="a cluster needs Dask: pip install -r requirements-dask.txt")
-pytestmark = pytest.mark.skipif(bool(sandbox.failure("limits")), reason="students' code cannot be run on this machine")
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
 LESSON = "02_forward_noising"
 CLASS = ("s01-ada", "s04-dora", "s07-goran", "s09-ivan", "s11-kim", "s13-mo")
 

@@ -1,23 +1,28 @@
 """The command grade on a sample class: marks, files, a kill in the middle, marks by hand."""
 
 import csv
+import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 
 import pytest
+from sample_class import FIRST, STUDENTS, sample_class
 
 from grading import __main__ as commands
-from grading import gradebook, sandbox
+from grading import gradebook
+from grading.papers import read_papers
 from grading.release import release
-from grading.sample_class import FIRST, STUDENTS, sample_class
+from grading.submissions import Submission
 
-pytestmark = pytest.mark.skipif(bool(sandbox.failure("limits")), reason="students' code cannot be run on this machine")
+pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
 # One of each kind; identical answers are judged once.
 CLASS = (
     "s01-ada",
@@ -80,8 +85,8 @@ def everything(folder):
 
 @pytest.fixture(scope="module")
 def graded(folder, handed_out):
-    """The class, graded by a command that is killed again and again: at once, and after one and three more results."""
-    for more in (0, 1, 3):
+    """The class, graded by a command that is killed again and again: at once, and after two more results."""
+    for more in (0, 2):
         before = kept(folder)
         with subprocess.Popen(command(folder, handed_out), stdout=subprocess.DEVNULL, start_new_session=True) as killed:
             deadline = time.monotonic() + 120
@@ -94,7 +99,7 @@ def graded(folder, handed_out):
     before = kept(folder)
     done = subprocess.run(command(folder, handed_out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(before) >= 4 and before.items() <= kept(folder).items()
+    assert len(before) >= 2 and before.items() <= kept(folder).items()
     return table(folder)
 
 
@@ -105,7 +110,7 @@ def kept(folder):
     return {path.name: path.stat().st_mtime_ns for path in found}
 
 
-LESSON = "02_forward_noising"
+LESSON, OTHER = "02_forward_noising", "07_better_and_faster"
 
 
 @pytest.mark.parametrize("student", CLASS)
@@ -113,11 +118,11 @@ def test_marks_of_the_class(student, graded):
     row = graded["'" + student if student[0] == "=" else student, LESSON]
     assert float(row["score"]) == STUDENTS[student][2] and row["max_score"] == "8"
     assert row["status"] == ("unreadable" if student == "s20-tom" else "graded")
-    assert row["sandbox"] == sandbox.choose_level("auto")
+    assert row["sandbox"] == "bubblewrap"
 
 
 def test_what_was_not_sent_has_a_row(graded):
-    row = graded["s01-ada", "07_better_and_faster"]
+    row = graded["s01-ada", OTHER]
     assert (row["status"], row["score"], row["file"]) == ("not submitted", "0.0", "")
 
 
@@ -130,7 +135,7 @@ def test_verdicts_say_how_and_what(folder, graded):
         question(s, n) for s, n in (("s11-kim", 0), ("s15-olga", 0), ("s17-quinn", 0), ("s07-goran", 2))
     )
     assert kim["question"] == FIRST and "you returned α_t" in kim["found"] and kim["matched"] == "grade_id"
-    assert question("s05-emil", 0)["matched"] in ("cell id", "marker")
+    assert question("s05-emil", 0)["matched"] == "cell id"
     assert olga["found"].startswith("running your code ended the process") and quinn["status"] == "wrong"
     assert [p["holds"] for p in goran["properties"]] == [True, False] and goran["points"] == 1.5
 
@@ -148,10 +153,9 @@ def test_feedback_is_safe_and_helps(folder, graded):
 
 
 def test_once_more_gives_the_same_files_at_once(folder, handed_out, graded):
-    before, started = everything(folder), time.monotonic()
+    before = everything(folder)
     assert subprocess.run(command(folder, handed_out, "--jobs", "2"), capture_output=True, check=False).returncode == 0
     assert everything(folder) == before
-    assert time.monotonic() - started < 60
 
 
 def test_a_zip_of_the_same_gives_the_same_marks(folder, handed_out, graded):
@@ -173,11 +177,101 @@ def test_a_human_has_the_last_word(folder, handed_out, graded):
     assert float(table(folder)["s11-kim", LESSON]["score"]) == 7.5
 
 
+# --- what a human decides; nothing is run --------------------------------------------------------------------------
+def decided(handed_out, folder, files, *more):
+    """Grade ``{student: {name: content}}`` by what the notebooks show: rows and folder of the verdicts."""
+    for student, sent in files.items():
+        (folder / "in" / student).mkdir(parents=True)
+        for name, content in sent.items():
+            (folder / "in" / student / f"{name}.ipynb").write_bytes(content)
+    arguments = ["grade", str(folder / "in"), "--manifest", str(handed_out), "--out", str(folder / "out")]
+    assert commands.main([*arguments, "--no-execute", *more]) == 0
+    with open(folder / "out" / "grades.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file)), folder / "out" / "verdicts"
+
+
+def books(handed_out):
+    """Lesson 2 with its stubs, with another answer, and lesson 7."""
+    stub = (handed_out.parent / "student" / f"{LESSON}.ipynb").read_bytes()
+    other = stub.replace(b'raise NotImplementedError(\\"alpha_bars\\")', b"return 1 - betas")
+    assert other != stub
+    return stub, other, (handed_out.parent / "student" / f"{OTHER}.ipynb").read_bytes()
+
+
+def test_two_files_for_a_lesson_and_a_wrong_name(handed_out, tmp_path):
+    """Each file has a verdict of its own, and a human decides."""
+    stub, other, seven = books(handed_out)
+    files = {"ada": {LESSON: stub, f"{LESSON} (1)": other}, "bo": {LESSON: seven}, "cy": {LESSON: stub, "copy": stub}}
+    rows, verdicts = decided(handed_out, tmp_path, files)
+    found = {(row["student_id"], row["file"]): (row["notebook"], row["status"], row["remarks"]) for row in rows}
+    for name in (LESSON, f"{LESSON} (1)"):
+        assert found["ada", name] == (LESSON, "needs a human", f"2 different notebooks for {LESSON}: which one counts?")
+    assert found["bo", LESSON][:2] == (OTHER, "needs a human")
+    assert found["cy", "copy"] == (LESSON, "not counted", f"the same answers as {LESSON}")
+    for student, count in (("ada", 3), ("bo", 2), ("cy", 3)):  # with one for the lesson that was not sent
+        stored = [json.loads(path.read_text(encoding="utf-8")) for path in (verdicts / student).iterdir()]
+        mine = [(row["file"], row["notebook"]) for row in rows if row["student_id"] == student]
+        assert sorted((each["file"], each["notebook"]) for each in stored) == sorted(mine) and len(mine) == count
+
+
+def test_marks_by_hand_count_for_every_status(handed_out, tmp_path):
+    stub, other, seven = books(handed_out)
+    files = {
+        "unreadable": {LESSON: b"{"},
+        "of another name": {"homework": b"{"},
+        "two": {LESSON: stub, f"{LESSON} (1)": other},
+        "wrong lesson": {LESSON: seven},
+        "not answered": {LESSON: stub},
+        "not sent": {OTHER: seven},
+        "twice": {LESSON: other, "copy": other},
+    }
+    marks = tmp_path / "marks.csv"
+    marks.write_text("student_id,question,points\n" + "".join(f"{name},{FIRST},1.5\n" for name in files), "utf-8")
+    rows, _ = decided(handed_out, tmp_path, files, "--marks", str(marks))
+    for name in files:
+        assert sum(float(row["score"]) for row in rows if row["student_id"] == name) == 1.5, name
+
+
+def test_memory_stays_flat(handed_out):
+    """Ten times as many notebooks, hardly more memory: they are read again for the figures, never all held."""
+    manifest, book = json.loads(handed_out.read_text(encoding="utf-8")), json.loads(books(handed_out)[1])
+    output = {"output_type": "stream", "name": "stdout", "text": "x" * 2_000_000}
+    next(cell for cell in book["cells"] if cell["cell_type"] == "code")["outputs"] = [output]
+    content, peaks = json.dumps(book).encode(), []
+    for execute, count in itertools.product((True, False), (2, 20)):
+        sent = (Submission(f"s{number}", LESSON, bytes(bytearray(content))) for number in range(count))
+        tracemalloc.start()
+        papers = read_papers(sent, manifest, execute)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(papers) == count
+    assert peaks[1] < peaks[0] + 5e6 and peaks[3] < peaks[2] + 5e6
+
+
+def test_nothing_runs_in_a_browser(handed_out, tmp_path, chromium):
+    """Whatever stands in names and answers: nothing asks, nothing is fetched, and no element of theirs is there."""
+    script = "</pre><script>alert(1)</script><img src=http://127.0.0.1:9/x onerror=alert(1)><svg onload=alert(1)>"
+    stub = books(handed_out)[0].replace(
+        b'raise NotImplementedError(\\"alpha_bars\\")', b"return 1  # " + script.encode()
+    )
+    decided(handed_out, tmp_path, {script.replace("/", "∕"): {LESSON: stub, script.replace("/", "∕"): stub}})
+    page, seen = chromium.new_page(), []
+    page.on("dialog", lambda dialog: (seen.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: seen.append(request.url) if request.url[:5] not in ("file:", "data:") else None)
+    pages = sorted((tmp_path / "out").rglob("*.html"))
+    assert len(pages) > 2
+    for path in pages:
+        page.goto(path.as_uri())
+        assert page.locator("script, img[onerror], svg[onload], iframe, object, form").count() == 0
+    assert not seen
+
+
 @pytest.mark.parametrize(
     "lines, words",
     [
         ("student_id,question\na,b\n", "needs the columns"),
         ("student_id,question,points\na,nothing,1\n", "line 2: unknown question 'nothing'"),
+        (f"student_id,question,points\nadda,{FIRST},2\n", "line 2: no student 'adda' sent anything"),
         (f"student_id,question,points\na,{FIRST},3\n", "points must lie in 0 … 2, got '3'"),
         (f"student_id,question,points\na,{FIRST},-1\n", "points must lie in"),
         (f"student_id,question,points\na,{FIRST},nan\n", "points must lie in"),
@@ -188,7 +282,7 @@ def test_bad_marks(lines, words, tmp_path):
     (tmp_path / "marks.csv").write_text(lines, encoding="utf-8")
     manifest = {"notebooks": {LESSON: {"questions": [{"answer": FIRST, "points": 2}]}}}
     with pytest.raises(ValueError, match=words):
-        gradebook.read_marks(tmp_path / "marks.csv", manifest)
+        gradebook.read_marks(tmp_path / "marks.csv", manifest, {"a"})
 
 
 def test_bad_arguments(folder, handed_out, tmp_path, capsys):

@@ -2,12 +2,13 @@
 
 import json
 import random
-import time
 
 import nbformat
 import pytest
 
-from grading.matching import Cell, Unreadable, identify, match, read_cells
+from grading import matching
+from grading.cells import Cell, Unreadable, read_cells
+from grading.matching import NAME, identify, match
 from grading.release import release
 from labutils._support import lessons
 from labutils.commands import build
@@ -20,6 +21,9 @@ DONE = {
     NOISE: "def add_noise(x0, t, noise, alpha_bars):\n    a = alpha_bars[t]\n    return a * x0 + (1 - a) * noise",
     POSTERIOR: "def posterior_variances(betas):\n    return betas",
 }
+
+
+EMPTY = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
 
 
 @pytest.fixture(scope="session")
@@ -90,14 +94,14 @@ def cells_of(notebook):
     return read_cells(pack(notebook))
 
 
-def strip(notebook, ids=True, metadata=True, lines=True):
+def strip(notebook, ids=True, metadata=True):
     """Take away what cells are known by."""
     for cell in notebook["cells"]:
         if metadata:
             cell["metadata"] = {}
         if ids:
             cell.pop("id", None)
-        if lines and "exercise:" in cell["source"]:
+        if "exercise:" in cell["source"]:
             cell["source"] = cell["source"].split("\n", 1)[1]
 
 
@@ -119,7 +123,7 @@ def test_by_grade_id(notebook, entry):
 
 
 @pytest.mark.parametrize("lesson", lessons.LESSONS)
-@pytest.mark.parametrize("left", ["grade_id", "cell id", "marker", "likeness"])
+@pytest.mark.parametrize("left", ["grade_id", "cell id", NAME])
 def test_every_answer_of_every_lesson_by_each_sign(lesson, left, out, manifest):
     entry, notebook = manifest["notebooks"][lesson], handed_out(out, lesson)
     asked = entry["questions"]
@@ -128,37 +132,16 @@ def test_every_answer_of_every_lesson_by_each_sign(lesson, left, out, manifest):
         body = "return 12345" if question["kind"] == "code" else "My answer."
         source = question["stub"].replace(f'raise NotImplementedError("{question["function"]}")', body)
         the(notebook, question["cell"])["source"] = source.replace("*Your answer here.*", body)
-    strip(notebook, ids=left != "cell id", metadata=left != "grade_id", lines=left != "marker")
+    strip(notebook, ids=left != "cell id", metadata=left != "grade_id")
     random.Random(0).shuffle(order := list(range(len(notebook["cells"]))))
     notebook["cells"] = [notebook["cells"][index] for index in order]
     found = match(cells_of(notebook), entry)
     for question in asked:
         it = found[question["answer"]]
-        if question["kind"] == "text" and left == "likeness":
+        if not question["function"] and left == NAME:
             assert (it.source, it.how) == (None, "needs a human") and it.note
         else:
             assert it.how == left and order[it.cell_index] == places[question["answer"]] and it.answered
-
-
-def test_a_renamed_function_without_any_sign(notebook, entry):
-    """The stub's docstring tells."""
-    stub = next(question["stub"] for question in entry["questions"] if question["answer"] == POSTERIOR)
-    stub = stub.replace("def posterior_variances", "def my_variances").replace("raise Not", "return betas  # Not")
-    the(notebook, POSTERIOR)["source"] = stub
-    strip(notebook)
-    it = match(cells_of(notebook), entry)[POSTERIOR]
-    assert it.how == "likeness" and it.cell_index == place_of(notebook, "my_variances")
-    assert "begins like the stub" in it.note and "does not define posterior_variances" in it.note
-    notebook["cells"].append(code(f"# second try\n{the_source(notebook, 'my_variances')} * 2"))
-    assert match(cells_of(notebook), entry)[POSTERIOR].source is None, "no clear lead"
-
-
-def place_of(notebook, piece):
-    return next(index for index, cell in enumerate(notebook["cells"]) if piece in cell["source"])
-
-
-def the_source(notebook, piece):
-    return notebook["cells"][place_of(notebook, piece)]["source"]
 
 
 def test_what_is_not_there_needs_a_human(notebook, entry):
@@ -218,8 +201,8 @@ def test_moved_into_another_cell(delete, notebook, entry, out):
         del notebook["cells"][index]
     notebook["cells"].append(code(f"import numpy\n\n{DONE[NOISE]}"))
     found = match(cells_of(notebook), entry)
-    assert found[NOISE].how == "likeness" and found[NOISE].cell_index == len(notebook["cells"]) - 1
-    assert found[NOISE].source.endswith(DONE[NOISE]) and "found by the name of the function" in found[NOISE].note
+    assert found[NOISE].how == NAME and found[NOISE].cell_index == len(notebook["cells"]) - 1
+    assert found[NOISE].source.endswith(DONE[NOISE]) and bool(found[NOISE].note) != delete
     others_are_fine(found, NOISE)
     notebook["cells"].append(code(f"{DONE[NOISE]} + 0"))
     assert match(cells_of(notebook), entry)[NOISE].how == "needs a human"
@@ -230,7 +213,7 @@ def test_contents_exchanged(notebook, entry):
     first["source"], second["source"] = DONE[POSTERIOR], DONE[ALPHA]
     found = match(cells_of(notebook), entry)
     assert (found[ALPHA].source, found[POSTERIOR].source) == (DONE[ALPHA], DONE[POSTERIOR])
-    assert found[ALPHA].how == "likeness" and found[ALPHA].note
+    assert found[ALPHA].how == NAME and found[ALPHA].note
 
 
 def test_two_answers_merged_into_one_cell(notebook, entry):
@@ -238,7 +221,7 @@ def test_two_answers_merged_into_one_cell(notebook, entry):
     notebook["cells"].remove(gone)
     the(notebook, ALPHA)["source"] += f"\n\n{gone['source']}"
     found = match(cells_of(notebook), entry)
-    assert found[ALPHA].how == "grade_id" and found[NOISE].how == "marker"
+    assert found[ALPHA].how == "grade_id" and found[NOISE].how == NAME
     assert found[ALPHA].cell_index == found[NOISE].cell_index and DONE[NOISE] in found[NOISE].source
 
 
@@ -256,7 +239,7 @@ def test_split_into_two_cells(notebook, entry):
 def test_merged_with_the_check(notebook, entry):
     the(notebook, ALPHA)["source"] += "\n\nchecks.check_alpha_bars(alpha_bars)"
     it = match(cells_of(notebook), entry)[ALPHA]
-    assert it.answered and it.how == "grade_id" and it.note == "the cell calls a check"
+    assert it.answered and it.how == "grade_id" and not it.note
     assert it.source == the(notebook, ALPHA)["source"]
 
 
@@ -341,7 +324,7 @@ ANSWERED = {
     "not Python": "def alpha_bars(betas:\n  retrun 1",
     "NUL": "def alpha_bars(betas):\n    return 1\0",
     "deep": f"def alpha_bars(betas):\n    return {'-' * 15000}1",
-    "long": f"def alpha_bars(betas):\n    return 1\n{'import a' + '.a' * 500_000}",
+    "after a magic": "%%time\ndef alpha_bars(betas):\n    return 1",
     "over the stub": f"{STUB}\n\nalpha_bars = np.cumprod",
     "class": "class alpha_bars:\n    def __call__(self, betas):\n        return 1",
     "warning": "def alpha_bars(betas):\n    return '\\d'",
@@ -404,38 +387,42 @@ def test_a_text_beside_its_empty_cell_needs_a_human(discussion, manifest):
 )
 def test_known_by_name_and_cells(lesson, form, out, manifest):
     cells = read_cells((out / "student" / f"{lesson}.ipynb").read_bytes())
-    assert identify(cells, form.format(lesson), manifest) == (lesson, "file name and cells")
+    assert identify(cells, form.format(lesson), manifest) == (lesson, "")
 
 
 @pytest.mark.parametrize(
-    "name", ["homework", "", "Untitled", "03_unet", "03_unet (1)", f"{LESSON}x", f"{LESSON}03_unet"]
+    ("name", "doubt"),
+    [(name, "") for name in ("homework", "", "Untitled", f"{LESSON}x", f"{LESSON}03_unet")]
+    + [
+        (name, f"its cells are those of {LESSON}, but its name is that of 03_unet")
+        for name in ("03_unet", "03_unet (1)")
+    ],
 )
-def test_a_wrong_name_does_not_matter(name, notebook, manifest):
-    assert identify(cells_of(notebook), name, manifest) == (LESSON, "cells; the file has another name")
+def test_another_name(name, doubt, notebook, manifest):
+    assert identify(cells_of(notebook), name, manifest) == (LESSON, doubt)
 
 
-@pytest.mark.parametrize("keep", ["ids", "metadata", "lines", "sources"])
+@pytest.mark.parametrize("keep", ["ids", "metadata", "sources"])
 def test_known_by_each_sign(keep, notebook, manifest):
-    strip(notebook, **{sign: sign != keep for sign in ("ids", "metadata", "lines")})
+    strip(notebook, **{sign: sign != keep for sign in ("ids", "metadata")})
     if keep != "sources":
         for cell in notebook["cells"]:
-            cell["source"] = "\n".join(line for line in cell["source"].split("\n") if "exercise:" in line)
+            cell["source"] = ""
     assert identify(cells_of(notebook), "homework", manifest)[0] == LESSON
 
 
 def test_a_pasted_cell_of_another_lesson(notebook, out, manifest):
     notebook["cells"] += handed_out(out, "03_unet")["cells"][:5]
     assert identify(cells_of(notebook), "03_unet", manifest)[0] == LESSON
-    assert identify(cells_of(notebook), LESSON, manifest) == (LESSON, "file name and cells")
+    assert identify(cells_of(notebook), LESSON, manifest) == (LESSON, "")
 
 
-def test_what_cannot_be_told(notebook, out, manifest):
-    nothing = [Cell("", "code", "print(1)")]
-    assert identify(nothing, "homework", manifest) is None
-    assert identify([], f"{LESSON} (1)", manifest) == (LESSON, "file name; nothing in the cells is known")
-    assert identify([], f"{LESSON} 03_unet", manifest) is None
-    both = [{"id": f"lesson-0{number}-000", **code("")} for number in (2, 3)]
-    assert identify(cells_of({"cells": both}), "homework", manifest) is None
+def test_what_cannot_be_told(manifest):
+    both = [cell for lesson in (LESSON, "03_unet") for cell in manifest["notebooks"][lesson]["cells"][:1]]
+    both = [Cell(cell["id"], "markdown", cell["source"]) for cell in both]
+    for cells in ([Cell("", "code", "print(1)")], [], both):
+        for name in ("homework", f"{LESSON} 03_unet"):
+            assert identify(cells, name, manifest) == (None, "this is none of the notebooks that were handed out")
 
 
 # What the files are like.
@@ -443,76 +430,56 @@ def test_what_cannot_be_told(notebook, out, manifest):
 
 def test_cells_are_plain(notebook):
     cell = cells_of(notebook)[place(notebook, ALPHA)]
-    assert (cell.id, cell.type, cell.tags, cell.language) == (ALPHA, "code", (), "python")
+    assert (cell.id, cell.type, cell.language) == (ALPHA, "code", "python")
     assert cell.nbgrader["grade_id"] == ALPHA and cell.nbgrader["solution"] is True
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_encodings(encoding):
-    content = json.dumps({"cells": [text("Müller")]}, ensure_ascii=False).encode(encoding)
+    content = json.dumps({**EMPTY, "cells": [text("Müller")]}, ensure_ascii=False).encode(encoding)
     assert read_cells(content)[0].source == "Müller"
 
 
-def test_a_wrong_byte_among_right_ones():
-    content = pack({"cells": [text("ᾱ für β?")]}).replace(b"?", b"\xff")
-    assert read_cells(content)[0].source == "ᾱ für β\ufffd"
-
-
-def test_control_characters():
-    content = pack({"cells": [text("a?b"), text("c?d")]})
-    assert [cell.source for cell in read_cells(content.replace(b"?", b"\0"))] == ["a\0b", "c\0d"]
-    assert read_cells(content.replace(b"?", b"\n"))[0].source == "a\nb"
-
-
 UNREADABLE = {
-    "empty": (b"", "is empty"),
-    "blank": (b" \n", "is empty"),
-    "text": (b"import numpy", "is not JSON"),
-    "half": (b'{"cells": [{"cell_type"', "is not JSON"),
-    "NUL": (b"\0" * 100, "is not JSON"),
-    "NUL in front": (b'\0{"cells": []}', "is not JSON"),
-    "NUL behind": (b'{"cells": []}\0', "is not JSON"),
-    "odd UTF-16": ('{"cells": []}'.encode("utf-16")[:-1], "is not JSON"),
-    "only a BOM": (b"\xef\xbb\xbf", "is not JSON"),
-    "PDF": (b"%PDF-1.4\n\xe2\xe3", "is not JSON"),
-    "list": (b"[]", "not a notebook"),
-    "number": (b"1e999", "not a notebook"),
-    "no cells": (b"{}", "no list of cells"),
-    "cells of a wrong type": (b'{"cells": {"a": 1}}', "no list of cells"),
-    "sheets of a wrong type": (b'{"worksheets": [1, {"cells": 2}]}', "no list of cells"),
-    "deep": (b"[" * 200_000, "is nested too deeply"),
-    "deep cell": (b'{"cells": [' + b'{"a":' * 200_000, "is nested too deeply"),
+    "empty": b"",
+    "text": b"import numpy",
+    "half": b'{"cells": [{"cell_type"',
+    "NUL": b"\0" * 100,
+    "NUL behind": b'{"nbformat": 4, "cells": []}\0',
+    "latin-1": '{"nbformat": 4, "cells": [], "é": 1}'.encode("latin-1"),
+    "list": b"[]",
+    "number": b"1e999",
+    "no cells": b"{}",
+    "cells of a wrong type": b'{"nbformat": 4, "cells": {"a": 1}}',
+    "sheets of a wrong type": b'{"nbformat": 3, "worksheets": [1, {"cells": 2}]}',
+    "format 9": b'{"nbformat": 9, "cells": []}',
+    "deep": b"[" * 200_000,
+    "a long number": b'{"nbformat": 4, "cells": [], "n": ' + b"9" * 50_000 + b"}",
 }
 
 
-@pytest.mark.parametrize(("content", "reason"), UNREADABLE.values(), ids=UNREADABLE)
-def test_unreadable(content, reason):
-    with pytest.raises(Unreadable, match=reason):
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_unreadable(content):
+    with pytest.raises(Unreadable, match="cannot be read"):
         read_cells(content)
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [2, 3])
 def test_old_formats(version, entry):
     cells = [
-        {"cell_type": "heading", "level": 1, "source": "Title"},
-        {
-            "cell_type": "code",
-            "code" if version == 1 else "input": [f"# exercise: {ALPHA}\n", DONE[ALPHA]],
-            "language": "python",
-            "outputs": [],
-        },
-        {"cell_type": "text" if version == 1 else "html", "text" if version == 1 else "source": "hello"},
+        {"cell_type": "heading", "level": 1, "source": "Title", "metadata": {}},
+        {"cell_type": "code", "input": DONE[ALPHA], "language": "python", "outputs": [], "metadata": {}},
+        {"cell_type": "html", "source": "hello", "metadata": {}},
     ]
-    notebook = {"nbformat": version, "metadata": {"name": ""}}
-    notebook |= {"cells": cells} if version == 1 else {"worksheets": [{"cells": cells[:1]}, {"cells": cells[1:]}]}
-    found = cells_of(notebook)
+    sheets = [{"cells": cells, "metadata": {}}]
+    found = cells_of({"nbformat": version, "nbformat_minor": 0, "metadata": {"name": ""}, "worksheets": sheets})
     assert [(cell.type, cell.source[-5:]) for cell in found] == [
         ("markdown", "Title"),
         ("code", "etas)"),
         ("markdown", "hello"),
     ]
     it = match(found, entry)[ALPHA]
-    assert it.how == "marker" and it.source.endswith(DONE[ALPHA]) and not it.note
+    assert it.how == NAME and it.source.endswith(DONE[ALPHA]) and not it.note
 
 
 def test_sources_as_lists(notebook, entry):
@@ -527,72 +494,38 @@ def test_ids_as_colab_writes_them(notebook, entry):
     assert {it.how for it in match(cells_of(notebook), entry).values()} == {"cell id"}
 
 
-def test_wrong_types_everywhere(notebook, entry):
-    junk = [
-        None,
-        7,
-        "cell",
-        [],
-        {},
-        {"cell_type": 3, "source": 5, "metadata": "no", "id": ["x"]},
-        {"source": [1, None, "x = 1"], "cell_type": [], "metadata": {"nbgrader": "yes", "tags": "a", "id": 3}},
-        {"source": {"a": "b"}, "metadata": {"nbgrader": {"grade_id": ["x"], "solution": "true", "points": 1}}},
-        {"source": None, "metadata": {"nbgrader": {"grade_id": True}, "tags": [1, "kept", None, []]}},
-    ]
-    notebook["cells"] = junk + notebook["cells"]
-    notebook["metadata"] = {"kernelspec": [], "language_info": {"name": 3}}
-    cells = cells_of(notebook)
-    assert len(cells) == len(notebook["cells"]), "positions stay"
-    assert cells[6].source == "x = 1" and cells[8].tags == ("kept",) and cells[7].nbgrader == {"solution": "true"}
-    found = match(cells, entry)
-    others_are_fine(found)
-    assert cells[found[ALPHA].cell_index].id == ALPHA
-
-
-def test_numbers_of_any_size(notebook, entry):
-    notebook["cells"][0]["metadata"]["n"] = "HUGE"
-    content = pack(notebook).replace(b'"HUGE"', b"[" + b"9" * 50_000 + b", NaN, -Infinity, 1e999]")
-    others_are_fine(match(read_cells(content), entry))
-
-
 def test_half_characters():
-    content = (
-        b'{"cells": [{"source": "a\\ud800b", "id": "\\udfff", "metadata": {"nbgrader": {"grade_id": "\\ud800"}}}]}'
-    )
+    content = pack({**EMPTY, "cells": [code("a?b", id="!")]}).replace(b"?", b"\\ud800").replace(b"!", b"\\udfff")
     (cell,) = read_cells(content)
-    assert (cell.source, cell.id, cell.nbgrader) == ("a\ufffdb", "\ufffd", {"grade_id": "\ufffd"})
+    assert (cell.source, cell.id) == ("a?b", "?")
 
 
-# Speed.
+# Speed: with anything quadratic these tests would take hours.
 
 
-def in_time(seconds, notebook, manifest):
-    content = pack(notebook)
-    start = time.process_time()
-    cells = read_cells(content)
+def found_in(notebook, manifest):
+    cells = cells_of(notebook)
     lesson, _ = identify(cells, LESSON, manifest)
-    found = match(cells, manifest["notebooks"][lesson])
-    assert time.process_time() - start < seconds
-    return found
+    return match(cells, manifest["notebooks"][lesson])
 
 
 def test_100_000_cells(notebook, manifest):
     notebook["cells"] += [code(f"def f{number}(x):\n    return {number}") for number in range(100_000)]
-    others_are_fine(in_time(6, notebook, manifest))
-    strip(notebook)
-    notebook["cells"].remove(next(cell for cell in notebook["cells"] if cell["source"] == DONE[ALPHA]))
-    it = in_time(6, notebook, manifest)[ALPHA]
-    assert it.source is None and "are too many" in it.note
+    others_are_fine(found_in(notebook, manifest))
 
 
-@pytest.mark.parametrize(
-    "piece", ["\n", " ", "# ", "<!-- exercise: ", "-", "def alpha_bars(", "a.", "%", "_", "exercise: -\n"]
-)
+@pytest.mark.parametrize("piece", [" ", "<!-- exercise: ", "def alpha_bars(", "a.", "%", "_", "# exercise: a"])
 def test_a_cell_of_10_megabytes(piece, notebook, manifest):
-    the(notebook, ALPHA)["source"] += "\n" + piece * (10_000_000 // len(piece))
-    found = in_time(8, notebook, manifest)
+    the(notebook, ALPHA)["source"] += "\n# exercise: a" + piece * (10_000_000 // len(piece)) + "x"
+    found = found_in(notebook, manifest)
     others_are_fine(found, ALPHA)
-    assert found[ALPHA].how == "grade_id" and found[ALPHA].answered
+    assert found[ALPHA].how == "needs a human" and "more than 100,000 characters" in found[ALPHA].note
+
+
+def test_matching_has_an_end(notebook, entry, monkeypatch):
+    monkeypatch.setattr(matching, "SECONDS", -1)
+    with pytest.raises(matching.TooSlow):
+        match(cells_of(notebook), entry)
 
 
 # Whatever else there may be: a list of cells, or a reason.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from sample_class import WRONG, fill
 
 from grading.release import check_no_traces, read_notebook, release
-from grading.sample_class import WRONG, fill
 from labutils._support import lessons
 
 pytest.importorskip("nbgrader", reason="this needs nbgrader: pip install -r requirements-nbgrader.txt")

@@ -1,7 +1,8 @@
-"""A class to try the grader with: ``python -m grading.sample_class --manifest FILE --student DIR --out DIR``.
+"""A class to try the grader with: ``python tests/sample_class.py FOLDER``.
 
-Twenty invented students send the notebooks of a release. Some answers are right, some have typical mistakes, some are
-empty, and some attack the grader. :data:`STUDENTS` says how many points each student gets in lesson 2.
+It writes what you would hand out (``FOLDER/handout``) and what would come back (``FOLDER/submissions``). Twenty
+invented students send the notebooks. Some answers are right, some have typical mistakes, some are empty, and some
+attack the grader. :data:`STUDENTS` says how many points each student gets in lesson 2.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 
+from grading.release import release
 from labutils._support.files import write_atomically
 
 PARTLY = {  # answers in which one property fails
@@ -63,8 +65,8 @@ STUDENTS = {
     "s06-fatima": ({}, "shuffle the cells", 8.0),
     "s07-goran": (PARTLY, None, 6.5),
     "s08-hana": (PARTLY | {FIRST: RIGHT_FIRST}, None, 6.5),
-    "s09-ivan": (WRONG, None, 4.0),
-    "s10-jo": (WRONG, None, 4.0),
+    "s09-ivan": (WRONG, None, 3.0),
+    "s10-jo": (WRONG, None, 3.0),
     "s11-kim": ({FIRST: WRONG[FIRST]}, None, 6.0),
     "s12-lena": ({FIRST: RIGHT_FIRST[:-1]}, None, 6.0),
     "s13-mo": (None, None, 0.0),
@@ -131,15 +133,14 @@ def _damaged(notebook, damage):
 
 
 def main():
-    """Write the class."""
+    """Write handout and class."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--manifest", required=True, help="manifest.json of a release")
-    parser.add_argument("--student", required=True, help="its folder student/")
-    parser.add_argument("--out", required=True, help="folder to write to")
-    options = parser.parse_args()
-    manifest = json.loads(Path(options.manifest).read_text(encoding="utf-8"))
-    sample_class(manifest, options.student, options.out)
-    print(f"wrote {len(STUDENTS)} students to {options.out}")
+    parser.add_argument("folder", help="folder to write to")
+    folder = Path(parser.parse_args().folder)
+    release(out=folder / "handout")
+    manifest = json.loads((folder / "handout" / "manifest.json").read_text(encoding="utf-8"))
+    sample_class(manifest, folder / "handout" / "student", folder / "submissions")
+    print(f"wrote {len(STUDENTS)} students to {folder / 'submissions'}")
 
 
 if __name__ == "__main__":
