@@ -37,7 +37,8 @@ def main(folder):
         notebook = twice(nbformat.read(file, as_version=4))
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as empty:
-            client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": empty}})
+            place = {"metadata": {"path": empty}}
+            client = NotebookClient(notebook, timeout=900, kernel_name="python3", resources=place)
             try:
                 client.execute()
                 said = "ran"
