@@ -27,6 +27,7 @@ BUBBLEWRAP, TRUSTED = "bubblewrap", "off: the students are trusted"  # what a ve
 HOME = "/run/scratch"  # the only folder to write to
 TICK = 0.25  # seconds between two measurements
 RESERVE = 256 << 20  # bytes of memory that stay free on the machine
+OUTER = 4  # threads of bubblewrap itself, at most
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
 DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")  # not /dev/zero: memory from it is not counted
 NO_MEMORY = "the machine has no memory left"
@@ -147,7 +148,7 @@ class Confined:
         seconds, threads, memory = usage(tree)
         if memory > self.limits.memory_bytes and proportional(tree) > self.limits.memory_bytes:
             return "memory limit"
-        if threads > self.limits.processes + len(DEVICES):
+        if threads > self.limits.processes + OUTER:
             return "process limit"
         if psutil.virtual_memory().available < RESERVE:
             return NO_MEMORY

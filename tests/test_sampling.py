@@ -119,6 +119,11 @@ def test_the_compiled_loop_equals_the_plain_one(sampler, target):
     np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
 
 
+def test_the_plain_loop_refuses_an_unknown_sampler():
+    with pytest.raises(ValueError, match="unknown sampler 'euler', known: ddpm, ddim, dpmpp_2m, heun"):
+        sampling.table_sampling(network_for_loops, S, np.zeros((1, 4, 4, 1), "float32"), RNG, sampler="euler")
+
+
 def test_algorithm_2_is_the_sampler_ddpm_over_all_steps():
     s = linear_schedule(50, 1e-3, 0.3)
     x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")

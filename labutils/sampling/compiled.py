@@ -9,7 +9,7 @@ from labutils._support.progress import progress_bar
 from labutils.networks import network_time
 from labutils.sampling.guidance import check_labels, guided, label_shape
 from labutils.sampling.inpainting import resampled
-from labutils.sampling.samplers import SAMPLERS, spaced_steps
+from labutils.sampling.samplers import make_table
 from labutils.schedule import check_target
 
 BATCH = 64  # images in one graph call: more need more memory and are not faster on a CPU
@@ -53,14 +53,10 @@ class Sampler:
         resample=1,
         jump=1,
     ):
-        if not callable(sampler) and sampler not in SAMPLERS:
-            raise ValueError(f"unknown sampler {sampler!r}, known: {', '.join(SAMPLERS)}")
         check_target(target)
         if guidance is not None and not guidance >= 0:
             raise ValueError(f"guidance must be at least 0, got {guidance}")
-        steps = spaced_steps(schedule.T, schedule.T if steps is None else steps)
-        table = (sampler if callable(sampler) else SAMPLERS[sampler])(schedule, steps)
-        table = resampled(table, schedule, resample, jump)
+        table = resampled(make_table(schedule, sampler, steps), schedule, resample, jump)
         self.t, self.guidance = table.t, guidance
         # x̂_0 = p·x + q·output for every target: p and q are the guesses for (x, output) = (1, 0) and (0, 1).
         unit = np.eye(2, dtype=np.float32)[:, None].repeat(len(table.t), axis=1)  # (2, rows, 2)

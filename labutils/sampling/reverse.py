@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from labutils.networks import network_time
-from labutils.sampling.samplers import SAMPLERS, spaced_steps
+from labutils.sampling.samplers import make_table
 from labutils.schedule import at, check_same_shape
 
 
@@ -65,8 +65,11 @@ def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, tar
 
     Returns:
         x_0, a tensor of the shape of ``x``.
+
+    Raises:
+        ValueError: unknown sampler, or a bad number of steps.
     """
-    table = SAMPLERS[sampler](schedule, spaced_steps(schedule.T, schedule.T if steps is None else steps))
+    table = make_table(schedule, sampler, steps)
     x, previous = ops.convert_to_tensor(x, "float32"), 0.0
     for t, a, b, c, sigma in table.rows():
         z = rng.standard_normal(x.shape, dtype=np.float32)

@@ -101,6 +101,23 @@ def _levels(schedule, steps):
 SAMPLERS = {"ddpm": partial(ddim, eta=1.0), "ddim": ddim, "dpmpp_2m": dpmpp_2m, "heun": heun}
 
 
+def make_table(schedule, sampler, steps=None):
+    """The table of a sampler over ``steps`` evenly spaced steps.
+
+    Args:
+        schedule: labutils.schedule.NoiseSchedule.
+        sampler: a key of SAMPLERS, or a function (schedule, steps) → Table.
+        steps: number of steps, 1 … T; None for all T.
+
+    Raises:
+        ValueError: unknown sampler, or a bad number of steps.
+    """
+    if not callable(sampler) and sampler not in SAMPLERS:
+        raise ValueError(f"unknown sampler {sampler!r}, known: {', '.join(SAMPLERS)}")
+    make = sampler if callable(sampler) else SAMPLERS[sampler]
+    return make(schedule, spaced_steps(schedule.T, schedule.T if steps is None else steps))
+
+
 def spaced_steps(T, count):
     """``count`` step indices, decreasing from T - 1: T - 1, T - 1 - T/count, … ("trailing" spacing).
 
