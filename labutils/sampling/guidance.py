@@ -15,6 +15,7 @@ def guided(network, x, time, labels, weight):
         x: (B, H, W, C). time: (B, 1). labels: (B,) integers, or captions (B, L).
         weight: w ≥ 0; 0 follows the label without exaggeration, and needs one call of the network instead of two.
     """
+    x, time, labels = (tf.convert_to_tensor(part) for part in (x, time, labels))  # Keras does not take a mixture
     told = network([x, time, labels])
     if weight == 0:
         return told

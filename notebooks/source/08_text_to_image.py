@@ -690,6 +690,11 @@ checks.check_guided(guided)
 combine = checks.check_guided.answer_or(sampling.guided)
 
 
+def one_call(inputs):
+    """One call of the checkpoint; Keras does not take a mixture of arrays and tensors."""
+    return on_latents([tf.convert_to_tensor(part) for part in inputs])
+
+
 def draw_guided(text, w, count=5, steps=20):
     """Draw one caption several times with your guidance."""
     tokens = captions.encode([text] * count)
@@ -697,7 +702,7 @@ def draw_guided(text, w, count=5, steps=20):
     table = sampling.ddim(model.schedule, sampling.spaced_steps(model.schedule.T, steps))
     for t, a, b, _, _ in table.rows():
         time_column = np.full((count, 1), t / model.schedule.T, "float32")
-        answer = np.asarray(combine(on_latents, x, time_column, tokens.copy(), w), "float32")
+        answer = np.asarray(combine(one_call, x, time_column, tokens.copy(), w), "float32")
         x0 = np.asarray(model.schedule.guess_x0(x, t, answer, model.options["target"]))
         x = a * x + b * x0
     return networks.decode(autoencoder, x)
