@@ -304,7 +304,7 @@ print(f"one call on pixels takes {pixels / latents:.0f} times as long")
 assert pixels > latents
 
 # %% [markdown]
-# The pixels need 15 times as many multiply-adds. In the saved run one call takes 10 times as long; your machine may differ. A drawing
+# The pixels need 15 times as many multiply-adds. In the saved run one call takes about ten times as long; your machine may differ. A drawing
 # with guidance needs 24 calls (12 steps, two calls each), and the decoder only one.
 #
 # ## 8.3 The second part: words become vectors
