@@ -109,17 +109,18 @@ def show_table(headings, rows):
         "  ".join([row[0].ljust(first), *(v.rjust(w) for v, w in zip(row[1:], others, strict=True))]).rstrip()
         for row in table
     )
-    head, *body = (
-        "".join(f'<{tag} style="text-align: {side}">{html.escape(v)}</{tag}>' for v, side in _sided(row))
-        for row, tag in zip(table, ["th", *["td"] * len(rows)], strict=True)
-    )
-    lines = "".join(f"<tr>{cells}</tr>" for cells in body)
-    page = f"<table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    head, *body = table
+    lines = "".join(_table_row(row, "td") for row in body)
+    page = f"<table><thead>{_table_row(head, 'th')}</thead><tbody>{lines}</tbody></table>"
     display({"text/html": page, "text/plain": plain}, raw=True)
 
 
-def _sided(row):
-    return zip(row, ["left", *["right"] * (len(row) - 1)], strict=True)
+def _table_row(row, tag):
+    sides = ["left", *["right"] * (len(row) - 1)]
+    cells = (
+        f'<{tag} style="text-align: {side}">{html.escape(text)}</{tag}>' for text, side in zip(row, sides, strict=True)
+    )
+    return f"<tr>{''.join(cells)}</tr>"
 
 
 def axes(title, xlabel, ylabel, size=(6, 3.5)):

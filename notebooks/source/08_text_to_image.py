@@ -775,10 +775,15 @@ SHOWN = {"real": ("real pictures", "black", "D"), "decoded": ("through the autoe
          "text_to_image_bag": ("bag of words", plots.COLOURS["red"], "v")}
 
 
+def at_the_end(pictures, kind):
+    """The recorded row at the end of training: for each kind of word, the share [value, low, high] that is right."""
+    (row,) = [row for row in recorded_rows(pictures=pictures, kind=kind) if row.get("epoch") is None]
+    return row
+
+
 def whole_captions(pictures, kind):
     """The recorded share [value, low, high] of whole captions right, at the end of training."""
-    (row,) = [row for row in recorded_rows(pictures=pictures, kind=kind) if row.get("epoch") is None]
-    return row["caption"]
+    return at_the_end(pictures, kind)["caption"]
 
 
 if recorded:
@@ -803,21 +808,22 @@ if recorded:
     for kind, ratio in over_ceiling.items():
         print(f"{KINDS[kind]:13} {ratio:.3f} of what the judge reads right on real pictures")
     for pictures in ("text_to_image_pairs", "text_to_image_bag"):
-        (row,) = recorded_rows(pictures=pictures, kind="turned")
+        row = at_the_end(pictures, "turned")
         print(f"{SHOWN[pictures][0]}, turned captions: {row['same_words'][0]:.0%} show the right colours and digits, "
               f"and {row['caption'][0] / row['same_words'][0]:.0%} of these at the right places")
     assert min(over_ceiling.values()) > 0.9 and whole_captions("text_to_image_pairs", "unseen_pair")[2] < 0.05
 
 # %% [markdown]
-# Which words are wrong? The next table has the shares of each kind of word, for real pictures and for the model.
+# Which words are wrong? The next table has the share right of each kind of word with its 95 % interval: for real pictures, for
+# reconstructions, and for the model.
 
 # %%
 if recorded:
     lines = []
-    for pictures in ("real", "text_to_image"):
+    for pictures in ("real", "decoded", "text_to_image"):
         for kind in KINDS:
-            (row,) = [row for row in recorded_rows(pictures=pictures, kind=kind) if row.get("epoch") is None]
-            shares = [f"{row[word][0]:.3f}" for word in ("colour", "digit", "relation", "caption")]
+            row = at_the_end(pictures, kind)
+            shares = ["{:.3f} ({:.3f}–{:.3f})".format(*row[word]) for word in ("colour", "digit", "relation", "caption")]
             lines.append([f"{SHOWN[pictures][0]}, {KINDS[kind]}", *shares])
     plots.show_table(["right", "colours", "digits", "arrangement", "whole caption"], lines)
 

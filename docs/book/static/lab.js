@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   function mark() {
-    document.querySelectorAll("pre, .math.block, .table-wrapper").forEach(function (box) {
+    document.querySelectorAll("pre, .math.block, .table-wrapper, .text_html").forEach(function (box) {
       if (box.scrollWidth > box.clientWidth) {
         box.tabIndex = 0;
       } else {
