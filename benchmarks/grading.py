@@ -1,13 +1,14 @@
-"""What grading a class costs.
+"""What grading a class costs, and whether its marks are right.
 
-``python -m benchmarks.grading [--minutes M]`` hands out all lessons but the optional one and invents a class. Six
-students in ten have everything right, two miss a property here and there, one has the usual mistakes and one sent
-nothing; no two have the same text. It grades one student, and ten with one process and with two, by
-``python -m grading grade``. ``results/grading.json`` keeps seconds and peak memory of the command itself. Each row is
-saved as soon as it is measured: you may stop the program and start it again. To measure everything again, delete the
-file.
+``python -m benchmarks.grading [--minutes M]`` hands out all lessons and invents a class. Its answers come from the
+tables of right and wrong answers in ``tests/answers.py``; no two students have the same text. The program grades the
+class with one process, with two, and with two workers of a Dask cluster on the same machine. ``results/grading.json``
+keeps the time and the memory, and counts wrong marks. Each row is saved as soon as it is measured: you may stop the
+program and start it again. To measure everything again, delete the file.
 """
 
+import ast
+import contextlib
 import json
 import subprocess
 import sys
@@ -16,48 +17,131 @@ import time
 from pathlib import Path
 
 import nbformat
+import psutil
 
 from benchmarks import report
 from grading import sandbox
+from grading.context import needed
 from grading.release import release
-from tests import sample_class
+from grading.verdicts import Status
 
-SMALL = 10
-PLAN = [{"students": 1, "jobs": 1}, {"students": SMALL, "jobs": 1}, {"students": SMALL, "jobs": 2}]
-KINDS = [{}] * 6 + [sample_class.PARTLY] * 2 + [sample_class.WRONG, None]
-# Runs the command and prints its peak memory, without that of its child processes.
-COMMAND = """import resource, sys
-from grading.__main__ import main
-code = main(sys.argv[1:])
-print("peak_kb", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-sys.exit(code)"""
+CLASS = 300  # notebooks
+PLAN = [
+    {"notebooks": 1, "jobs": 1, "workers": 0},
+    {"notebooks": CLASS, "jobs": 1, "workers": 0},
+    {"notebooks": CLASS, "jobs": 2, "workers": 0},
+    {"notebooks": CLASS, "jobs": 1, "workers": 2},
+]
+TABLES = report.ROOT / "tests" / "answers.py"
+TICK = 1.0  # seconds between two measurements of the memory
+
+
+def answers(check, function):
+    """The answers of the tables to one exercise, as a list of (code of a cell, whether it is right).
+
+    Answers that use labutils are left out: in a notebook, the grader would leave them to a human.
+
+    Args:
+        check: name of the function of labutils.checks.
+        function: name that the exercise asks for.
+    """
+    text = TABLES.read_text(encoding="utf-8")
+    statements = ast.parse(text).body
+    sources = [ast.get_source_segment(text, node) for node in statements]
+    found = []
+    for place, node in enumerate(statements):
+        table = node.value.elts if isinstance(node, ast.Assign) and isinstance(node.value, ast.List) else []
+        for row in table:
+            if isinstance(row, ast.Tuple) and row.elts[0].attr == check:
+                answer = f"{function} = {ast.get_source_segment(text, row.elts[1])}"
+                before = needed([*sources[:place], answer], place)
+                if not any(isinstance(statements[i], ast.ImportFrom) for i in before):
+                    code = "\n\n".join([*(sources[i] for i in before), answer])
+                    found.append((code, "WRONG" not in node.targets[0].id))
+    return found
 
 
 def make_class(handout, folder, count):
-    """Write ``folder/STUDENT/LESSON.ipynb``; every code answer ends in a comment of the student's own."""
-    manifest = json.loads((handout / "manifest.json").read_text(encoding="utf-8"))
+    """Write ``folder/STUDENT/LESSON.ipynb``, ``count`` notebooks.
+
+    Where the tables have no answer, the student sends the lab's own.
+
+    Returns:
+        dict (student, question) → whether the answer is right.
+    """
+    manifest = json.loads((handout / "manifest.json").read_text(encoding="utf-8"))["notebooks"]
+    tables, expected, lessons = {}, {}, list(manifest)
     for number in range(count):
-        student, changes = f"s{number:04}", KINDS[number % len(KINDS)]
-        for lesson, entry in manifest["notebooks"].items():
-            notebook = nbformat.read(handout / "student" / f"{lesson}.ipynb", as_version=4)
-            if changes is not None:
-                sample_class.fill(notebook, entry, changes)
-                for question in entry["questions"]:
-                    (cell,) = (cell for cell in notebook.cells if cell.id == question["cell"])
-                    cell.source += f"\n# {student}" if question["kind"] == "code" else f" {student}"
-            (folder / student).mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, folder / student / f"{lesson}.ipynb")
+        student, lesson = f"s{number // len(lessons):04}", lessons[number % len(lessons)]
+        notebook = nbformat.read(handout / "student" / f"{lesson}.ipynb", as_version=4)
+        source_of = {cell["id"]: cell["source"] for cell in manifest[lesson]["cells"]}
+        for question in manifest[lesson]["questions"]:
+            (cell,) = (cell for cell in notebook.cells if cell.id == question["cell"])
+            if question["kind"] == "text":
+                cell.source = f"In my own words, {student}."
+                continue
+            name = question["answer"]
+            if name not in tables:
+                check, _, function = source_of[question["check"]].removeprefix("checks.").rstrip(")").partition("(")
+                tables[name] = answers(check, function) or [(source_of[question["cell"]], True)]
+            source, expected[student, name] = tables[name][number // len(lessons) % len(tables[name])]
+            cell.source = f"# {student}\n{source}"
+        (folder / student).mkdir(parents=True, exist_ok=True)
+        nbformat.write(notebook, folder / student / f"{lesson}.ipynb")
+    return expected
 
 
-def grade(handout, students, jobs, folder):
-    """Grade a class from the start; returns a dict of what it cost."""
-    line = [sys.executable, "-c", COMMAND, "grade", str(students), "--manifest", str(handout / "manifest.json")]
-    started = time.perf_counter()
-    done = subprocess.run(
-        [*line, "--out", tempfile.mkdtemp(dir=folder), "--jobs", str(jobs)], check=True, capture_output=True, text=True
-    )
-    seconds = time.perf_counter() - started
-    return {"seconds": round(seconds, 1), "peak_mb": round(int(done.stdout.split()[-1]) / 1024)}
+def grade(handout, students, item, out):
+    """Grade a class from the start; returns a dict of seconds and megabytes.
+
+    Memory is that of the command, and that of all processes together, with shared pages counted once.
+    """
+    line = [sys.executable, "-m", "grading", "grade", str(students), "--manifest", str(handout / "manifest.json")]
+    line += ["--out", str(out), "--jobs", str(item["jobs"])]
+    with _cluster(item["workers"]) as more:
+        started = time.perf_counter()
+        with subprocess.Popen([*line, *more], stdout=subprocess.DEVNULL) as command:
+            memory = {"command_mb": 0, "all_mb": 0}
+            while command.poll() is None:
+                processes = psutil.Process().children(recursive=True)
+                mine = [process for process in processes if process.pid == command.pid]
+                for name, tree in (("command_mb", mine), ("all_mb", processes)):
+                    memory[name] = max(memory[name], round(sandbox.proportional(tree) / 1e6))
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    command.wait(TICK)
+        if command.returncode:
+            raise SystemExit(command.returncode)
+        return {"seconds": round(time.perf_counter() - started, 1), **memory}
+
+
+@contextlib.contextmanager
+def _cluster(workers):
+    """Options of the command for a Dask cluster on this machine; none without workers."""
+    if not workers:
+        yield []
+        return
+    from distributed import LocalCluster
+
+    with LocalCluster(workers, threads_per_worker=1, memory_limit=None, dashboard_address=None) as cluster:
+        yield ["--dask", cluster.scheduler_address]
+
+
+def marks(out, expected):
+    """How many marks are right and wrong: dict of counts."""
+    counts = {"right_answers": 0, "right_without_full_marks": 0, "wrong_answers": 0, "wrong_with_full_marks": 0}
+    counts["left_to_a_human"] = 0
+    for path in out.glob("verdicts/*/*.json"):
+        verdict = json.loads(path.read_text(encoding="utf-8"))
+        for question in verdict["questions"]:
+            right = expected.get((verdict["student_id"], question["question"]))
+            if right is None:
+                continue
+            counts["right_answers" if right else "wrong_answers"] += 1
+            full = question["points"] == question["max_points"]
+            counts["left_to_a_human"] += question["status"] == Status.HUMAN
+            counts["right_without_full_marks"] += right and not full and question["status"] != Status.HUMAN
+            counts["wrong_with_full_marks"] += full and not right
+    return counts
 
 
 def rows():
@@ -69,31 +153,35 @@ def fill(file, budget):
     """Measure the missing rows."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        handout = folder / "handout"
-        release([str(lesson) for lesson in range(1, 7)], handout, say=lambda line: None)
-        for item in file.missing():
+        release(out=folder / "handout", say=lambda line: None)
+        for number, item in enumerate(file.missing()):
             budget.check()
-            students = Path(tempfile.mkdtemp(dir=folder))
-            make_class(handout, students, item["students"])
-            file.add(item, grade(handout, students, item["jobs"], folder))
-
-
-def two_against_one(rows):
-    """How many times faster two processes grade the class than one."""
-    seconds = {row["jobs"]: row["seconds"] for row in rows if row["students"] == SMALL}
-    return seconds[1] / seconds[2]
+            students, out = folder / f"class{number}", folder / f"out{number}"
+            expected = make_class(folder / "handout", students, item["notebooks"])
+            file.add(item, grade(folder / "handout", students, item, out) | marks(out, expected))
 
 
 def table(results):
     """The cost as a Markdown table."""
-    ratio = two_against_one(results["rows"])
     lines = [
-        "| students, six lessons each | processes | time | peak memory of the command |",
-        "| --- | --- | --- | --- |",
+        "| notebooks | judged by | time | memory of the command | memory of all processes |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for row in results["rows"]:
-        lines.append(f"| {row['students']} | {row['jobs']} | {row['seconds']:,.0f} s | {row['peak_mb']:,} MB |")
-    return "\n".join([*lines, "", f"Two processes against one: {ratio:.2f}×. Sandbox: {results['sandbox']}."])
+        count, what = (row["workers"], "Dask worker") if row["workers"] else (row["jobs"], "local job")
+        cells = f"{row['notebooks']} | {count} {what}{'s' * (count > 1)} | {row['seconds']:,.0f} s"
+        lines.append(f"| {cells} | {row['command_mb']:,} MB | {row['all_mb']:,} MB |")
+    _, one, two, dask = results["rows"]
+    jobs, cluster = one["seconds"] / two["seconds"], two["seconds"] / dask["seconds"]
+    lines += [
+        "",
+        f"Two jobs against one: {jobs:.2f}×. Two Dask workers against two jobs: {cluster:.2f}×. "
+        f"Sandbox: {results['sandbox']}.",
+        f"{two['right_without_full_marks']} of {two['right_answers']} right answers did not get full marks. "
+        f"{two['wrong_with_full_marks']} of {two['wrong_answers']} wrong answers got them. "
+        f"{two['left_to_a_human']} answers were left to a human.",
+    ]
+    return "\n".join(lines)
 
 
 def main():
@@ -102,7 +190,8 @@ def main():
     file = rows()
     if file.missing():
         fill(file, report.Budget(options.minutes))
-    report.quote("grading", table(file.finish()))
+    if results := file.finish():
+        report.quote("grading", table(results))
 
 
 if __name__ == "__main__":

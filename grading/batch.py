@@ -68,16 +68,9 @@ def grade(
     """Grade all submissions and write the reports into ``out``.
 
     Args:
-        submissions: folder or zip, ``STUDENT/NOTEBOOK.ipynb``.
-        manifest: the file that ``release`` wrote.
-        out: folder for ``grades.csv``, ``verdicts``, ``feedback``, ``by_hand`` and ``index.html``.
-        jobs: processes.
+        submissions, manifest, out, jobs, seeds, rerun, marks, dask: see :func:`add_arguments`.
         level: "required" or "off", see grading.sandbox.
-        seeds: number of different inputs for each property.
-        rerun: ignore stored results and judge everything again.
-        marks: None, or a CSV file with points that a human gave: ``student_id, question, points``.
         execute: False to run nothing and to mark what the outputs of the notebooks show (grading.shown).
-        dask: None, or the address of a Dask scheduler whose workers judge instead of local processes.
         say: receives one line at the end.
 
     Raises:
@@ -160,11 +153,13 @@ def code_digest():
 
 
 def own_answers(manifest, papers):
-    """The lab's own answers to the lessons of these papers: tasks for grading.judging.judge_student."""
+    """The lab's own answers to the lessons of these papers: a list of tasks for grading.judging.judge_student."""
+    tasks = []
     for lesson in sorted({paper.lesson for paper in papers}):
         entry = manifest["notebooks"][lesson]
         sources = {cell["id"]: cell["source"] for cell in entry["cells"]}
-        yield "", lesson, {q["answer"]: Answer(sources[q["cell"]], "the lab's own") for q in entry["questions"]}
+        tasks.append(("", lesson, {q["answer"]: Answer(sources[q["cell"]], "lab") for q in entry["questions"]}))
+    return tasks
 
 
 def check_own(results):
@@ -173,7 +168,7 @@ def check_own(results):
     Raises:
         ValueError: they do not; names the first question. One line.
     """
-    for _, found in results:
+    for _, found in itertools.chain.from_iterable(results):
         for verdict in found["verdicts"]:
             if verdict["status"] not in (Status.RIGHT, Status.BY_HAND):
                 raise ValueError(
@@ -188,7 +183,7 @@ def run_all(work, todo, own, folder, jobs, dask=None):
     Args:
         work: function of the tasks of one student, like grading.judging.judge_student.
         todo: dict key → grading.papers.Paper.
-        own: tasks with the lab's own answers.
+        own: list of tasks with the lab's own answers.
         folder: the results are stored here as ``KEY.json``.
         jobs, dask: as for :func:`grade`.
 
@@ -205,7 +200,8 @@ def run_all(work, todo, own, folder, jobs, dask=None):
     with progress_bar(len(todo), "judging") as bar, _backend(dask):
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         try:
-            check_own(itertools.chain.from_iterable(parallel([joblib.delayed(work)(list(own))])))
+            count = joblib.effective_n_jobs(jobs)
+            check_own(parallel(joblib.delayed(work)(own[k::count]) for k in range(count)))
             results = parallel(joblib.delayed(work)(tasks) for tasks in students.values())
             for key, found in itertools.chain.from_iterable(results):
                 text = json.dumps(found, indent=1, ensure_ascii=True)

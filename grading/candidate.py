@@ -79,10 +79,8 @@ class Candidate:
         """Send a message, or an error message if it contains itself or is too large."""
         try:
             wire.send(self.write, message, self.encode)
-        except RecursionError:
-            wire.send(self.write, {"raised": "RecursionError", "text": "the answer contains itself"})
-        except ValueError as error:
-            wire.send(self.write, {"raised": "ValueError", "text": str(error)[:2000]})
+        except (ValueError, RecursionError) as error:
+            wire.send(self.write, {"raised": type(error).__name__, "text": str(error)[:2000]})
 
     def do_leave(self):
         """End this process; the next question gets a new one."""

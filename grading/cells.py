@@ -25,21 +25,16 @@ class Cell:
 
 
 def read_cells(content):
-    """All cells in the order of the notebook.
+    """List of :class:`Cell`, in the order of the notebook.
 
     Args:
         content: the bytes of the file.
-
-    Returns:
-        list of :class:`Cell`.
 
     Raises:
         Unreadable: this is not a notebook.
     """
     try:
-        notebook = nbformat.reader.reads(content.decode(json.detect_encoding(content)))
-        if nbformat.reader.get_version(notebook)[0] < 4:
-            notebook = nbformat.convert(notebook, 4)
+        notebook = nbformat.convert(nbformat.reader.reads(content.decode(json.detect_encoding(content))), 4)
         metadata = _dict(notebook.get("metadata"))
         names = (_dict(metadata.get("kernelspec")).get("language"), _dict(metadata.get("language_info")).get("name"))
         language = next(filter(None, map(_text, names)), "").lower()
@@ -52,13 +47,12 @@ def read_cells(content):
 
 def _cell(cell, language):
     metadata = _dict(cell.get("metadata"))
+    tags = _dict(metadata.get("nbgrader"))
     return Cell(
         id=_text(cell.get("id")) if "id" in cell else _text(metadata.get("id")),  # Colab moves the id
         type=_text(cell.get("cell_type")),
         source=_text(cell.get("source")),
-        nbgrader={
-            key: value for key, value in _dict(metadata.get("nbgrader")).items() if isinstance(value, str | bool)
-        },
+        nbgrader={key: value for key, value in tags.items() if isinstance(value, str | bool)},
         language=language,
         outputs=outputs_of(cell),
     )

@@ -34,16 +34,17 @@ def write(out, graded, manifest, level, marks, submissions):
     for row in rows:
         # No file of a student can have the name of a missing notebook's verdict.
         name = safe_name(row["file"]) if row["file"] else f"missing~{row['notebook']}"
-        _json(out / "verdicts" / safe_name(row["student_id"]) / f"{name}.json", row)
-    pages_of, sources = {}, {}
+        verdict = json.dumps(row, indent=1) + "\n"
+        _text(out / "verdicts" / safe_name(row["student_id"]) / f"{name}.json", verdict)
+    rows_of, sources = {}, {}
     for row in rows:
-        pages_of.setdefault(row["student_id"], []).append(row)
+        rows_of.setdefault(row["student_id"], []).append(row)
     for paper, _ in graded:
         for question, answer in (paper.answers or {}).items():
             sources[paper.student, paper.name, question] = answer.source
     for student, sent in itertools.groupby(submissions, key=lambda submission: submission.student):
-        if student in pages_of:  # otherwise it was sent while others were judged
-            page = pages.feedback(student, pages_of[student], sent, sources)
+        if student in rows_of:  # otherwise it was sent while others were judged
+            page = pages.feedback(student, rows_of[student], sent, sources)
             _text(out / "feedback" / f"{safe_name(student)}.html", page)
     for question, text in pages.by_hand(graded, manifest, marks).items():
         _text(out / "by_hand" / f"{question}.html", text)
@@ -58,12 +59,9 @@ def _row(paper, found, marks, level, entries):
     taken = {} if paper.status == Status.IGNORED else marks
     questions = [_marked(verdict, taken.pop((paper.student, verdict["question"]), None)) for verdict in verdicts]
     states = {question["status"] for question in questions}
-    evidence = (found or {}).get("evidence", [])
-    lacking = [f"{each['text']}: {each['found']}" for each in evidence if not each["holds"]]
-    remarks = "; ".join(filter(None, [paper.problem, *lacking]))
     status = next((state for state in OPEN if state in states), Status.DONE)
     if Status.MARKED not in states:
-        status = paper.status or (Status.HUMAN if lacking else status)
+        status = paper.status or status
         if paper.status in (Status.MISSING, Status.IGNORED):
             questions = []
     return {
@@ -75,10 +73,9 @@ def _row(paper, found, marks, level, entries):
         "score": round(sum((question["points"] or 0.0 for question in questions), 0.0), 2),
         "max_score": sum(question["points"] for question in asked),
         "open_points": sum(question["max_points"] for question in questions if question["status"] in OPEN),
-        "remarks": remarks,
+        "remarks": paper.problem,
         "status": status,
         "questions": questions,
-        "evidence": evidence,
         "seconds": (found or {}).get("seconds", 0.0),
     }
 
@@ -128,16 +125,15 @@ def read_marks(path, manifest, students):
             lines = list(csv.DictReader(file))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a CSV file in UTF-8") from error
-    marks = {}
+    marks, names = {}, {name: student for student in students for name in (student, _harmless(student))}
     for number, line in enumerate(lines, start=2):
         where = f"{path}, line {number}"
         if not {"student_id", "question", "points"} <= line.keys():
             raise ValueError(f"{where}: needs the columns student_id, question, points")
         if line["question"] not in most:
             raise ValueError(f"{where}: unknown question {line['question']!r}")
-        student = _plain(line["student_id"] or "")
-        if student not in students:
-            raise ValueError(f"{where}: no student {student!r} sent anything")
+        if (student := names.get(line["student_id"])) is None:
+            raise ValueError(f"{where}: no student {line['student_id']!r} sent anything")
         if not (line["points"] or "").strip():
             continue  # not marked yet
         try:
@@ -160,22 +156,8 @@ def _table(rows):
 
 def _harmless(value):
     """The value. A text that a spreadsheet would read as a formula gets an apostrophe in front."""
-    if (
-        isinstance(value, str)
-        and value.lstrip()[:1] in ("=", "+", "-", "@", "|", "%")
-        or str(value)[:1] in ("\t", "\r")
-    ):
-        return f"'{value}"
-    return value
-
-
-def _plain(text):
-    """The text that :func:`_harmless` changed: the inverse of that function."""
-    return text[1:] if text[:1] == "'" and _harmless(text[1:]) == text else text
-
-
-def _json(path, value):
-    _text(path, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
+    formula = isinstance(value, str) and (value[:1] in ("\t", "\r") or value.lstrip()[:1] in tuple("=+-@|%"))
+    return f"'{value}" if formula else value
 
 
 def _text(path, text):

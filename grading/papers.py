@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from grading.cells import Unreadable, read_cells
-from grading.matching import TooSlow, identify, match
+from grading.matching import identify, match
 from grading.shown import judge_shown
-from grading.verdicts import Answer, Status
+from grading.verdicts import Status
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,11 @@ def read_paper(submission, manifest, execute=True):
         if lesson is None:
             return paper(None, None, Status.HUMAN, doubt)
         entry = manifest["notebooks"][lesson]
-        matches = match(cells, entry)
+        answers = match(cells, entry)
     except Unreadable as error:
         return paper(named, None, Status.UNREADABLE, str(error))
-    except TooSlow as error:
+    except TimeoutError as error:
         return paper(named, None, Status.HUMAN, str(error))
-    answers = {q: Answer(m.source, m.how, m.note, not m.answered, bool(m.helpers)) for q, m in matches.items()}
     shown = None if execute else judge_shown(entry, answers, cells)
     return paper(lesson, answers, Status.HUMAN if doubt else "", doubt, shown)
 
@@ -71,19 +70,23 @@ def read_paper(submission, manifest, execute=True):
 def settle(papers):
     """Choose which notebook counts if one student sent several for one lesson. If they differ, a human decides."""
     settled = []
-    for _, group in itertools.groupby(sorted(papers, key=_order), key=lambda paper: _order(paper)[:2]):
-        first, *others = group = list(group)
-        if first.lesson is not None and any(other.answers != first.answers for other in others):
-            words = f"{len(others) + 1} different notebooks for {first.lesson}: which one counts?"
-            unclear = {"answers": None, "shown": None, "status": Status.HUMAN, "problem": words}
-            settled += [replace(paper, **unclear) for paper in group]
-        elif first.lesson is not None:
-            words = f"the same answers as {first.name}"
-            unused = {"answers": None, "shown": None, "status": Status.IGNORED, "problem": words}
-            settled += [first, *(replace(other, **unused) for other in others)]
+    for (_, lesson), group in itertools.groupby(sorted(papers, key=_order), key=lambda paper: _order(paper)[:2]):
+        first, *others = group
+        if not lesson or not others:
+            settled += [first, *others]
+        elif all(other.answers == first.answers for other in others):
+            settled += [
+                first,
+                *(_unused(other, Status.IGNORED, f"the same answers as {first.name}") for other in others),
+            ]
         else:
-            settled += group
+            problem = f"{len(others) + 1} different notebooks for {lesson}: which one counts?"
+            settled += [_unused(paper, Status.HUMAN, problem) for paper in (first, *others)]
     return settled
+
+
+def _unused(paper, status, problem):
+    return replace(paper, answers=None, shown=None, status=status, problem=problem)
 
 
 def _order(paper):

@@ -1,6 +1,5 @@
 """Writes the student notebooks without solutions, the files they need, and the manifest that grading needs."""
 
-import hashlib
 import io
 import json
 import re
@@ -9,28 +8,17 @@ from pathlib import Path
 
 import nbformat
 
-from grading.leaks import secrets_of, trace_in
-from grading.shown import shows
-from labutils import __version__
+from grading.leaks import check_no_traces
 from labutils._support.files import check_writable, write_atomically
 from labutils._support.lessons import NOTEBOOK_DIR, find_lessons
-from labutils._support.stubs import function_name, in_cell, is_answer, marker, student_copy
+from labutils._support.stubs import function_name, is_answer, marker, student_copy
 
 MANIFEST_VERSION = 3
 ROOT = NOTEBOOK_DIR.parent
 # Files that the lessons need besides the notebooks. labutils looks for its data beside its own folder.
-NEEDED = (
-    "labutils/**/*.py",
-    "data/checkpoints/*.json",
-    "data/checkpoints/*.h5",
-    "benchmarks/results/*.json",
-    "requirements.txt",
-    "constraints.txt",
-    "LICENSE",
-)
+NEEDED = ("labutils/**/*.py", "requirements.txt", "constraints.txt", "LICENSE")
+NEEDED += ("data/checkpoints/*.json", "data/checkpoints/*.h5", "benchmarks/results/*.json")
 START = """\
-Introduction to Stable Diffusion Models
-
 You need Python 3.11, 3.12 or 3.13. In this folder (on Windows: .venv\\Scripts instead of .venv/bin):
 
     python3 -m venv .venv
@@ -46,9 +34,7 @@ NBGRADER_KEYS = {"grade", "grade_id", "locked", "schema_version", "solution", "t
 def add_arguments(parser):
     """The arguments of ``python -m grading release``."""
     parser.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
-    parser.add_argument(
-        "--out", required=True, help="folder: student/ and student.zip are for students, manifest.json is for you"
-    )
+    parser.add_argument("--out", required=True, help="folder; student.zip is for students, manifest.json is for you")
 
 
 def main(options):
@@ -59,8 +45,7 @@ def main(options):
 def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
     """Write ``out/student/NAME.ipynb``, ``out/student.zip`` with everything that these need, and ``out/manifest.json``.
 
-    Everything is computed before the first file is written. The manifest is written last. The same notebooks give the
-    same bytes.
+    Everything is computed before the first file is written. The same notebooks give the same bytes.
 
     Args:
         names: as in :func:`labutils._support.lessons.find_lessons`.
@@ -72,129 +57,46 @@ def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
         ValueError: a lesson is unknown, a notebook has a fault or shows a solution, or ``out`` cannot be used.
         FileNotFoundError: a lesson has no notebook.
     """
-    lessons, out = find_lessons(names), Path(out)
-    originals = {lesson: Path(source, f"{lesson}.ipynb") for lesson in lessons}
-    books = {lesson: read_notebook(path) for lesson, path in originals.items()}
-    for lesson, book in books.items():
-        check_metadata(lesson, book)
+    books = {lesson: read_notebook(Path(source, f"{lesson}.ipynb")) for lesson in find_lessons(names)}
     students = {lesson: student_copy(lesson, book) for lesson, book in books.items()}
     check_no_traces(books, students)
-    files = {lesson: (nbformat.writes(book) + "\n").encode() for lesson, book in students.items()}
-    entries = {}
-    for lesson, book in books.items():
-        digests = {"instructor": _sha256(originals[lesson].read_bytes()), "student": _sha256(files[lesson])}
-        entries[lesson] = _entry(lesson, book, students[lesson]) | {"sha256": digests}
-    _write(out, files, {"manifest_version": MANIFEST_VERSION, "labutils_version": __version__, "notebooks": entries})
-    asked = [question for entry in entries.values() for question in entry["questions"]]
-    say(
-        f"wrote {out / 'student'}: {len(files)} notebooks, {len(asked)} questions, "
-        f"{sum(question['points'] for question in asked)} points; for you alone: {out / 'manifest.json'}"
-    )
+    entries = {lesson: _entry(lesson, book, students[lesson]) for lesson, book in books.items()}
+    files = {lesson: (nbformat.writes(student) + "\n").encode() for lesson, student in students.items()}
+    _write(Path(out), files, {"manifest_version": MANIFEST_VERSION, "notebooks": entries})
+    points = [question["points"] for entry in entries.values() for question in entry["questions"]]
+    say(f"wrote {out}: {len(files)} notebooks, {len(points)} questions, {sum(points)} points; manifest.json is for you")
 
 
 def read_notebook(path):
-    """Read a notebook of format 4.5 in which every cell has a different id.
+    """Read a notebook. Refuse what would lose answers or points without a message.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not such a notebook.
+        ValueError: it is not of format 4.5, an id or a grade_id is there twice, or nbgrader's metadata are incomplete.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no notebook {path}; the command build makes it")
-    text = path.read_text(encoding="utf-8")
+    text, grade_ids = path.read_text(encoding="utf-8"), set()
     try:
         # Test the ids before nbformat reads the file: nbformat would invent missing ids, and different ones each time.
-        plain = json.loads(text)
-        ids = [cell["id"] for cell in plain["cells"]]
-        if plain["nbformat"] != 4 or len(ids) != len(set(ids)):
+        ids = [cell["id"] for cell in json.loads(text)["cells"]]
+        if len(ids) != len(set(ids)):
             raise ValueError("every cell needs an id of its own")
         notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
+        for cell in notebook.cells:
+            if "nbgrader" in cell.metadata:
+                _check_metadata(cell.id, cell.metadata.nbgrader, grade_ids)
     except (ValueError, KeyError, TypeError, nbformat.ValidationError) as error:
-        raise ValueError(f"{path} is not a notebook of format 4.5: {error}") from error
+        raise ValueError(f"{path} is not a notebook of format 4.5 with nbgrader's metadata: {error}") from error
     return notebook
 
 
-def check_metadata(lesson, notebook):
-    """Refuse metadata that would lose points without a message.
-
-    Raises:
-        ValueError: nbgrader's metadata are incomplete, a grade_id is there twice, or there is a task cell. The message
-            names the cell.
-    """
-    seen = set()
-    for cell in _graded(notebook):
-        meta, where = cell.metadata.nbgrader, f"{lesson}.ipynb, cell {cell.id}"
-        if not meta.keys() >= NBGRADER_KEYS or meta.schema_version != 3 or (meta.grade and "points" not in meta):
-            raise ValueError(f"{where}: nbgrader's metadata are not those of schema 3")
-        if not re.fullmatch(r"[\w-]+", meta.grade_id) or meta.grade_id in seen:
-            raise ValueError(f"{where}: the grade_id {meta.grade_id!r} is not new, or not of letters, digits, - and _")
-        if meta.task:
-            raise ValueError(f"{where}: task cells are not supported, use an answer in free text")
-        seen.add(meta.grade_id)
-
-
-def check_no_traces(books, students):
-    """Look in every released notebook for pieces of the solutions of all notebooks.
-
-    Args:
-        books, students: dicts lesson → notebook, the instructor's and the students'.
-
-    Raises:
-        ValueError: a piece was found. The message names notebook and cell.
-    """
-    secrets = []
-    for lesson, book in books.items():
-        for cell in filter(is_answer, book.cells):
-            secrets += in_cell(lesson, cell, secrets_of, cell)
-    for lesson, student in students.items():
-        for cell in student.cells:
-            if trace := trace_in(cell, secrets):
-                raise ValueError(f"{lesson}.ipynb, cell {cell.id} {trace}")
-
-
-def questions(lesson, notebook, student):
-    """The questions of a notebook, in order: a list of dicts, as they are in the manifest.
-
-    An answer cell is followed by the cell that checks it. An answer that is marked by hand has points itself.
-
-    Raises:
-        ValueError: an answer has no points, or a check has no answer.
-    """
-    stubs, titles, title = {cell.id: cell.source for cell in student.cells}, {}, ""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            title = ([line[4:] for line in cell.source.split("\n") if line.startswith("### ")] or [title])[-1]
-        titles[cell.id] = title.replace("`", "")
-    found = []
-    for cell in _graded(notebook):
-        meta = cell.metadata.nbgrader
-        if meta.solution:
-            found.append(
-                {
-                    "answer": meta.grade_id,
-                    "title": titles[cell.id] or meta.grade_id,
-                    "cell": cell.id,
-                    "check": None,
-                    "points": meta.get("points"),
-                    "kind": "code" if cell.cell_type == "code" else "text",
-                    "function": function_name(cell),
-                    "marker": marker(cell),
-                    "stub": stubs[cell.id],
-                }
-            )
-        elif meta.grade:
-            if not found or found[-1]["points"] is not None:
-                raise ValueError(f"{lesson}.ipynb, cell {cell.id}: a check needs an answer cell of its own before it")
-            found[-1] |= {"check": meta.grade_id, "points": meta.points}
-    for question in found:
-        if question["points"] is None:
-            raise ValueError(f"{lesson}.ipynb, cell {question['cell']}: an answer that nothing checks needs points")
-    return found
-
-
-def _graded(notebook):
-    return [cell for cell in notebook.cells if "nbgrader" in cell.metadata]
+def _check_metadata(cell_id, meta, grade_ids):
+    known = meta.keys() >= NBGRADER_KEYS and meta.schema_version == 3 and not meta.task
+    if not known or (meta.grade and "points" not in meta):
+        raise ValueError(f"the metadata of cell {cell_id} are not those of schema 3, or it is a task cell")
+    if not re.fullmatch(r"[\w-]+", meta.grade_id) or meta.grade_id in grade_ids:
+        raise ValueError(f"the grade_id {meta.grade_id!r} is not new, or not of letters, digits, - and _")
+    grade_ids.add(meta.grade_id)
 
 
 def _entry(lesson, notebook, student):
@@ -205,18 +107,52 @@ def _entry(lesson, notebook, student):
             "source": cell.source,
             "tags": cell.metadata.get("tags", []),
             "nbgrader": cell.metadata.get("nbgrader"),
-            "shows": {} if "nbgrader" in cell.metadata else shows(cell),
         }
         for cell in notebook.cells
     ]
-    return {"metadata": student.metadata, "cells": cells, "questions": questions(lesson, notebook, student)}
+    return {"cells": cells, "questions": _questions(lesson, notebook, student)}
+
+
+def _questions(lesson, notebook, student):
+    """The questions in order. The check of an answer comes after it; an answer marked by hand has points itself."""
+    stubs, found, title = {cell.id: cell.source for cell in student.cells}, [], ""
+    for cell in notebook.cells:
+        meta = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "markdown":
+            title = ([line[4:] for line in cell.source.split("\n") if line.startswith("### ")] or [title])[-1]
+        if is_answer(cell):
+            question = {
+                "answer": meta.grade_id,
+                "title": title.replace("`", "") or meta.grade_id,
+                "cell": cell.id,
+                "check": None,
+                "points": meta.get("points"),
+                "kind": "code" if cell.cell_type == "code" else "text",
+                "function": function_name(cell),
+                "marker": marker(cell),
+                "stub": stubs[cell.id],
+            }
+            found.append(question)
+        elif meta.get("grade"):
+            if not found or found[-1]["points"] is not None:
+                raise ValueError(f"{lesson}.ipynb, cell {cell.id}: a check needs an answer cell of its own before it")
+            found[-1] |= {"check": meta.grade_id, "points": meta.points}
+    for question in found:
+        if question["points"] is None:
+            raise ValueError(f"{lesson}.ipynb, cell {question['cell']}: an answer that nothing checks needs points")
+    return found
 
 
 def _write(out, files, manifest):
+    """Write everything. Refuse a folder that holds other files: they would be handed out by mistake."""
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     targets = {out / "student" / f"{lesson}.ipynb": content for lesson, content in files.items()}
     targets |= {out / "student.zip": _packed(files), out / "manifest.json": text.encode()}
-    _check_folder(out / "student", targets)
+    for path in targets:
+        check_writable(path)
+    for path in sorted(set((out / "student").iterdir()) - targets.keys()):
+        if not path.name.startswith(".partial-"):  # a killed release may leave such files
+            raise ValueError(f"{path.parent} holds {path.name}, which is not of this release: name an empty folder")
     for path, content in targets.items():
         write_atomically(path, lambda partial, content=content: partial.write_bytes(content))
 
@@ -231,21 +167,6 @@ def _packed(files):
     with zipfile.ZipFile(packed, "w") as archive:
         for name, content in sorted(contents.items()):
             about = zipfile.ZipInfo(name)  # always dated 1980, so the bytes do not depend on the time
-            about.external_attr = 0o644 << 16
-            # Compression is slow for weights and does not make them smaller.
-            about.compress_type = zipfile.ZIP_STORED if name.endswith(".h5") else zipfile.ZIP_DEFLATED
-            archive.writestr(about, content)
+            about.external_attr = 0o644 << 16  # the owner may write, all may read
+            archive.writestr(about, content, zipfile.ZIP_DEFLATED)
     return packed.getvalue()
-
-
-def _check_folder(folder, targets):
-    """Refuse a folder that cannot be written, or that holds other files: they would be handed out by mistake."""
-    for path in targets:
-        check_writable(path)
-    for path in sorted(set(folder.iterdir()) - targets.keys()):
-        if not path.name.startswith(".partial-"):  # a killed release may leave such files
-            raise ValueError(f"{folder} holds {path.name}, which is not part of this release: name an empty folder")
-
-
-def _sha256(content):
-    return hashlib.sha256(content).hexdigest()

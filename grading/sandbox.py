@@ -24,7 +24,7 @@ import psutil
 
 LEVELS = REQUIRED, OFF = "required", "off"
 BUBBLEWRAP, TRUSTED = "bubblewrap", "off: the students are trusted"  # what a verdict says
-HOME = "/run/scratch"  # the only folder to write to
+HOME = "/tmp"  # the only folder to write to
 TICK = 0.25  # seconds between two measurements
 RESERVE = 256 << 20  # bytes of memory that stay free on the machine
 OUTER = 4  # threads of bubblewrap itself, at most
@@ -243,32 +243,23 @@ def _bubblewrap(visible, limits, other_user):
     asked = {place for path in (*visible, *python) for place in (os.path.abspath(path), os.path.realpath(path))}
     if "/" in asked:
         raise ValueError("visible names /, but the whole machine must not be seen")
-    system = {path for path in SYSTEM if os.path.exists(path)}
-    links = {path: os.readlink(path) for path in system if os.path.islink(path)}
-    paths = asked | system - links.keys()
-    paths = sorted(path for path in paths if not any(str(above) in paths for above in Path(path).parents))
-    line = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--hostname", "sandbox"]
-    line += (
-        ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"] if other_user else ["--unshare-user", "--uid", "65534"]
-    )
-    if other_user:  # --unshare-all has a user namespace, in which there is only one user
-        line[1:2] = [f"--unshare-{space}" for space in ("ipc", "pid", "net", "uts", "cgroup-try")]
-    line += ["--proc", "/proc", "--tmpfs", "/dev"]
-    parents = {str(above) for path in paths for above in Path(path).parents} - {"/"}
-    line += [word for folder in sorted(parents) for word in ("--perms", "0755", "--dir", folder)]
-    line += [word for path in paths for word in ("--ro-bind", path, path)]
-    line += [word for path in DEVICES for word in ("--dev-bind", path, path)]
-    line += [word for path in sockets(tuple(sorted(asked))) for word in ("--ro-bind", "/dev/null", path)]
-    line += [word for link, target in links.items() for word in ("--symlink", target, link)]
-    line += ["--symlink", "/proc/self/fd", "/dev/fd"]
-    if not any(f"{path}/".startswith("/tmp/") for path in paths):
-        line += ["--symlink", HOME, "/tmp"]
+    # --unshare-all has a user namespace, and in that there is only one user.
+    spaces = "ipc pid net uts cgroup-try" if other_user else "all"
+    user = "--cap-add CAP_SETUID --cap-add CAP_SETGID" if other_user else "--unshare-user --uid 65534 --gid 65534"
+    line = ["bwrap", *(f"--unshare-{space}" for space in spaces.split()), *user.split()]
+    line += ["--die-with-parent", "--new-session", "--hostname", "sandbox", "--proc", "/proc", "--tmpfs", "/dev"]
     for folder, size in ((HOME, limits.scratch_bytes), ("/dev/shm", 1 << 20)):
         line += ["--perms", "1777", "--size", str(size), "--tmpfs", folder]
-    line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
+    parents = {str(above) for path in (*SYSTEM, *asked) for above in Path(path).parents} - {"/"}
+    line += [word for folder in sorted(parents) for word in ("--perms", "0755", "--dir", folder)]
+    for path in (*SYSTEM, *sorted(asked)):  # a folder comes before what is in it
+        line += ["--ro-bind-try", path, path]
+    line += [word for path in DEVICES for word in ("--dev-bind", path, path)]
+    line += [word for path in sockets(tuple(sorted(asked))) for word in ("--ro-bind", "/dev/null", path)]
+    line += ["--symlink", "/proc/self/fd", "/dev/fd", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", HOME]
     if other_user:  # the limit on processes does not hold for root
-        user = str(STUDENT + int.from_bytes(os.urandom(3)))
-        line += ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--inh-caps=-all"]
+        number = str(STUDENT + int.from_bytes(os.urandom(3)))
+        line += ["setpriv", "--reuid", number, "--regid", number, "--clear-groups", "--inh-caps=-all"]
     line += ["prlimit", f"--nproc={limits.processes}", f"--fsize={limits.file_bytes}", "--core=0"]
     return [*line, f"--nofile={limits.open_files}", f"--data={2 * limits.memory_bytes}", "--stack=8388608"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 MOST_BYTES = 4 * 2**20  # of one message; the largest honest message has about 1 MB
 MOST_ITEMS = 200_000  # in all its lists and dicts together: each needs far more memory than its bytes
-LONG = 1000  # a longer list of numbers is sent as an array
+STRANGE = 1000  # items that a value of an unknown type counts for: it needs much memory
 HEAD = struct.Struct(">I")  # number of bytes that follow
 ARRAY, TUPLE, SPECIAL, OTHER = range(4)  # kinds of values that msgpack does not know
 
@@ -34,7 +34,7 @@ def send(stream, message, special=None):
 
     Raises:
         TooLarge: it has more than MOST_BYTES.
-        RecursionError: it contains itself.
+        ValueError, RecursionError: it contains itself.
     """
     text = _pack(message, special)
     if len(text) > MOST_BYTES:
@@ -69,36 +69,21 @@ def receive(stream, special=None):
 
 def _pack(value, special):
     def other(value):
+        """What msgpack cannot pack: all but plain values, and integers of more than 64 bits."""
+        if isinstance(value, list | dict):
+            return list(value) if isinstance(value, list) else dict(value)
         if isinstance(value, tuple):
             return msgpack.ExtType(TUPLE, _pack(list(value), special))
         if special is not None and (known := special(value)) is not None:
             return msgpack.ExtType(SPECIAL, _pack(known, special))
+        if type(value) is int:
+            return float(value) if abs(value) < 10**300 else np.inf
         if (array := _as_array(value)) is not None:
             about = _pack([array.dtype.str, list(array.shape)], None)
             return msgpack.ExtType(ARRAY, HEAD.pack(len(about)) + about + array.tobytes())
         return msgpack.ExtType(OTHER, type(value).__name__[:80].encode())
 
-    def plain(value):
-        """Long lists of numbers as arrays; subclasses of plain types as what they are underneath."""
-        if isinstance(value, list):
-            array = _as_array(value) if _begins_with_a_number(value) else None
-            return array if array is not None and array.size > LONG else [plain(each) for each in value]
-        if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-            return {str(key): plain(each) for key, each in value.items()}
-        if isinstance(value, tuple):
-            return tuple(plain(each) for each in value)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
-            return float(value) if abs(value) < 10**300 else np.inf
-        return value
-
-    return msgpack.packb(plain(value), default=other, strict_types=True, unicode_errors="surrogatepass")
-
-
-def _begins_with_a_number(value):
-    for _ in range(32):  # no array has more axes; a list may contain itself
-        if isinstance(value, list) and value:
-            value = value[0]
-    return isinstance(value, int | float | np.generic)
+    return msgpack.packb(value, default=other, strict_types=True, unicode_errors="surrogatepass")
 
 
 def _as_array(value):
@@ -125,8 +110,9 @@ def _unpack(text, special, count):
             return tuple(_unpack(content, special, count))
         if kind == SPECIAL and special is not None:
             return special(_unpack(content, special, count))
-        if kind == OTHER:  # each makes a Python type, which needs much memory
-            return type(content.decode(), (), {})() if counted(range(LONG)) else None
+        if kind == OTHER:
+            counted(range(STRANGE))
+            return type(content.decode(), (), {})()
         if kind != ARRAY:
             raise ValueError(f"unknown kind {kind}")
         size = HEAD.unpack_from(content)[0] + HEAD.size

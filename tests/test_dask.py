@@ -38,33 +38,12 @@ def until(condition, seconds=120):
 def cluster(tmp_path):
     """(address, processes of the two workers)."""
     contact = tmp_path / "scheduler.json"
-    programs = [
-        start(
-            "dask_scheduler",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            "0",
-            "--dashboard-address",
-            ":0",
-            "--scheduler-file",
-            str(contact),
-        )
-    ]
+    common = ["--scheduler-file", str(contact), "--dashboard-address", ":0"]
+    programs = [start("dask_scheduler", *common, "--host", "127.0.0.1", "--port", "0")]
     try:
         until(contact.exists)
         programs += [
-            start(
-                "dask_worker",
-                "--scheduler-file",
-                str(contact),
-                "--nthreads",
-                "1",
-                "--dashboard-address",
-                ":0",
-                "--local-directory",
-                str(tmp_path / f"worker{i}"),
-            )
+            start("dask_worker", *common, "--nthreads", "1", "--local-directory", str(tmp_path / f"worker{i}"))
             for i in range(2)
         ]
         yield json.loads(contact.read_text())["address"], programs[1:]
@@ -80,21 +59,8 @@ def test_a_killed_worker_costs_nothing_but_time(cluster, tmp_path):
     release(["2"], tmp_path / "handout", say=lambda line: None)
     manifest = tmp_path / "handout" / "manifest.json"
     sample_class(json.loads(manifest.read_text()), tmp_path / "handout" / "student", tmp_path / "in", CLASS)
-    line = [
-        sys.executable,
-        "-m",
-        "grading",
-        "grade",
-        str(tmp_path / "in"),
-        "--manifest",
-        str(manifest),
-        "--out",
-        str(tmp_path / "out"),
-        "--seeds",
-        "1",
-        "--dask",
-        address,
-    ]
+    line = [sys.executable, "-m", "grading", "grade", str(tmp_path / "in"), "--manifest", str(manifest)]
+    line += ["--out", str(tmp_path / "out"), "--seeds", "1", "--dask", address]
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as grading:
         until(lambda: list((tmp_path / "out").glob("judged/*.json")) or grading.poll() is not None)
         os.killpg(workers[0].pid, signal.SIGKILL)

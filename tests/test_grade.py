@@ -24,21 +24,7 @@ from grading.submissions import Submission
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
 # One of each kind; identical answers are judged once.
-CLASS = (
-    "s01-ada",
-    "s02-björn",
-    "s05-emil",
-    "s06-fatima",
-    "s07-goran",
-    "s11-kim",
-    "s13-mo",
-    "s14-nils",
-    "s15-olga",
-    "s17-quinn",
-    "s18-rosa",
-    "=cmd|'calc'!A1",
-    "s20-tom",
-)
+CLASS = [name for name in STUDENTS if name[:3] not in ("s03", "s04", "s08", "s09", "s10", "s12", "s16")]
 
 
 @pytest.fixture(scope="module")
@@ -56,20 +42,8 @@ def handed_out(folder):
 
 
 def command(folder, handed_out, *more):
-    return [
-        sys.executable,
-        "-m",
-        "grading",
-        "grade",
-        str(folder / "in"),
-        "--manifest",
-        str(handed_out),
-        "--out",
-        str(folder / "out"),
-        "--seeds",
-        "1",
-        *more,
-    ]
+    line = [sys.executable, "-m", "grading", "grade", str(folder / "in"), "--manifest", str(handed_out)]
+    return [*line, "--out", str(folder / "out"), "--seeds", "1", *more]
 
 
 def table(folder):

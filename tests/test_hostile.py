@@ -10,14 +10,17 @@ import html.parser
 import itertools
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import warnings
 import zipfile
 from pathlib import Path
@@ -25,9 +28,7 @@ from typing import NamedTuple
 
 import joblib
 import msgpack
-import psutil
 import pytest
-import tensorflow as tf
 
 import grading
 import labutils
@@ -101,7 +102,7 @@ GENTLE = {
     "SystemExit": ("raise SystemExit", "SystemExit"),
     "interrupt": ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     "an endless result": ("return iter(int, 1)", "should be numbers"),
-    "a deep result": ("for _ in range(99_999): right = [right]\nreturn right", "contains itself"),
+    "a deep result": ("for _ in range(99_999): right = [right]\nreturn right", "recursion limit"),
     "no numbers": ("return right * np.nan", "NaN"),
     "always equal": (LIAR, "has shape"),
     "an array, always equal": (ARRAY, "has shape"),
@@ -442,12 +443,44 @@ def packed():
     return {f"s{10 * number:03}-eve": dict(zip(POINTS, three, strict=False)) for number, three in enumerate(threes, 1)}
 
 
-def grade(submissions, manifest, out):
-    """As the command does with two jobs, but in threads, so that shorter limits hold in them, too."""
+def grade_short(submissions, manifest, out, mark):
+    """As the command does with two jobs, with limits that let the test end soon, and a mark on every process.
+
+    The jobs are threads, so that the limits hold in them, too.
+    """
+    confined = sandbox.Confined
+    sandbox.Confined = lambda command, **options: confined([*command, mark], **({"limits": SMALL} | options))
+    judging.Bench = functools.partial(judging.Bench, seconds=SECONDS)
     with joblib.parallel_config(backend="threading"):
-        batch.grade(submissions, manifest, out, jobs=2, say=lambda line: None)
+        batch.grade(submissions, manifest, Path(out), jobs=2, say=lambda line: None)
+
+
+def grade(submissions, manifest, out, mark, kills=0):
+    """Grade in a process of its own. It is killed at random, and started again; returns the rows of grades.csv."""
+    code = "import sys, test_hostile; test_hostile.grade_short(*sys.argv[1:])"
+    line = [sys.executable, "-c", code, str(submissions), str(manifest), str(out), mark]
+    places = os.pathsep.join([str(Path(__file__).parent), str(Path(grading.__file__).parents[1])])
+    for killed in [True] * kills + [False]:
+        enough = len(list(out.glob("judged/*.json"))) + 3
+        with subprocess.Popen(line, env=os.environ | {"PYTHONPATH": places}, stderr=subprocess.PIPE) as process:
+            if killed:
+                while len(list(out.glob("judged/*.json"))) < enough and process.poll() is None:
+                    time.sleep(0.1)
+                time.sleep(random.uniform(0, 3))
+                assert process.poll() is None and not (out / "grades.csv").exists()
+                process.kill()
+            error = process.communicate()[1]
+        assert process.returncode == (-signal.SIGKILL if killed else 0), error.decode()[-3000:]
+        wait_until(lambda: not processes_with(mark))
     with open(out / "grades.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def wait_until(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def verdict(out, student, name=LESSON):
@@ -490,37 +523,22 @@ class Page(html.parser.HTMLParser):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """Limits that let the test end soon, and a mark on every process with students' code; returns the mark."""
-    mark = f"hostile-{os.getpid()}-"
-
-    def confined(command, **options):
-        return Confined([*command, mark], **({"limits": SMALL} | options))
-
-    Confined = sandbox.Confined
-    monkeypatch.setattr(sandbox, "Confined", confined)
-    monkeypatch.setattr(judging, "Bench", functools.partial(judging.Bench, seconds=SECONDS))
-    yield mark
-    tf.config.run_functions_eagerly(False)  # two threads that judge may leave it on
-
-
-@pytest.fixture
 def scratch(monkeypatch):
     """A folder of this test's own for temporary files, which everyone may enter, as /tmp."""
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         os.chmod(folder, 0o755)
-        monkeypatch.setattr(tempfile, "tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
         yield Path(folder)
 
 
-def test_a_class_with_every_attack(tmp_path, monkeypatch, short, scratch):
-    monkeypatch.setenv("API_TOKEN", f"secret-{short}")
+def test_a_class_with_every_attack(tmp_path, monkeypatch, scratch):
+    mark = f"hostile-{os.getpid()}-"
+    monkeypatch.setenv("API_TOKEN", f"secret-{mark}")
     monkeypatch.chdir(tmp_path)
-    children = set(psutil.Process().children(recursive=True))
     release(["2", "6"], tmp_path / "handout", say=lambda line: None)
     handed_out, manifest = tmp_path / "handout", tmp_path / "handout" / "manifest.json"
     write_class(tmp_path / "honest.zip", handed_out, "", attackers=False)
-    before = grade(tmp_path / "honest.zip", manifest, tmp_path / "quiet")
+    before = grade(tmp_path / "honest.zip", manifest, tmp_path / "quiet", mark)
 
     code = [Path(package.__file__).parent for package in (labutils, grading)]
     lessons = code[0].parent / "notebooks"
@@ -535,23 +553,21 @@ def test_a_class_with_every_attack(tmp_path, monkeypatch, short, scratch):
     ]
     folders = [tmp_path, tmp_path / "out", scratch, Path.home(), *code]
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as host:
-        host.bind(f"\0{short}")
+        host.bind(f"\0{mark}")
         host.listen()
-        known = [short, server.getsockname()[1], list(map(str, secret)), list(map(str, folders))]
+        known = [mark, server.getsockname()[1], list(map(str, secret)), list(map(str, folders))]
         hidden = json.dumps(known).encode().hex()  # otherwise the names of folders would seem to import from labutils
         given = f"mark, port, paths, folders = json.loads(bytes.fromhex('{hidden}'))\n"
         write_class(tmp_path / "class.zip", handed_out, given, attackers=True)
         assert all(path.exists() for path in secret)
         outside = contents(handed_out, tmp_path / "quiet", scratch, *code)
-        rows = grade(tmp_path / "class.zip", manifest, tmp_path / "out")
+        rows = grade(tmp_path / "class.zip", manifest, tmp_path / "out", mark, kills=2)
         server.settimeout(0.01)
         with pytest.raises(TimeoutError):
             server.accept()
-    assert not processes_with(short)
-    assert set(psutil.Process().children(recursive=True)) <= children
     assert contents(handed_out, tmp_path / "quiet", scratch, *code) == outside
     assert sorted(os.listdir(tmp_path)) == ["class.zip", "handout", "honest.zip", "out", "quiet"]
-    assert not list(scratch.iterdir()) and not any((folder / short).exists() for folder in folders)
+    assert not list(scratch.iterdir()) and not any((folder / mark).exists() for folder in folders)
     assert sum(map(len, contents(tmp_path / "out").values())) < 5_000_000, "what is said of an answer is bounded"
 
     honest_students_get_the_same(before, rows, tmp_path)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from sample_class import WRONG, fill
+from sample_class import PARTLY, WRONG, fill
 
+from grading.context import needed
 from grading.release import check_no_traces, read_notebook, release
 from labutils._support import lessons
 
@@ -20,11 +21,11 @@ from nbgrader.api import Gradebook  # noqa: E402
 
 TIMEOUT = "c.Execute.timeout = 600  # seconds for a cell\n"
 KEEP_STUBS = "c.ClearSolutions.enabled = False  # there are no solutions; it would clear the stubs\n"
-# where the notebooks come from → (configuration of the course, lesson that is sent, student → (answers, points))
-ROUTES = {
-    "instructor": (TIMEOUT, "02_forward_noising", {"right": ({}, 8), "wrong": (WRONG, 3), "stub": (None, 0)}),
-    "handout": (TIMEOUT + KEEP_STUBS, "07_better_and_faster", {"right": ({}, 7), "stub": (None, 0)}),
-}
+CONFIGS = {"handout": TIMEOUT + KEEP_STUBS, "instructor": TIMEOUT}  # by where the notebooks come from
+# (where from, lessons of the assignment, the one that students send). nbgrader runs all that they send, which takes
+# minutes. So one route takes every lesson, each in a test of its own: two workers share them.
+CASES = [("handout", (lesson,), lesson) for lesson in lessons.LESSONS]
+CASES.append(("instructor", lessons.LESSONS, "02_forward_noising"))
 
 
 def nbgrader(course, *arguments):
@@ -48,57 +49,71 @@ def put(notebook, path):
     nbformat.write(notebook, path)
 
 
-def check_released(released, books, handed_out, route):
+def keep_what_the_checks_need(notebook):
+    """Delete the other cells, as students may: nbgrader would train the lesson's networks once more."""
+    sources = [cell.source if cell.cell_type == "code" else None for cell in notebook.cells]
+    kept = set()
+    for place, cell in enumerate(notebook.cells):
+        if "nbgrader" in cell.metadata or {"setup", "parameters"} & set(cell.metadata.get("tags", [])):
+            kept |= {place, *(needed(sources, place) if sources[place] else ())}
+    notebook.cells = [notebook.cells[place] for place in sorted(kept)]
+
+
+def check_released(route, notebook, ours):
     """No solution is left, and what students need is."""
-    check_no_traces(books, released)
-    for lesson, notebook in released.items():
-        assert "SOLUTION" not in nbformat.writes(notebook)
-        for cell, ours in zip(notebook.cells, handed_out[lesson].cells, strict=True):
-            answer = cell.metadata.get("nbgrader", {}).get("solution")
-            if route == "handout":
-                assert cell.source == ours.source, "nbgrader hands out what the lab does"
-            elif answer and cell.cell_type == "code":
-                signature = next(line for line in ours.source.split("\n") if line.startswith("def "))
-                assert signature in cell.source and "raise NotImplementedError()" in cell.source
-            elif answer:
-                assert cell.source == "YOUR ANSWER HERE"
+    assert "SOLUTION" not in nbformat.writes(notebook)
+    for cell, our in zip(notebook.cells, ours.cells, strict=True):
+        answer = cell.metadata.get("nbgrader", {}).get("solution")
+        if route == "handout":
+            assert cell.source == our.source, "nbgrader hands out what the lab does"
+        elif answer and cell.cell_type == "code":
+            signature = next(line for line in our.source.split("\n") if line.startswith("def "))
+            assert signature in cell.source and "raise NotImplementedError()" in cell.source
+        elif answer:
+            assert cell.source == "YOUR ANSWER HERE"
 
 
-@pytest.mark.parametrize("route", ROUTES)
-def test_from_handing_out_to_a_table(route, tmp_path):
-    config, lesson, students = ROUTES[route]
-    release(out=tmp_path / "handout", say=lambda line: None)
+@pytest.mark.parametrize(("route", "names", "sent"), CASES, ids=[f"{route}-{sent}" for route, _, sent in CASES])
+def test_from_handing_out_to_a_table(route, names, sent, tmp_path):
+    release(names, tmp_path / "handout", say=lambda line: None)
     entries = json.loads((tmp_path / "handout" / "manifest.json").read_text(encoding="utf-8"))["notebooks"]
-    books, handed_out = (
-        {name: read_notebook(folder / f"{name}.ipynb") for name in lessons.LESSONS}
-        for folder in (lessons.NOTEBOOK_DIR, tmp_path / "handout" / "student")
-    )
+    folders = {"instructor": lessons.NOTEBOOK_DIR, "handout": tmp_path / "handout" / "student"}
+    books = {origin: {n: read_notebook(folder / f"{n}.ipynb") for n in names} for origin, folder in folders.items()}
     course = tmp_path / "course"
-    for name, notebook in (books if route == "instructor" else handed_out).items():
+    for name, notebook in books[route].items():
         put(notebook, course / "source" / "lab" / f"{name}.ipynb")
-    (course / "nbgrader_config.py").write_text(f"c = get_config()\n{config}", encoding="utf-8")
+    (course / "nbgrader_config.py").write_text(f"c = get_config()\n{CONFIGS[route]}", encoding="utf-8")
 
     said = nbgrader(course, "generate_assignment", "lab")
     assert "WARNING" not in said and "ERROR" not in said
     released = {path.stem: read_notebook(path) for path in (course / "release" / "lab").glob("*.ipynb")}
-    assert set(released) == set(lessons.LESSONS)
-    check_released(released, books, handed_out, route)
+    assert set(released) == set(names)
+    check_no_traces(books["instructor"], released)
+    for name, notebook in released.items():
+        check_released(route, notebook, books["handout"][name])
 
+    asked = entries[sent]["questions"]
+    code = [question for question in asked if question["kind"] == "code"]
+    missed = {q["answer"]: (PARTLY | WRONG).get(q["answer"], q["stub"]) for q in code[1::2]}  # wrong, or left blank
+    students = {"right": ({}, code), "partly": (missed, code[::2]), "blank": (None, [])}  # → (changes, what is right)
     for student, (changes, _) in students.items():
-        notebook = copy.deepcopy(released[lesson])
+        notebook = copy.deepcopy(released[sent])
         if changes is not None:
-            fill(notebook, entries[lesson], changes)
-        put(notebook, course / "submitted" / student / "lab" / f"{lesson}.ipynb")
+            fill(notebook, entries[sent], changes)
+        if student != "right":
+            keep_what_the_checks_need(notebook)
+        put(notebook, course / "submitted" / student / "lab" / f"{sent}.ipynb")
     nbgrader(course, "autograde", "lab")
     nbgrader(course, "export", "--to", "grades.csv")
 
     with open(course / "grades.csv", newline="", encoding="utf-8") as file:
         rows = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
     total = sum(question["points"] for entry in entries.values() for question in entry["questions"])
-    assert rows == {student: (points, total) for student, (_, points) in students.items()}
-    texts = {question["answer"] for question in entries[lesson]["questions"] if question["kind"] == "text"}
+    assert rows == {student: (sum(q["points"] for q in right), total) for student, (_, right) in students.items()}
+    texts = {question["answer"] for question in asked if question["kind"] == "text"}
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-        for student, (changes, _) in students.items():
-            grades = gradebook.find_submission_notebook(lesson, "lab", student).grades
+        for student, (changes, right) in students.items():
+            grades = gradebook.find_submission_notebook(sent, "lab", student).grades
+            assert {grade.name for grade in grades if grade.auto_score} == {question["check"] for question in right}
             by_hand = {grade.name for grade in grades if grade.needs_manual_grade}
             assert by_hand == (set() if changes is None else texts), "a text that nobody touched gets 0 by itself"

@@ -337,7 +337,7 @@ history = training.train(network, schedule, x_train, settings.epochs, recipe=rec
                          validation_images=x_test,
                          callbacks=[grid, keras_progress(settings.epochs, "training")])
 
-# %% tags=["falls"]
+# %%
 figure, ax = plots.axes(f"This run ({name})", "epoch", "noise MSE")
 epochs = np.arange(1, len(history["loss"]) + 1)
 ax.semilogy(epochs, history["loss"], "o-", label="training")
