@@ -33,7 +33,7 @@ PLAN = [
     {"notebooks": CLASS, "jobs": 1, "workers": 2},
 ]
 TABLES = report.ROOT / "tests" / "answers.py"
-TICK = 1.0  # seconds between two measurements of the memory
+TICK = 5.0  # seconds between two measurements of the memory
 
 
 def answers(check, function):

@@ -13,7 +13,7 @@ PACKAGES = [Path(labutils.__file__).parent, Path(__file__).parent]
 PLACES = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(str(folder.parent) for folder in PACKAGES))}
 # Seconds for one question: its cells, all properties and all seeds together. What counts is computing, because the
 # machine may be busy with something else.
-COMPUTING, WAITING, AT_MOST = 60, 20, 1200
+COMPUTING, WAITING, AT_MOST = 60, 20, 300
 START = 600  # seconds for the start of a process
 
 
@@ -53,7 +53,7 @@ class Bench:
         """
         if self.conversation is not None:
             try:
-                self.process.allow(START, START, START)
+                self.process.allow(*self.seconds)
                 self.conversation.leave()
                 if len(self.process.tree()) > self.processes:  # the last answer left something behind
                     self.stop()

@@ -125,7 +125,8 @@ def read_marks(path, manifest, students):
             lines = list(csv.DictReader(file))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a CSV file in UTF-8") from error
-    marks, names = {}, {name: student for student in students for name in (student, _harmless(student))}
+    marks = {}
+    names = {_harmless(student): student for student in students} | {student: student for student in students}
     for number, line in enumerate(lines, start=2):
         where = f"{path}, line {number}"
         if not {"student_id", "question", "points"} <= line.keys():

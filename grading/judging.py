@@ -16,13 +16,14 @@ from grading.context import needed
 from grading.degenerate import is_trivial
 from grading.examiner import Ended
 from grading.sandbox import NO_MEMORY
-from grading.sources import PARSED, uses_the_labs_own
+from grading.sources import uses_the_labs_own
 from grading.verdicts import Status, first_verdict, short
 from labutils import checks
 
 FOUND = 3000  # most characters of one finding; an honest process sends less
 SIZE = 'PRESET, DATASET = "smoke", "digits"'  # is run after the cell of parameters
 OWN = "uses the lab's own solution"
+TRIES = 3  # if the machine is at fault: another student's process may have used all its memory for a moment
 
 
 def judge_student(tasks, entries, level, seeds):
@@ -83,33 +84,22 @@ def _runnable(cell, answers):
         return None
     if meta.get("solution"):
         answer = answers.get(meta["grade_id"])
-        usable = answer is not None and not answer.empty and len(answer.source or "") <= PARSED
-        return answer.source if usable else None
+        return None if answer is None or answer.empty else answer.source
     return f"{cell['source']}\n{SIZE}" if "parameters" in cell["tags"] else cell["source"]
 
 
 def _judge_one(question, answer, entry, before, bench, seeds):
     """A dict with the changes to the first verdict."""
-    if len(answer.source) > PARSED:
-        return {"status": Status.HUMAN, "found": f"longer than {PARSED:,} characters"}
     check, function = _check_of(question, entry["cells"])
     if uses_the_labs_own(answer.source, entry, question):
         return {"status": Status.HUMAN, "found": OWN}
-    properties, failure = [], ""
-    try:
-        conversation = bench.fresh()
-        failure = _try(bench, lambda: [conversation.run(source) for source in (*before, answer.source)])
-        for each in check.properties:
-            found, ended = failure, bench.conversation is None
-            for seed in seeds if not failure else ():
-                test = partial(each.test, conversation.function(function), np.random.default_rng(seed))
-                if found := _try(bench, test):
-                    break
-            if bench.conversation is None and not ended:
-                failure = found
-            properties.append({"text": each.text, "holds": not found, "found": found[:FOUND]})
-    except NotReady as error:
-        return {"status": Status.HUMAN, "found": f"the grader could not run it: {error}", "again": True}
+    for attempt in range(1, TRIES + 1):
+        try:
+            properties = _properties(check, function, [*before, answer.source], bench, seeds)
+            break
+        except NotReady as error:
+            if attempt == TRIES:
+                return {"status": Status.HUMAN, "found": f"the grader could not run it: {error}", "again": True}
     holding = {place for place, each in enumerate(properties) if each["holds"]}
     found = next((each["found"] for each in properties if each["found"]), "")
     if not holding and answer.helpers and any("NameError" in each["found"] for each in properties):
@@ -123,6 +113,26 @@ def _judge_one(question, answer, entry, before, bench, seeds):
         "found": found,
         "properties": properties,
     }
+
+
+def _properties(check, function, sources, bench, seeds):
+    """Run the cells of an answer, and try each property of the check: a list of dicts.
+
+    Raises:
+        NotReady: the machine is at fault.
+    """
+    conversation, properties = bench.fresh(), []
+    failure = _try(bench, lambda: [conversation.run(source) for source in sources])
+    for each in check.properties:
+        found, ended = failure, bench.conversation is None
+        for seed in seeds if not failure else ():
+            test = partial(each.test, conversation.function(function), np.random.default_rng(seed))
+            if found := _try(bench, test):
+                break
+        if bench.conversation is None and not ended:
+            failure = found
+        properties.append({"text": each.text, "holds": not found, "found": found[:FOUND]})
+    return properties
 
 
 def _check_of(question, cells):

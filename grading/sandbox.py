@@ -260,6 +260,8 @@ def _bubblewrap(visible, limits, other_user):
     if other_user:  # the limit on processes does not hold for root
         number = str(STUDENT + int.from_bytes(os.urandom(3)))
         line += ["setpriv", "--reuid", number, "--regid", number, "--clear-groups", "--inh-caps=-all"]
+    # If the machine has no memory left, the kernel ends this process, not the judge.
+    line += ["choom", "-n", "1000", "--"]
     line += ["prlimit", f"--nproc={limits.processes}", f"--fsize={limits.file_bytes}", "--core=0"]
     return [*line, f"--nofile={limits.open_files}", f"--data={2 * limits.memory_bytes}", "--stack=8388608"]
 

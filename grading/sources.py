@@ -18,6 +18,7 @@ NOTHING = re.compile(r"[\s*_\u200b-\u200d\u2060\ufeff]+")
 # A line for IPython: %magic, !command, name = !command, name?
 MAGIC = re.compile(r"^([ \t]*(?:\w+ *= *)?)[%!].*$|^[ \t]*[\w.]+\?+ *$", re.MULTILINE)
 HELPERS = {"captions", "data", "plots", "presets"}  # modules of labutils that hold no solution
+LIBRARIES = {"np", "numpy", "tf", "tensorflow", "keras"}
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -88,12 +89,21 @@ def _imports(code):
 
 
 def _uses(code):
-    """Names and attributes, as a set of texts: ``name``, ``name.attribute``, and ``.attribute`` of all else."""
+    """Names and attributes, as a set of texts: ``name``, ``name.attribute``, and ``.attribute`` of all else.
+
+    The functions of LIBRARIES are not in it: they may have the name of an exercise.
+    """
     return {
         node.id if isinstance(node, ast.Name) else f"{getattr(node.value, 'id', '')}.{node.attr}"
         for node in ast.walk(ast.parse(code))
-        if isinstance(node, ast.Name | ast.Attribute)
+        if isinstance(node, ast.Name | ast.Attribute) and _root(node) not in LIBRARIES
     }
+
+
+def _root(node):
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return getattr(node, "id", "")
 
 
 def _text(source, question):

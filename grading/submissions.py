@@ -52,10 +52,11 @@ def stream(path, max_bytes=20_000_000, max_notebooks=50):
     with contextlib.ExitStack() as stack:
         try:
             is_folder = os.path.isdir(path)
-            found = list(_in_folder(path)) if is_folder else _in_zip(stack.enter_context(zipfile.ZipFile(path)))
+            found = _in_folder(path) if is_folder else _in_zip(stack.enter_context(zipfile.ZipFile(path)))
+            students = _by_student(found)
         except Exception as error:  # zipfile raises many types for a damaged file
             raise ValueError(f"{path} is neither a folder nor a zip that can be read: {short(error)}") from error
-        for student, notebooks in sorted(_by_student(found).items()):
+        for student, notebooks in sorted(students.items()):
             if student and not notebooks:
                 yield Submission(student, "", None, "no notebook was sent")
             if len(notebooks) > max_notebooks:

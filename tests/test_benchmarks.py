@@ -2,11 +2,13 @@
 
 import json
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import ablation, contenders, filling, grading, quality, report, speed, text_to_image
+from grading.release import release
 from labutils import checkpoints, sampling
 from labutils.evaluation import benchmarks as measured
 from labutils.sampling import reverse
@@ -357,10 +359,28 @@ def test_the_true_digit_counts_only_if_the_recogniser_is_sure(monkeypatch):
     assert (found["recognised"]["value"], found["true_digit"]["value"]) == (0.75, 0.5)
 
 
-def test_grading_compares_one_process_with_two():
-    rows = [{**item, "seconds": s, "peak_mb": 700} for item, s in zip(grading.PLAN, (12.0, 100.0, 50.0), strict=True)]
+def test_grading_compares_one_job_with_two_and_with_a_cluster():
+    counts = dict.fromkeys(grading.marks(Path("nowhere"), {}), 7) | {"command_mb": 700, "all_mb": 2000}
+    seconds = (12.0, 1000.0, 500.0, 400.0)
+    rows = [{**item, **counts, "seconds": each} for item, each in zip(grading.PLAN, seconds, strict=True)]
     table = grading.table({"rows": rows, "sandbox": "bubblewrap"})
-    assert "| 10 | 2 | 50 s | 700 MB |" in table and "against one: 2.00×. Sandbox: bubblewrap." in table
+    assert "| 300 | 2 local jobs | 500 s | 700 MB | 2,000 MB |" in table and "| 300 | 2 Dask workers | 400 s |" in table
+    assert "against one: 2.00×. Two Dask workers against two jobs: 1.25×. Sandbox: bubblewrap." in table
+
+
+def test_grading_takes_its_class_from_the_tables_of_answers(tmp_path):
+    release(["1", "2"], tmp_path / "handout", say=lambda line: None)
+    expected = grading.make_class(tmp_path / "handout", tmp_path / "class", 40)
+    assert len(list(tmp_path.glob("class/*/*.ipynb"))) == 40 and 30 < sum(expected.values()) < len(expected) - 30
+    source, right = grading.answers("check_alpha_bars", "alpha_bars")[0]
+    exec(f"import numpy as np\n{source}", found := {})
+    assert right and np.allclose(found["alpha_bars"](np.array([0.5, 0.5])), [0.5, 0.25])
+
+
+def test_no_mark_of_the_class_was_wrong():
+    for row in committed("grading")["rows"]:
+        assert row["right_without_full_marks"] == row["wrong_with_full_marks"] == 0
+        assert row["left_to_a_human"] <= 0.01 * (row["right_answers"] + row["wrong_answers"])
 
 
 def test_ratios_are_taken_round_by_round(monkeypatch):

@@ -18,6 +18,7 @@ from grading.context import names, needed
 from grading.degenerate import degenerate_answers, is_trivial
 from grading.examiner import Conversation
 from grading.judging import judge
+from grading.sources import uses_the_labs_own
 from grading.verdicts import Answer
 from labutils import checks
 
@@ -174,6 +175,12 @@ def test_the_labs_own_solution_is_left_to_a_human(source, entry, bench):
     assert (found["status"], found["points"], found["found"]) == ("needs a human", 0, "uses the lab's own solution")
 
 
+def test_a_library_with_the_name_of_the_exercise_is_not_the_labs_own(entry):
+    question = {"cell": "a-alpha_bars", "function": "alpha_bars"}
+    for own, source in ((False, "def alpha_bars(b): return tf.math.alpha_bars(b)"), (True, "x = table.alpha_bars")):
+        assert uses_the_labs_own(source, entry, question) is own
+
+
 def test_an_answer_that_ends_the_process_costs_itself_only(entry, bench):
     loop = "def inpaint(x, k, m):\n while True: pass"
     found = verdicts(entry, bench, alpha_bars="def alpha_bars(b):\n import os; os._exit(3)", inpaint=loop)
@@ -192,11 +199,6 @@ def test_each_question_has_the_whole_time(entry):
         assert [v["status"] for v in found.values()][:3] == ["right"] * 3
         found = verdicts(entry, bench, alpha_bars=BARS.replace(": return", ":" + slow.format(6)))
     assert "time limit of 14 s" in found["alpha_bars"]["found"] and found["inpaint"]["status"] == "right"
-
-
-def test_an_answer_too_long_for_the_parser_is_left_to_a_human(entry, bench):
-    found = verdicts(entry, bench, alpha_bars=BARS + "\nimport a" + ".a" * 500_000)
-    assert found["alpha_bars"]["status"] == "needs a human" and found["inpaint"]["status"] == "right"
 
 
 def test_what_an_answer_leaves_behind_costs_itself_only(entry, bench):
