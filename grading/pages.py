@@ -8,7 +8,6 @@ from pathlib import Path
 import jinja2
 
 from grading.cells import Unreadable, read_cells
-from grading.sources import PARSED
 from grading.verdicts import Status
 
 MOST_FIGURES, MOST_PIXELS = 12, 4_000_000  # figures of a notebook, pixels of a figure
@@ -32,7 +31,7 @@ def feedback(student, rows, sent, sources):
         sources: dict (student, file, question) → source of the answer, or None.
     """
     figures = {submission.name: figures_of(submission.content) for submission in sent if submission.content}
-    code = {key[1:]: source[:PARSED] for key, source in sources.items() if key[0] == student and source}
+    code = {key[1:]: source for key, source in sources.items() if key[0] == student and source}
     return TEMPLATES.get_template("feedback.html").render(student=student, rows=rows, figures=figures, code=code)
 
 

@@ -75,10 +75,8 @@ def settle(papers):
         if not lesson or not others:
             settled += [first, *others]
         elif all(other.answers == first.answers for other in others):
-            settled += [
-                first,
-                *(_unused(other, Status.IGNORED, f"the same answers as {first.name}") for other in others),
-            ]
+            problem = f"the same answers as {first.name}"
+            settled += [first, *(_unused(other, Status.IGNORED, problem) for other in others)]
         else:
             problem = f"{len(others) + 1} different notebooks for {lesson}: which one counts?"
             settled += [_unused(paper, Status.HUMAN, problem) for paper in (first, *others)]
