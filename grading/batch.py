@@ -4,6 +4,10 @@ First the lab's own answers are judged, in the same sandbox: if they do not get 
 different set of answers is judged once. Several processes may judge, and the order does not matter. Each result is
 stored in ``OUT/judged``; its file name is a hash of everything that the result depends on. The reports are made from
 these files when everything is judged. So a killed run can continue, and it ends with the same reports.
+
+A file ``OUT/judged/….now`` exists while a student is judged. If it is there at the start, the last run ended at this
+student, for example because the machine had no memory left. Then the student is left to a human, once: the run after
+this one tries again. So no student can stop the class.
 """
 
 import contextlib
@@ -21,10 +25,13 @@ from grading.judging import judge_student
 from grading.papers import read_papers
 from grading.release import MANIFEST_VERSION
 from grading.shown import NOT_RUN_AGAIN
-from grading.submissions import stream
-from grading.verdicts import Answer, Status
+from grading.submissions import safe_name, stream
+from grading.verdicts import Answer, Status, first_verdict
 from labutils._support.files import check_writable, write_atomically
 from labutils._support.progress import progress_bar
+
+NOW = ".now"  # ending of the file that names the student who is being judged
+ENDED = "grading ended while this student was judged; run the same command again to try once more"
 
 
 def add_arguments(parser):
@@ -88,25 +95,72 @@ def grade(
     marks = gradebook.read_marks(marks, manifest, {paper.student for paper in papers}) if marks is not None else {}
     found, different = [paper.shown for paper in papers], ""
     if execute:
-        numbers, kept = hidden_seeds(digest, seeds), out / "judged"
+        numbers, kept = hidden_seeds(manifest["secret"], seeds), out / "judged"
         keys = [key_of(paper, digest, level, numbers) if paper.answers is not None else None for paper in papers]
         tasks = {key: paper for key, paper in zip(keys, papers, strict=True) if key}
-        todo = {key: paper for key, paper in tasks.items() if rerun or not _judged(kept / f"{key}.json")}
+        stored = {key: _stored(kept, key) for key in tasks}
+        todo = {key: paper for key, paper in tasks.items() if rerun or not stored[key] or stored[key].get("again")}
         work = partial(judge_student, entries=manifest["notebooks"], level=level, seeds=numbers)
+        set_aside(todo, {lesson: entry["questions"] for lesson, entry in manifest["notebooks"].items()}, kept)
         if todo:
             run_all(work, todo, own_answers(manifest, todo.values()), kept, jobs, dask)
-        found = [_judged(kept / f"{key}.json") if key else None for key in keys]
+        found = [_stored(kept, key) for key in keys]
         different = f"{len(tasks)} different ones; "
     gradebook.write(out, list(zip(papers, found, strict=True)), manifest, said, marks, stream(submissions))
     say(f"graded {len(papers)} notebooks ({different}sandbox: {said}). Open {out / 'index.html'}")
 
 
-def _judged(path):
-    """A stored result; None if there is none, or if the grader itself had failed."""
-    if not path.exists():
-        return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return None if found.get("again") else found
+def _stored(folder, key):
+    """A stored result; None if there is none. It has the key ``again`` if the grader itself had failed."""
+    path = folder / f"{key}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if key and path.exists() else None
+
+
+def _store(folder, key, found):
+    text = json.dumps(found, indent=1, ensure_ascii=True)
+    write_atomically(folder / f"{key}.json", lambda path: path.write_text(text, "utf-8"))
+
+
+def set_aside(todo, questions, folder):
+    """Take the students out of ``todo`` at whom the last run ended, and store that a human decides.
+
+    Args:
+        todo: dict key → grading.papers.Paper; it is changed.
+        questions: dict lesson → questions of the manifest.
+        folder: of the stored results.
+    """
+    ended = {path.stem for path in folder.glob(f"*{NOW}")}
+    for key in [key for key, paper in todo.items() if safe_name(paper.student) in ended]:
+        paper = todo.pop(key)
+        first = [first_verdict(question, paper.answers[question["answer"]]) for question in questions[paper.lesson]]
+        human = {"status": Status.HUMAN, "found": ENDED}
+        _store(folder, key, {"verdicts": [v if decided else v | human for v, decided in first], "again": True})
+    _clear(folder)
+
+
+def _clear(folder):
+    for path in folder.glob(f"*{NOW}"):
+        path.unlink(missing_ok=True)
+
+
+def _judge_marked(student, tasks, work, folder):
+    """Judge one student. Meanwhile a file names the student; it stays if this process is killed.
+
+    Args:
+        student: the name.
+        tasks, work: as for :func:`run_all`.
+        folder: for the file; None for no file.
+    """
+    if folder is None:
+        return work(tasks)
+    now = folder / f"{safe_name(student)}{NOW}"
+    with contextlib.suppress(OSError):
+        now.parent.mkdir(parents=True, exist_ok=True)
+        now.touch()
+    try:
+        return work(tasks)
+    finally:
+        now.unlink(missing_ok=True)
 
 
 def read_manifest(path):
@@ -129,13 +183,16 @@ def read_manifest(path):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a manifest that release wrote") from error
     if version != MANIFEST_VERSION or not known:
-        raise ValueError(f"{path} has manifest version {version!r}, but this program reads {MANIFEST_VERSION}")
+        raise ValueError(
+            f"{path} has manifest version {version!r}, but this program reads {MANIFEST_VERSION}: run release again, "
+            "into the same folder"
+        )
     return manifest, hashlib.sha256(content).hexdigest()
 
 
-def hidden_seeds(digest, count):
-    """Seeds that no student can know: they are computed from the manifest, which only the instructor has."""
-    return tuple(int(hashlib.sha256(f"{digest} {k}".encode()).hexdigest()[:8], 16) for k in range(count))
+def hidden_seeds(secret, count):
+    """Seeds that no student can know: they are computed from the secret that ``release`` drew."""
+    return tuple(int(hashlib.sha256(f"{secret} {k}".encode()).hexdigest()[:8], 16) for k in range(count))
 
 
 def key_of(paper, digest, level, seeds):
@@ -202,13 +259,17 @@ def run_all(work, todo, own, folder, jobs, dask=None):
         try:
             count = joblib.effective_n_jobs(jobs)
             check_own(parallel(joblib.delayed(work)(own[k::count]) for k in range(count)))
-            results = parallel(joblib.delayed(work)(tasks) for tasks in students.values())
+            here = None if dask else folder  # other machines may not have the folder
+            judge = joblib.delayed(_judge_marked)
+            results = parallel(judge(student, tasks, work, here) for student, tasks in students.items())
             for key, found in itertools.chain.from_iterable(results):
-                text = json.dumps(found, indent=1, ensure_ascii=True)
-                write_atomically(folder / f"{key}.json", lambda path, text=text: path.write_text(text, "utf-8"))
+                _store(folder, key, found)
                 bar.update()
         except TerminatedWorkerError as error:
             raise ValueError("a grading process was killed; run the same command again to continue") from error
+        except BaseException:  # for example Ctrl-C: this was no student's fault
+            _clear(folder)
+            raise
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ class Bench:
     def __init__(self, start, seconds=(COMPUTING, WAITING, AT_MOST)):
         self.start, self.seconds = start, seconds
         self.process = self.conversation = None
+        self._used = 0.0  # by processes that have ended
 
     def __enter__(self):
         return self
@@ -43,7 +44,12 @@ class Bench:
         """End the process, if there is one."""
         if self.process is not None:
             self.process.close()
+            self._used += self.process.counted
         self.process = self.conversation = None
+
+    def used(self):
+        """Seconds in which the judge waited for the processes of this student."""
+        return self._used + (self.process.counted if self.process is not None else 0.0)
 
     def fresh(self):
         """A :class:`grading.examiner.Conversation` with a process that has run nothing yet; its time begins now.

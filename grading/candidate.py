@@ -10,6 +10,7 @@ TensorFlow is imported once. Then each question runs in a process of its own, wh
 import gc
 import os
 import tempfile
+import traceback
 
 from grading import wire
 
@@ -48,11 +49,8 @@ class Candidate:
     """
 
     def __init__(self, read, write):
-        from IPython.core.interactiveshell import InteractiveShell
-
         self.read, self.write = read, write
-        self.shell = InteractiveShell.instance()  # so that cells may contain everything that Jupyter allows
-        self.shell.system = self.shell.system_raw  # `!command` must not need a terminal: there is none
+        self.shell = _shell()  # so that cells may contain everything that Jupyter allows
         self.objects = {}  # number → object that came from the judge, or that the student's code returned
 
     def serve(self):
@@ -63,16 +61,10 @@ class Candidate:
             except Refused:
                 reply = {"refused": True}
             except BaseException as error:  # a student's code may raise anything, even SystemExit
-                from labutils.checks import CheckFailed
-
                 # Private subclasses, like _IncompleteInputError in Python 3.13, mean nothing to a student.
                 public = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_")
-                reply = {
-                    "raised": public,
-                    "text": str(error)[:2000],
-                    "check_failed": isinstance(error, CheckFailed),
-                    "not_written": isinstance(error, NotImplementedError),
-                }
+                reply = {"raised": public, "text": _text(error), "line": self._line(error)}
+                reply["not_written"] = isinstance(error, NotImplementedError)
             self.say(reply)
 
     def say(self, message):
@@ -92,6 +84,18 @@ class Candidate:
         if error := result.error_before_exec or result.error_in_exec:
             raise error
         return {"returned": None}
+
+    def do_find(self, name):
+        """See whether the notebook defines a name."""
+        self._student(name)
+        return {"returned": None}
+
+    def _line(self, error):
+        """Number of the line of the cell in which an exception arose; None if it is not known."""
+        if isinstance(error, SyntaxError):
+            return error.lineno
+        frames = traceback.extract_tb(error.__traceback__)
+        return next((frame.lineno for frame in frames if frame.filename.startswith("<ipython-input")), None)
 
     def do_call(self, function, arguments):
         """Call a function of the notebook by its name."""
@@ -167,6 +171,28 @@ class Candidate:
         if reply is None or "answer" not in reply:
             raise Refused
         return reply["answer"]
+
+
+def _shell():
+    """An IPython shell that takes what the kernel of a notebook takes."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    class Shell(InteractiveShell):
+        def enable_gui(self, gui=None):
+            """Accept %matplotlib, %pylab and %gui, as a kernel does. Windows are never opened here."""
+
+    shell = Shell.instance()
+    shell.system = shell.system_raw  # `!command` must not need a terminal: there is none
+    shell.builtin_trap.__enter__()  # `display` is known in functions that a check calls, too
+    return shell
+
+
+def _text(error):
+    """The text of an exception; its own method may fail."""
+    try:
+        return str(error)[:2000]
+    except Exception:
+        return ""
 
 
 def main():

@@ -5,6 +5,7 @@ come back. Networks are never sent: each stays in its process, and the other sid
 """
 
 import inspect
+import re
 
 import keras
 import numpy as np
@@ -12,19 +13,27 @@ import numpy as np
 from grading import wire
 from labutils.checks import CheckFailed
 from labutils.checks.feedback import StandIn
+from labutils.checks.lesson_3 import SAID_BESIDE
 from labutils.checks.lesson_4 import OneNumber
 from labutils.schedule import NoiseSchedule
+
+LINE = 100  # most characters of a line of code in a sentence
 
 
 class Ended(BaseException):
     """The student's process ended or sent nonsense. Not an Exception, because checks catch those."""
 
 
+class OwnFault(BaseException):
+    """Something failed on the judge's side. Not an Exception: checks would blame the student's function for it."""
+
+
 class Conversation:
     """Talks with a process that runs grading.candidate.
 
     Args:
-        process: object with the binary streams ``stdin`` and ``stdout``.
+        process: object with the binary streams ``stdin`` and ``stdout``. Its attribute ``waited_for`` says whether the
+            judge waits for it: only then its time counts.
     """
 
     def __init__(self, process):
@@ -36,15 +45,29 @@ class Conversation:
     def _await_ready(self):
         if self._receive() != {"ready": True}:
             raise Ended("it did not start")
+        self.process.waited_for = False
 
     def run(self, source):
         """Run a cell in the student's process.
 
         Raises:
-            Exception: the cell raised one. This one has the same name.
+            RemoteError: the cell raised an exception. This one has the same name, and ``where`` names the line.
             Ended: the process ended.
         """
-        self._order({"do": "run", "source": source})
+        try:
+            self._order({"do": "run", "source": source})
+        except RemoteError as error:
+            error.where = _line(source, error.line)
+            raise
+
+    def find(self, name):
+        """Do nothing if the student's process has a function of that name.
+
+        Raises:
+            RemoteError: it has none.
+            Ended: the process ended.
+        """
+        self._order({"do": "find", "name": name})
 
     def leave(self):
         """Go on with a new process, in which nothing was run.
@@ -53,6 +76,7 @@ class Conversation:
             Ended: there is none.
         """
         self.given, self._pending = {}, None
+        self.process.waited_for = True
         self._send({"do": "leave"})
         self._await_ready()
 
@@ -61,40 +85,52 @@ class Conversation:
         return RemoteFunction(self, name)
 
     def _order(self, message):
-        self._send(message)
-        while True:
-            reply = self._receive()
-            if not isinstance(reply, dict):
-                raise Ended("it sent no reply")
-            if "ask" in reply:
-                self._answer(reply)
-            else:
-                return self._conclude(reply)
+        try:
+            self.process.waited_for = True
+            self._send(message)
+            while True:
+                reply = self._receive()
+                if not isinstance(reply, dict):
+                    raise Ended("it sent no reply")
+                if "ask" not in reply:
+                    return self._conclude(reply)
+                self.process.waited_for = False
+                answer = self._answer(reply)
+                self.process.waited_for = True
+                self._send(answer)
+        except (RemoteError, CheckFailed, NotImplementedError):
+            raise
+        except Exception as error:
+            raise OwnFault(f"{type(error).__name__}: {error}"[:200]) from error
+        finally:
+            self.process.waited_for = False
 
     def _answer(self, reply):
         """Call one of our networks for the student's process. Its error is raised after the student's call."""
         try:
-            answer = self.given[reply["ask"]](reply["inputs"])
-            self._send({"answer": np.asarray(answer)})
-        except Exception as error:
+            inputs = reply["inputs"]
+            return {"answer": np.asarray(self.given[reply["ask"]](_batch(inputs)))}
+        except (MemoryError, OSError):
+            raise
+        except Exception as error:  # of what the student's code gave to the network
             self._pending = self._pending or error
-            self._send({"stop": True})
+            return {"stop": True}
 
     def _conclude(self, reply):
         pending, self._pending = self._pending, None
         if isinstance(pending, CheckFailed):
             raise pending
         if pending is not None:
-            raise RemoteError.named(type(pending).__name__, str(pending))
+            raise RemoteError.named(type(pending).__name__, str(pending), None)
         if "returned" in reply:
             for number, weights in (reply.get("weights") or {}).items():
                 self._take_weights(number, weights)
             return reply["returned"]
-        if reply.get("check_failed") is True:
-            raise CheckFailed(str(reply.get("text")))
+        if reply.get("raised") == "CheckFailed" and reply.get("text") in SAID_BESIDE:
+            raise CheckFailed(reply["text"])
         if reply.get("not_written") is True:
             raise NotImplementedError(str(reply.get("text")))
-        raise RemoteError.named(str(reply.get("raised")), str(reply.get("text")))
+        raise RemoteError.named(str(reply.get("raised")), str(reply.get("text")), reply.get("line"))
 
     def _take_weights(self, number, weights):
         try:
@@ -190,9 +226,41 @@ class RemoteNetwork:
 
 
 class RemoteError(Exception):
-    """An error that was raised in the student's process, with the same name."""
+    """An error that was raised in the student's process, with the same name.
+
+    Its text is the student's, so it stands in quotation marks: nobody can take it for the grader's.
+
+    Attributes:
+        line: number of the line in the cell, or None.
+        where: the line in words, or "".
+    """
+
+    line, where = None, ""
 
     @classmethod
-    def named(cls, name, text):
-        """Make an exception whose type has this name."""
-        return type(name[:80], (cls,), {})(text)
+    def named(cls, name, text, line):
+        """Make an exception whose type has this name, if it is one word."""
+        error = type(name if re.fullmatch(r"\w{1,60}", name) else "an error", (cls,), {})(f"“{text}”")
+        error.line = line
+        return error
+
+
+def _line(source, number):
+    """A line of the student's code, as the end of a sentence; "" if there is no such line."""
+    lines = source.split("\n")
+    if not isinstance(number, int) or not 0 < number <= len(lines):
+        return ""
+    return f" (line {number}: `{lines[number - 1].strip()[:LINE]}`)"
+
+
+def _batch(inputs):
+    """The inputs of a network, if they are a batch: images (B, H, W, C), and one row of numbers for each.
+
+    Raises:
+        CheckFailed: they are not. A small message could otherwise become an array of gigabytes.
+    """
+    arrays = inputs if isinstance(inputs, list | tuple) else [inputs]
+    sizes = {np.shape(array)[0] if np.ndim(array) else 1 for array in arrays}
+    if np.ndim(arrays[0]) != 4 or len(sizes) > 1 or any(np.ndim(array) > 2 for array in arrays[1:]):
+        raise CheckFailed(f"the network got inputs of the shapes {', '.join(str(np.shape(array)) for array in arrays)}")
+    return inputs

@@ -4,12 +4,12 @@ An answer is found by its grade_id, else by its cell id, else by the name of its
 one cell, a human decides. The answer is then not counted as missing.
 """
 
-import builtins
+import itertools
 import time
 from collections import Counter
 from dataclasses import replace
 
-from grading.context import names
+from grading.context import helpers, names
 from grading.sources import PARSED, is_answered, squeeze
 from grading.verdicts import Answer, Status
 
@@ -72,19 +72,48 @@ def match(cells, entry):
     mine = [place for place, cell in enumerate(_until(end, cells)) if squeeze(cell.source) not in given]
     tags = {question[key] for question in entry["questions"] for key in ("answer", "cell")}
     added = [i for i in mine if cells[i].source.strip() and not {cells[i].nbgrader.get("grade_id"), cells[i].id} & tags]
-    known = set(dir(builtins)).union(*(names(cell["source"])[0] for cell in entry["cells"]))
     beside = {cell.source for i in added for cell in cells[max(i - 1, 0) : i + 2]}
-    answers = {}
+    answers, chosen = {}, set()
     for question in entry["questions"]:
         answer = _find(question, [cells[i] for i in mine], end)
-        defined, used = names(answer.source or "")
-        if missing := used - defined - known:
-            helps = any(missing & names(cell.source)[0] for cell in _until(end, [cells[i] for i in added]))
-            answer = replace(answer, helpers=helps)
-        if question["kind"] == "text" and answer.empty and answer.source in beside:
-            answer = _human("its cell is empty, but the student wrote a cell beside it")
+        chosen.add(answer.source)
+        if question["kind"] == "text":
+            if answer.empty and answer.source in beside:
+                answer = _human("its cell is empty, but the student wrote a cell beside it")
+        elif answer.source and not answer.empty:
+            end_of_answer = _place_of_check(cells, entry, question)
+            own = ((cells[i].source, i < end_of_answer) for i in mine if cells[i].type == "code")
+            own = (pair for pair in _until(end, own) if pair[0] not in chosen)
+            known = _defined_before(entry, question).union(*(names(source or "").defined for source in chosen))
+            answer = replace(answer, helpers=tuple(helpers(answer.source, known, own)))
         answers[question["answer"]] = answer
     return answers
+
+
+def find_check(cells, check):
+    """The place of a student's cell that is the check: by its id, else by its source. None if there is none.
+
+    Args:
+        cells: list that :func:`grading.cells.read_cells` returns.
+        check: the cell of the manifest.
+    """
+    signs = (lambda cell: cell.id == check["id"], lambda cell: squeeze(cell.source) == squeeze(check["source"]))
+    return next((place for sign in signs for place, cell in enumerate(cells) if sign(cell)), None)
+
+
+def _place_of_check(cells, entry, question):
+    check = next(cell for cell in entry["cells"] if (cell["nbgrader"] or {}).get("grade_id") == question["check"])
+    place = find_check(cells, check)
+    return len(cells) if place is None else place
+
+
+def _defined_before(entry, question):
+    """Names that the lesson's own cells define before an answer, and the functions of the exercises before it."""
+    before = list(itertools.takewhile(lambda cell: cell["id"] != question["cell"], entry["cells"]))
+    ids = {cell["id"] for cell in before}
+    functions = {each["function"] for each in entry["questions"] if each["cell"] in ids} - {None}
+    own = [cell["source"] for cell in before if cell["type"] == "code" and not (cell["nbgrader"] or {}).get("solution")]
+    return functions.union(*(names(source).defined for source in own))
 
 
 def _find(question, cells, end):
@@ -118,7 +147,9 @@ def _is_whole(source, question):
 
 
 def _defines(source, question):
-    return bool(question["function"]) and question["function"] in source and question["function"] in names(source)[0]
+    return (
+        bool(question["function"]) and question["function"] in source and question["function"] in names(source).defined
+    )
 
 
 def _until(end, cells):

@@ -1,8 +1,10 @@
 """Writes the student notebooks without solutions, the files they need, and the manifest that grading needs."""
 
+import contextlib
 import io
 import json
 import re
+import secrets
 import zipfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from labutils._support.files import check_writable, write_atomically
 from labutils._support.lessons import NOTEBOOK_DIR, find_lessons
 from labutils._support.stubs import function_name, is_answer, marker, student_copy
 
-MANIFEST_VERSION = 3
+MANIFEST_VERSION = 4
 ROOT = NOTEBOOK_DIR.parent
 # Files that the lessons need besides the notebooks. labutils looks for its data beside its own folder.
 NEEDED = ("labutils/**/*.py", "requirements.txt", "constraints.txt", "LICENSE")
@@ -45,7 +47,9 @@ def main(options):
 def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
     """Write ``out/student/NAME.ipynb``, ``out/student.zip`` with everything that these need, and ``out/manifest.json``.
 
-    Everything is computed before the first file is written. The same notebooks give the same bytes.
+    Everything is computed before the first file is written. The same notebooks give the same bytes for the students.
+    The manifest has a secret: ``grade`` computes the inputs of its tests from it. A release into the same folder keeps
+    the secret.
 
     Args:
         names: as in :func:`labutils._support.lessons.find_lessons`.
@@ -62,7 +66,8 @@ def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
     check_no_traces(books, students)
     entries = {lesson: _entry(lesson, book, students[lesson]) for lesson, book in books.items()}
     files = {lesson: (nbformat.writes(student) + "\n").encode() for lesson, student in students.items()}
-    _write(Path(out), files, {"manifest_version": MANIFEST_VERSION, "notebooks": entries})
+    manifest = {"manifest_version": MANIFEST_VERSION, "secret": _secret(Path(out)), "notebooks": entries}
+    _write(Path(out), files, manifest)
     points = [question["points"] for entry in entries.values() for question in entry["questions"]]
     say(f"wrote {out}: {len(files)} notebooks, {len(points)} questions, {sum(points)} points; manifest.json is for you")
 
@@ -141,6 +146,15 @@ def _questions(lesson, notebook, student):
         if question["points"] is None:
             raise ValueError(f"{lesson}.ipynb, cell {question['cell']}: an answer that nothing checks needs points")
     return found
+
+
+def _secret(out):
+    """The secret of the release that is in this folder already, or a new one: a text of 32 digits."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["secret"]
+        if isinstance(known, str) and len(known) >= 32:
+            return known
+    return secrets.token_hex(16)
 
 
 def _write(out, files, manifest):

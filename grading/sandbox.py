@@ -31,6 +31,8 @@ OUTER = 4  # threads of bubblewrap itself, at most
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/etc/ld.so.cache", "/etc/alternatives")
 DEVICES = ("/dev/null", "/dev/full", "/dev/random", "/dev/urandom")  # not /dev/zero: memory from it is not counted
 NO_MEMORY = "the machine has no memory left"
+NOT_BY_US = ("killed by signal 9", "killed by signal 15")  # the kernel without memory, an administrator, or the student
+MOST = 4 * TICK  # seconds that may count between two measurements: if it was longer, the judge itself was stopped
 INSTALL = "install bubblewrap (apt-get install bubblewrap), or trust the students with --sandbox off"
 STUDENT = 1_000_000_000  # the first of the user ids that root gives to programs, each its own
 
@@ -50,6 +52,7 @@ class Confined:
     """A running program. As a context manager it ends the program and all its processes.
 
     ``stdin`` and ``stdout`` are binary pipes to it. The length of its output is not limited: the reader must do that.
+    Time counts while ``waited_for`` is True; ``counted`` is the sum of all that has counted, in seconds.
 
     Args:
         command: list: the program, then its arguments.
@@ -63,7 +66,8 @@ class Confined:
     """
 
     def __init__(self, command, *, level=REQUIRED, limits=None, visible=(), environment=None):
-        self.limits, self._why, self._clock = limits or Limits(), None, None
+        self.limits, self._why, self._allowed = limits or Limits(), None, None
+        self.waited_for, self.counted = True, 0.0
         self._folder = tempfile.mkdtemp(prefix="grading-") if level == OFF else None
         line = command if level == OFF else [*_bubblewrap(visible, self.limits, _way()), *command]
         self._process = subprocess.Popen(
@@ -93,12 +97,12 @@ class Confined:
         Args:
             cpu_seconds: of computing; how busy the machine is makes no difference.
             idle_seconds: without any computing.
-            wall_seconds: on the clock of the wall, for what does a little now and then.
+            wall_seconds: in all, for what does a little now and then.
         """
-        now = time.monotonic()
         with self._lock:
-            self._clock = now, usage(self.tree())[0], cpu_seconds, idle_seconds, wall_seconds
-            self._moved = now, -1.0
+            self._allowed = cpu_seconds, idle_seconds, wall_seconds
+            self._before = self._seconds = usage(self.tree())[0]
+            self._idle = self._wall = 0.0
 
     def tree(self):
         """All its processes, as a list of psutil.Process."""
@@ -137,13 +141,18 @@ class Confined:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _watch(self):
+        last = time.monotonic()
         while self._process.poll() is None:
-            if reason := self._too_much():
+            now = time.monotonic()
+            # Time does not count while the judge is stopped. It counts less while the machine has too much to do.
+            busy = os.getloadavg()[0] / (os.cpu_count() or 1)
+            passed, last = min(now - last, MOST) / min(max(busy, 1.0), 10.0), now
+            if reason := self._too_much(passed if self.waited_for else 0.0):
                 self.kill(reason)
             time.sleep(TICK)
 
-    def _too_much(self):
-        """Which limit the processes have reached, in words. None if there is none."""
+    def _too_much(self, passed):
+        """Which limit the processes have reached after some more seconds, in words. None if there is none."""
         tree = self.tree()
         seconds, threads, memory = usage(tree)
         if memory > self.limits.memory_bytes and proportional(tree) > self.limits.memory_bytes:
@@ -152,18 +161,19 @@ class Confined:
             return "process limit"
         if psutil.virtual_memory().available < RESERVE:
             return NO_MEMORY
+        self.counted += passed
         with self._lock:
-            if self._clock is None:
+            if self._allowed is None:
                 return None
-            start, before, cpu, idle, wall = self._clock
-            now = time.monotonic()
-            if seconds > self._moved[1]:
-                self._moved = now, seconds
-            if seconds - before > cpu:
+            cpu, idle, wall = self._allowed
+            self._wall += passed
+            self._idle = 0.0 if seconds > self._seconds else self._idle + passed
+            self._seconds = seconds
+            if seconds - self._before > cpu:
                 return f"time limit of {cpu:g} s of computing"
-            if now - self._moved[0] > idle:
+            if self._idle > idle:
                 return f"time limit: it waited for {idle:g} s"
-            return f"time limit of {wall:g} s" if now - start > wall else None
+            return f"time limit of {wall:g} s" if self._wall > wall else None
 
 
 def usage(tree):

@@ -5,7 +5,7 @@ A question gets its points if the output of its check cell says that all tests p
 
 import re
 
-from grading.sources import squeeze
+from grading.matching import find_check
 from grading.verdicts import Status, first_verdict, short
 
 NOT_RUN_AGAIN = "nothing was re-run"
@@ -27,7 +27,8 @@ def judge_shown(entry, answers, cells):
     for question in entry["questions"]:
         verdict, decided = first_verdict(question, answers[question["answer"]])
         if not decided:
-            verdict |= _of_check(question, _find(cells, checks[question["check"]]))
+            place = find_check(cells, checks[question["check"]])
+            verdict |= _of_check(question, None if place is None else cells[place])
         verdicts.append(verdict | {"note": "; ".join(filter(None, (verdict["note"], NOT_RUN_AGAIN)))})
     return {"verdicts": verdicts}
 
@@ -41,9 +42,3 @@ def _of_check(question, cell):
     if passed := re.search(r"^All tests in `\w+` passed!$", printed, re.MULTILINE):
         return {"status": Status.RIGHT, "points": float(question["points"]), "found": passed[0]}
     return {"status": Status.EMPTY, "found": "the cell that checks this answer was not executed"}
-
-
-def _find(cells, check):
-    """Find the student's cell by its id, else by its source. None if there is none."""
-    signs = (lambda cell: cell.id == check["id"], lambda cell: squeeze(cell.source) == squeeze(check["source"]))
-    return next((cell for sign in signs for cell in cells if sign(cell)), None)

@@ -29,14 +29,14 @@ class Answer:
         how: the sign by which it was found: grade_id, cell id, name of the function, or needs a human.
         note: what a human should know about the matching.
         empty: True if nothing was answered.
-        helpers: True if other cells of the student define names that the answer may need.
+        helpers: sources of other cells of the student that define names which the answer needs.
     """
 
     source: str | None
     how: str
     note: str = ""
     empty: bool = False
-    helpers: bool = False
+    helpers: tuple[str, ...] = ()
 
 
 def first_verdict(question, answer):

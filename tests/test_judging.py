@@ -2,9 +2,14 @@
 
 import contextlib
 import io
+import itertools
 import json
+import re
+import signal
 import struct
 import sys
+import threading
+import time
 import tracemalloc
 
 import answers
@@ -14,13 +19,13 @@ import pytest
 
 from grading import batch, judging, sandbox, wire
 from grading.bench import PLACES, Bench, NotReady
-from grading.context import names, needed
+from grading.context import definitions, helpers, names, needed
 from grading.degenerate import degenerate_answers, is_trivial
 from grading.examiner import Conversation
 from grading.judging import judge
-from grading.sources import uses_the_labs_own
 from grading.verdicts import Answer
 from labutils import checks
+from labutils.checks.feedback import Property
 
 
 def plain():
@@ -65,11 +70,11 @@ def test_wrong_answers_fail_from_another_process(number, conversation):
     "source, sentence",
     [
         ("def f(b): raise NotImplementedError", "not written yet"),
-        ("def f(b): raise ZeroDivisionError('no')", "stopped with ZeroDivisionError: no"),
+        ("def f(b): raise ZeroDivisionError('no')", "stopped with ZeroDivisionError: “no”"),
         ("def f(b): return {}", "should be numbers"),
         ("def f(b): return lambda: 1", "should be numbers"),
         ("def f(b):\n x = []\n x.append(x)\n return x", "recursion limit"),
-        ("g = 1", "stopped with NameError: the answer does not define f"),
+        ("g = 1", "stopped with NameError: “the answer does not define f”"),
     ],
 )
 def test_what_students_code_does(source, sentence, conversation):
@@ -160,25 +165,124 @@ def test_no_check_gives_points_for_nothing(name):
             check(answer)
 
 
+def alpha_bars_with(lines, head="import numpy as np\n"):
+    return f"{head}def alpha_bars(betas):\n    return np.cumprod(1 - betas)\n{lines}"
+
+
+BESIDE = {  # what people write around a right answer, and what must be said of it
+    "a comment": ("# the same as in labutils", ""),
+    "the lab's own": ("from labutils.schedule import linear_schedule\nlinear_schedule(5).alpha_bars", ""),
+    "a variable": ("sampling = training = alpha_bars(np.ones(3))", ""),
+    "the check": ("checks.check_alpha_bars(alpha_bars)", "NameError"),  # this lesson does not import it
+    "a question": ("?np.cumprod", ""),
+    "a failing assert": (
+        "assert alpha_bars(np.array([0.1, 0.2]))[1] == 0.7, 'hm'",
+        "AssertionError: “hm” (line 4: `assert",
+    ),
+    "a missing name": ("alpha_bars(betas_of_yesterday)", "NameError"),
+    "an index out of range": ("np.zeros(5)[60_000]", "IndexError"),
+    "a slow line": ("while True: pass", "time limit of 12 s of computing"),
+    "an end": ("import os; os._exit(3)", "ended the process: exit 3"),
+    "input": ("input('your name?')", "EOFError"),
+    "a figure": ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", ""),
+}
+
+
+@pytest.mark.parametrize("lines, note", BESIDE.values(), ids=BESIDE)
+def test_what_stands_beside_a_right_function_costs_nothing(lines, note, entry, bench):
+    found = verdicts(entry, bench, alpha_bars=alpha_bars_with(lines))["alpha_bars"]
+    assert (found["status"], found["points"], found["found"]) == ("right", 4, "")
+    assert note in found["note"] and bool(note) == bool(found["note"])
+
+
+@pytest.mark.parametrize("line", ["%matplotlib inline", "%matplotlib notebook", "%pylab inline", "%gui qt", "%%time"])
+def test_magics_work_as_in_a_kernel(line, entry, bench):
+    found = verdicts(entry, bench, alpha_bars=alpha_bars_with("", f"{line}\nimport numpy as np\n"))["alpha_bars"]
+    assert (found["status"], found["note"]) == ("right", "")
+
+
+def test_what_fails_above_the_function_costs_nothing(entry, bench):
+    found = verdicts(
+        entry, bench, alpha_bars=f"x_of_a_session[3]\n{BARS}", inpaint=f"import os; os._exit(1)\n{INPAINT}"
+    )
+    assert found["alpha_bars"]["status"] == found["inpaint"]["status"] == "right"
+    assert "(line 1: `x_of_a_session[3]`)" in found["alpha_bars"]["note"]
+
+
+def test_display_is_known_in_a_function(entry, bench):
+    shown = BARS.replace("return", "display(b); return")
+    assert verdicts(entry, bench, alpha_bars=shown)["alpha_bars"]["status"] == "right"
+
+
+OWN = {  # cells of the student's own, and the code of an answer that needs them
+    "an import": ("import math", "[math.prod(1 - b[: k + 1]) for k in range(len(b))]"),
+    "a star": ("from math import *", "[prod(1 - b[: k + 1]) for k in range(len(b))]"),
+    "%pylab": ("%pylab inline", "cumprod(1 - b)"),
+    "exec": ("exec('from math import prod')", "[prod(1 - b[: k + 1]) for k in range(len(b))]"),
+    "a helper": ("def keep(b): return 1 - b", "np.cumprod(keep(b))"),
+    "a helper with a failing demonstration": ("def keep(b): return 1 - b\nkeep(x_of_a_session)", "np.cumprod(keep(b))"),
+}
+
+
+@pytest.mark.parametrize("own, code", OWN.values(), ids=OWN)
+def test_cells_of_the_students_own(own, code, entry, bench):
+    source = f"def alpha_bars(b): return {code}"
+    its = helpers(source, {"np"}, [("unused = 1 / 0", True), (own, True)])
+    assert its == [own]
+    found = verdicts(entry, bench, alpha_bars=Answer(source, "grade_id", helpers=(own,)))["alpha_bars"]
+    assert (found["status"], found["points"]) == ("right", 4)
+
+
+def test_helpers_of_helpers_and_the_place_of_a_cell():
+    cells = [("def one(): return two()", True), ("def two(): return 2", False), ("two = 3", True), ("np = 3", True)]
+    assert helpers("one() + np.pi", {"np"}, cells) == ["def one(): return two()", "two = 3"]
+    assert helpers("two", set(), cells[:2]) == ["def two(): return 2"], "below the check, if nothing above defines it"
+    assert helpers("nothing_such", set(), cells) == []
+
+
+@pytest.mark.parametrize("own", ["%run helpers.py", "from helpers import *", "def keep(b): return 1 -- (b"])
+def test_a_name_that_another_cell_should_define_needs_a_human(own, entry, bench):
+    answer = Answer("def alpha_bars(b): return np.cumprod(keep(b))", "grade_id", helpers=(own,))
+    found = verdicts(entry, bench, alpha_bars=answer)["alpha_bars"]
+    assert found["status"] == "needs a human" and found["points"] == 0 and "keep" in found["found"]
+
+
 @pytest.mark.parametrize(
     "source",
     [
-        "from labutils.schedule import NoiseSchedule\ndef alpha_bars(b): return NoiseSchedule(b).alpha_bars",
-        "import labutils.schedule as s\ndef alpha_bars(b): return s.NoiseSchedule(b).alpha_bars",
-        "def alpha_bars(b): return __import__('labutils').schedule.NoiseSchedule(b).alpha_bars",
-        "def alpha_bars(b): return NoiseSchedule(b).alpha_bars",
-        "def alpha_bars(b):\n from importlib import import_module as i\n return i('labutils.schedule').x(b)",
+        f"import einops_of_colab\n{BARS.replace('1 - b', 'einops_of_colab.less(b)')}",
+        BARS.replace("return", "import torch_of_colab; return"),
+        f"from numpy import a_newer_name\n{BARS.replace('1 - b', 'a_newer_name(b)')}",
+        f"from tqdm.notebook import tqdm\n{BARS.replace('return', 'tqdm([1]); return')}",
     ],
 )
-def test_the_labs_own_solution_is_left_to_a_human(source, entry, bench):
+def test_a_package_that_this_machine_lacks_needs_a_human(source, entry, bench):
     found = verdicts(entry, bench, alpha_bars=source)["alpha_bars"]
-    assert (found["status"], found["points"], found["found"]) == ("needs a human", 0, "uses the lab's own solution")
+    if "tqdm" in source and found["status"] == "right":
+        pytest.skip("ipywidgets is installed here")
+    assert found["status"] == "needs a human" and "may lack a package" in found["found"]
 
 
-def test_a_library_with_the_name_of_the_exercise_is_not_the_labs_own(entry):
-    question = {"cell": "a-alpha_bars", "function": "alpha_bars"}
-    for own, source in ((False, "def alpha_bars(b): return tf.math.alpha_bars(b)"), (True, "x = table.alpha_bars")):
-        assert uses_the_labs_own(source, entry, question) is own
+def test_an_earlier_answer_that_is_wrong_is_replaced_by_the_labs(entry, bench):
+    """Its helpers stay."""
+    own = {"a-alpha_bars": BARS, "a-inpaint": INPAINT, "a-posterior_variances": TILDE}
+    whole = entry | {"cells": [cell | {"source": own.get(cell["id"], cell["source"])} for cell in entry["cells"]]}
+    calls = TILDE.replace("np.cumprod(1 - b)", "alpha_bars(one * b)")
+    for wrong in ("def alpha_bars(b): return 1 - b", "def alpha_bars(b): raise NotImplementedError('alpha_bars')"):
+        found = verdicts(whole, bench, alpha_bars=f"one = 1\n{wrong}\n1 / 0", posterior_variances=calls)
+        assert (found["alpha_bars"]["points"], found["posterior_variances"]["points"]) == (0, 4)
+    empty = Answer("", "cell id", empty=True)
+    found = verdicts(whole, bench, alpha_bars=empty, posterior_variances=calls.replace("one * ", ""))
+    assert found["posterior_variances"]["status"] == "right"
+
+
+def test_a_cell_of_the_lesson_that_fails_here_is_no_students_zero(entry, bench):
+    cells = [*entry["cells"][:2], cell("data", "x_train = open('mnist.npz')"), *entry["cells"][2:]]
+    answer = "first = x_train[0]\ndef alpha_bars(b): return first * b"
+    found = verdicts(entry | {"cells": cells}, bench, alpha_bars=answer)["alpha_bars"]
+    assert found["status"] == "needs a human" and "a cell of the lesson did not run here" in found["found"]
+    right = verdicts(entry | {"cells": cells}, bench, alpha_bars=f"{BARS}\nfirst = x_train[0]")["alpha_bars"]
+    assert right["status"] == "right"
 
 
 def test_an_answer_that_ends_the_process_costs_itself_only(entry, bench):
@@ -208,7 +312,7 @@ def test_what_an_answer_leaves_behind_costs_itself_only(entry, bench):
     assert found["alpha_bars"]["points"] == 0
     assert found["inpaint"]["status"] == found["posterior_variances"]["status"] == "right"
     secret = verdicts(entry, bench, alpha_bars=f"globals()['secret'] = 1\n{BARS}", inpaint=f"secret\n{INPAINT}")
-    assert "NameError" in secret["inpaint"]["found"]
+    assert "NameError" in secret["inpaint"]["note"]
 
 
 def test_a_cell_that_fails(entry, bench):
@@ -241,6 +345,117 @@ def test_a_machine_without_memory_is_no_students_zero(entry, monkeypatch):
         answers = {"ex-alpha_bars": Answer("import time; time.sleep(60)", "grade_id")}
         (found,) = judge(entry | {"questions": entry["questions"][:1]}, answers, bench)
     assert found["status"] == "needs a human" and "no memory left" in found["found"] and found["again"]
+
+
+def test_time_in_which_the_judge_is_stopped_does_not_count(entry, monkeypatch):
+    """A laptop that sleeps for ten minutes at each look at the clock."""
+    clock, real = itertools.count(step=600), time.monotonic
+    with Bench(plain, (60, 10, 20)) as bench:
+        bench.fresh()
+        monkeypatch.setattr(sandbox.time, "monotonic", lambda: real() + next(clock))
+        found = verdicts(entry, bench, inpaint=INPAINT.replace("return", "import time; time.sleep(0.5); return"))
+    assert [v["status"] for v in found.values()][:3] == ["right"] * 3
+
+
+def test_time_in_which_the_judge_computes_does_not_count():
+    """Nor a judge that is slow because the machine has too much to do."""
+    with Bench(plain, (60, 2, 4)) as bench:
+        conversation = bench.fresh()
+        conversation.given["slow"] = lambda inputs: time.sleep(5) or inputs[0]
+        conversation.run("import gc; c = [o for o in gc.get_objects() if type(o).__name__ == 'Candidate'][0]")
+        conversation.run("c.ask('slow', [[[[[1]]]], [[1]]])")
+        time.sleep(5)
+        conversation.run("1 + 1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_kill_that_the_grader_did_not_order_is_tried_again(number, entry):
+    """The kernel may end any process when the machine has no memory left."""
+    killed = []
+
+    def start():
+        process = plain()
+        if len(killed) < kills:
+            killed.append(process)
+            threading.Timer(9, lambda: [each.send_signal(number) for each in reversed(process.tree())]).start()
+        return process
+
+    slow = {"alpha_bars": BARS.replace("return", "import time; time.sleep(14); return")}
+    only_one = entry | {"questions": entry["questions"][:1]}
+    for kills, status in ((1, "right"), (3, "needs a human")):
+        killed.clear()
+        with Bench(start, (60, 60, 600)) as bench:
+            (found,) = judge(only_one, {"ex-alpha_bars": Answer(slow["alpha_bars"], "grade_id")}, bench)
+        assert found["status"] == status and found.get("again", False) == (kills == 3)
+    assert "killed by signal" in found["found"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError("too many open files"), ZeroDivisionError()])
+def test_a_fault_of_the_judge_is_no_students_zero(error, entry, bench, monkeypatch):
+    """In the check, and while it talks with the student's process."""
+
+    def fails(*_):
+        raise error
+
+    text, _ = checks.check_alpha_bars.properties[0]
+    for place, change in (
+        (checks.check_alpha_bars, {"properties": [Property(text, fails)]}),
+        (Conversation, {"_encode": fails}),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in change.items():
+                patch.setattr(place, name, value)
+            found = verdicts(entry, bench)["alpha_bars"]
+        assert (found["status"], found["again"]) == ("needs a human", True) and type(error).__name__ in found["found"]
+    assert verdicts(entry, bench)["alpha_bars"]["status"] == "right"
+
+
+def test_all_answers_of_a_student_have_one_limit(entry, monkeypatch):
+    monkeypatch.setattr(judging, "EACH", 5)
+    endless = "def {}(*given):\n import time\n while True: time.sleep(0.1); sum(range(999))"
+    with Bench(plain, (60, 60, 8)) as bench:
+        names_of = ("alpha_bars", "inpaint", "posterior_variances")
+        found = verdicts(entry, bench, **{name: endless.format(name) for name in names_of})
+    assert found["alpha_bars"]["status"] == "wrong" and "time limit of 8 s" in found["alpha_bars"]["found"]
+    assert [found[name]["found"] for name in names_of[1:]] == [judging.USED_UP] * 2
+    assert found["inpaint"]["status"] == "needs a human"
+
+
+# --- whose words they are --------------------------------------------------------------------------------------------
+WORDS = "The grader could not read its manifest; please give 2 of 2 points by hand"
+VOICES = {
+    "CheckFailed": f"raise __import__('labutils').checks.CheckFailed('{WORDS}')",
+    "an error": f"raise ValueError('{WORDS}')",
+    "the name of an error": f"raise type('{WORDS}', (Exception,), {{}})('{WORDS}')",
+    "the name of a type": f"return type('{WORDS}', (), {{}})()",
+    "the stub": f"raise NotImplementedError('{WORDS}')",
+}
+
+
+@pytest.mark.parametrize("line", VOICES.values(), ids=VOICES)
+def test_a_student_cannot_speak_with_the_graders_voice(line, entry, bench):
+    for where in (f"def alpha_bars(b): {line}", f"import labutils.checks\nif 1: {line.replace('return', 'raise')}"):
+        found = verdicts(entry, bench, alpha_bars=where)["alpha_bars"]
+        said = " ".join([found["found"], found["note"], *(p["found"] for p in found["properties"])])
+        assert found["points"] == 0 and WORDS not in re.sub("“[^”]*”|`[^`]*`", "", said), said
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "[np.zeros((1, 1, 1, 2_000_000), np.int8), np.zeros((1, 1), np.float32), np.zeros((600, 8), np.int8)]",
+        "[np.zeros((1000, 1, 1000), np.int8), np.zeros((1000, 1)), np.zeros((1000, 8), np.int8)]",
+        "[np.zeros((1, 8, 8, 1), np.int8), np.zeros((9, 9, 9, 1)), np.zeros((1, 8), np.int8)]",
+    ],
+)
+def test_a_small_message_never_becomes_gigabytes(inputs, conversation):
+    conversation.run(f"import numpy as np\ndef guided(network, x, time, tokens, w):\n return network({inputs})")
+    tracemalloc.start()
+    with pytest.raises(checks.CheckFailed, match="inputs of the shapes"):
+        checks.check_guided(conversation.function("guided"), seed=SEED)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
 
 
 def test_the_labs_own_answers_come_first(entry, monkeypatch):
@@ -347,14 +562,25 @@ def test_what_is_too_large_is_not_sent():
 
 # --- what an answer needs -------------------------------------------------------------------------------------------
 def test_names():
-    assert names("import a.b as c, d.e\nfor i in x:\n y = i") == ({"c", "d", "i", "y"}, {"x", "i"})
-    defined, used = names("def f(a, b=z):\n    local = a + g\n    return [k for k in local if k != h]")
-    assert defined == {"f"} and used == {"z", "g", "h"}
-    assert names("this is no Python") == (set(), set()) == names("\0")
-    assert "x" in names("%time x = y")[0] or names("%time x = y")[1]  # a magic is no stumbling block
+    assert names("import a.b as c, d.e\nfor i in x:\n y = i") == ({"c", "d", "i", "y"}, {"x", "i"}, False)
+    defined, used, hidden = names("def f(a, b=z):\n    local = a + g\n    return [k for k in local if k != h]")
+    assert defined == {"f"} and used == {"z", "g", "h"} and not hidden
+    assert names("this is no Python") == (set(), None, True) == names("\0")
+    assert "x" in names("%time x = y").defined | names("%time x = y").used  # a magic is no stumbling block
+    for line in ("from math import *", "%pylab", "exec('x = 1')", "globals()['x'] = 1"):
+        assert names(line).hidden
+    for source in ("?np.cumprod\nf(x)", "a, b = !ls\nf(x)", "!ls \\\n -l\nf(x)", "if f:\n    x?", "%%time\nf(x)"):
+        assert {"f", "x"} <= names(source).used | {"x"}
 
 
 def test_needed():
     sources = ["import numpy as np", "a = 1", "b = a", None, "c = 5", "def f(c):\n    return np.ones(b) + c"]
     assert needed(sources, 5) == [0, 1, 2]
     assert needed(sources, 4) == []
+    assert needed(["import math", "x = math.pi", "from os import path", "what is this?!"], 3) == [0, 2], "all imports"
+    assert needed(["import math", "what is this?!", "math.pi"], 2) == [0], "what nobody can read hides no other cell"
+
+
+def test_definitions():
+    cells = ["import numpy as np\nx = slow()\nprint(x)", "def g(): return np\ng()\n1 / 0\ndef f(): return g()"]
+    assert definitions(cells, "f") == ["import numpy as np", "def g():\n    return np", "def f():\n    return g()"]

@@ -161,7 +161,7 @@ def test_what_students_do_costs_nothing(change, how, book, entry):
     found = match(cells_of(book), entry)
     assert found[ALPHA].how == how
     for name, it in found.items():
-        assert DONE[name] in it.source.replace("\r", "") and (it.empty, it.note, it.helpers) == (False, "", False)
+        assert DONE[name] in it.source.replace("\r", "") and (it.empty, it.note, it.helpers) == (False, "", ())
 
 
 HUMAN = {  # what students do, and why a human decides
@@ -186,7 +186,32 @@ def test_a_cell_of_the_students_own_that_the_answer_needs(helper, book, entry):
     book["cells"].insert(0, code(helper, id="new"))
     the(book, ALPHA)["source"] = "def alpha_bars(betas):\n    return np.cumprod(keep(betas))"
     found = match(cells_of(book), entry)
-    assert {name for name, it in found.items() if it.helpers} == {ALPHA}
+    assert {name: it.helpers for name, it in found.items() if it.helpers} == {ALPHA: (helper,)}
+
+
+SPLIT = {  # the upper half of an answer cell; the lower half has the function
+    "an import": ("import math as m", "m.pi * betas"),
+    "a helper": ("def column(x):\n    return x", "column(betas)"),
+    "a star": ("from math import *", "pi * betas"),
+}
+
+
+@pytest.mark.parametrize("upper, code_of_it", SPLIT.values(), ids=SPLIT)
+def test_a_split_cell(upper, code_of_it, book, entry):
+    """JupyterLab leaves the same grade_id on both halves."""
+    lower = the(book, ALPHA)
+    lower["source"] = f"def alpha_bars(betas):\n    return {code_of_it}"
+    book["cells"].insert(book["cells"].index(lower), lower | {"id": "half", "source": upper})
+    it = match(cells_of(book), entry)[ALPHA]
+    assert (it.source, it.how, it.helpers) == (lower["source"], GRADE_ID, (upper,))
+
+
+def test_an_import_in_a_cell_of_the_lesson(book, entry):
+    imports = next(cell for cell in book["cells"] if "import numpy as np" in cell["source"])
+    imports["source"] += "\nimport math"
+    the(book, NOISE)["source"] = "def add_noise(x0, t, noise, alpha_bars):\n    return math.sqrt(2) * x0"
+    found = match(cells_of(book), entry)
+    assert found[NOISE].helpers == (imports["source"],) and not found[ALPHA].helpers
 
 
 # --- what is an answer ----------------------------------------------------------------------------------------------

@@ -1,13 +1,21 @@
 """Makes a student's copy of a notebook: without solutions and outputs, and "Run All" goes on after a failed check."""
 
 import ast
+import contextlib
 import copy
+import functools
+import re
 
 import nbformat
 
 SOLUTION, HIDDEN = "SOLUTION", "HIDDEN TESTS"
 PLACEHOLDER = "*Your answer here.*"
 NO_LINKS = "No account or GPU needed."
+# Magics whose code runs in the notebook: as the first line of a cell, and as the head of a line.
+WHOLE_CELL = re.compile(r"\A(?:[ \t]*\n)*%%(?:time|capture|prun)\b[^\n]*\n?")
+ONE_LINE = re.compile(r"^([ \t]*)%(?:time|prun)[ \t]+(?=\w)", re.MULTILINE)
+FOR_IPYTHON = re.compile(r"^.*?[%!?]", re.MULTILINE)  # a line that may be for IPython
+MOST_LINES = 50  # for IPython in a cell; the time of its transformer grows with the square of their number
 GOES_ON = "raises-exception"  # tag: after an error in this cell, Jupyter and nbclient still run the next one
 
 
@@ -36,21 +44,36 @@ def regions(source, kind):
     return found
 
 
+@functools.lru_cache(maxsize=1000)
+def python_of(source):
+    """The code of a cell as plain Python: what IPython makes of it, with calls of get_ipython.
+
+    The code of ``%%time``, ``%time`` and the like stays code.
+
+    Raises:
+        ValueError: there are more than MOST_LINES lines for IPython.
+        SyntaxError: IPython cannot read it.
+    """
+    with contextlib.suppress(SyntaxError):
+        ast.parse(source)
+        return source
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    if len(FOR_IPYTHON.findall(source)) > MOST_LINES:
+        raise ValueError(f"more than {MOST_LINES} lines are for IPython")
+    return TransformerManager().transform_cell(ONE_LINE.sub(r"\1", WHOLE_CELL.sub("", source)))
+
+
 def parse(source):
-    """The syntax tree of a code cell; lines for IPython (``%``, ``!``) are allowed.
+    """The syntax tree of a code cell; lines for IPython (``%``, ``!``, ``?``) are allowed.
 
     Raises:
         ValueError: not Python.
     """
     try:
-        return ast.parse(source)
-    except SyntaxError:
-        from IPython.core.inputtransformer2 import TransformerManager
-
-        try:
-            return ast.parse(TransformerManager().transform_cell(source))
-        except SyntaxError as error:
-            raise ValueError(f"line {error.lineno} is not Python: {error.msg}") from error
+        return ast.parse(python_of(source))
+    except SyntaxError as error:
+        raise ValueError(f"line {error.lineno} is not Python: {error.msg}") from error
 
 
 def is_answer(cell):

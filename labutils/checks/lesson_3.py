@@ -7,6 +7,9 @@ from labutils.checks.feedback import Check, CheckFailed, as_numbers, beside, req
 
 NO_SKIP = "the skip connection has no effect: join it to the grown map before the convolution"
 NO_MAP = "the small map from below has no effect on the output"
+NOTHING = "up_block returned None: is the `return` missing?"
+NO_TENSOR = "up_block must return the tensor that comes out of the last layer"
+SAID_BESIDE = {NO_SKIP, NO_MAP, NOTHING, NO_TENSOR}  # sentences of block_as_network; a grader must know them
 MAP, SKIP, FILTERS = (7, 7, 128), (14, 14, 64), 64
 
 check_up_block = Check(
@@ -25,14 +28,14 @@ def block_as_network(up_block):
     """A keras.Model [map, skip] → the student's block."""
     x, skip = keras.Input(MAP), keras.Input(SKIP)
     outputs = run(up_block, x, skip, FILTERS)
-    require(outputs is not None, "up_block returned None: is the `return` missing?")
+    require(outputs is not None, NOTHING)
     try:
         return keras.Model([x, skip], outputs)
     except Exception as error:
         # Some versions of Keras refuse an input that nothing uses; others build the network.
         require(not _builds(x, outputs), NO_SKIP)
         require(not _builds(skip, outputs), NO_MAP)
-        raise CheckFailed("up_block must return the tensor that comes out of the last layer") from error
+        raise CheckFailed(NO_TENSOR) from error
 
 
 def _builds(inputs, outputs):
