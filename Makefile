@@ -7,11 +7,11 @@ DATASET ?= auto
 # Empty takes the newest releases that requirements.txt admits.
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: run test lab book colab notebooks train bench lint zip clean
+.PHONY: run test test-all lab book colab notebooks train bench lint zip clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
 $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,8 +21,11 @@ $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 run: $(VENV)/ready  ## execute all lessons into build/ and make the book of them (PRESET=smoke|quick|full, DATASET=…)
 	$(BIN)/python -m labutils run --preset $(PRESET) --dataset $(DATASET) --out build
 
-test: $(VENV)/ready  ## every test
+test: $(VENV)/ready  ## each promise of the lab once, in minutes; it says first what it cannot test on this machine
 	$(BIN)/python -m pytest
+
+test-all: $(VENV)/ready  ## every test, also the slow ones: most of an hour
+	$(BIN)/python -m pytest -m ""
 
 lab: $(VENV)/ready  ## open JupyterLab on your own copies in my_lab/; notebooks/ is the book beside them
 	$(BIN)/python -m labutils copy

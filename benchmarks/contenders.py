@@ -8,10 +8,10 @@ The lab's original programs are not part of this repository. They are rebuilt fr
 step on ``tf.GradientTape``, and ``generate_image``, which calls the network eagerly once for every step of one image.
 """
 
+import argparse
 import functools
 import json
 import resource
-import sys
 import time
 
 from benchmarks.timing import BATCH, SAMPLE_STEPS, TRAIN_STEPS, WARM_UP, original_tables, timed
@@ -225,4 +225,8 @@ ENVIRONMENT = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(CONTENDERS[sys.argv[1]][sys.argv[2]]()))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("group", metavar="GROUP", help=", ".join(CONTENDERS))
+    parser.add_argument("name", metavar="NAME", help="a contender of the group")
+    options = parser.parse_args()
+    print(json.dumps(CONTENDERS[options.group][options.name]()))

@@ -7,6 +7,7 @@ without memory (PyTorch's "meta" device). It counts parameters and multiply-adds
 https://arxiv.org/abs/2103.00020) is counted by its formula. It needs ``requirements-oracle.txt``.
 """
 
+import argparse
 import json
 
 from labutils._support.files import write_atomically
@@ -76,6 +77,7 @@ def measure():
 
 def main():
     """Count, and write the file."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     text = json.dumps(measure(), indent=1) + "\n"
     write_atomically(RESULTS / "stable_diffusion.json", lambda path: path.write_text(text, encoding="utf-8"))
 

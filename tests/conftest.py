@@ -1,6 +1,9 @@
-"""What several tests share: where MNIST is, small data files, a quiet start."""
+"""What several tests share: what this machine has, small data files, a quiet start."""
 
+import importlib.util
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,13 +11,67 @@ import pytest
 from labutils import data  # isort: skip (before Keras: it keeps the start-up messages away)
 import keras
 
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = {
+    "bubblewrap": ["bwrap"],
+    "Chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "Node": ["node"],
+}
+EXTRAS = sorted(path.name for path in ROOT.glob("requirements-*.txt"))
+COMMANDS = {  # what some tests need, and the command that brings it
+    "MNIST": """.venv/bin/python -c "from labutils import data; data.load('mnist')" """.strip(),
+    "bubblewrap": "sudo apt-get install bubblewrap",
+    "Chromium": "sudo apt-get install chromium",
+    "Node": "sudo apt-get install nodejs",
+    **{name: f".venv/bin/python -m pip install -r {name} -c constraints.txt" for name in EXTRAS},
+}
 
-def mnist_here():
-    """Whether this machine has MNIST; nothing is downloaded for a test."""
-    return any(path.is_file() for path in data.candidates())
+
+def is_here(what):
+    """Whether this machine has a key of COMMANDS; nothing is downloaded for a test."""
+    if what == "MNIST":
+        return any(path.is_file() for path in data.candidates())
+    if what in PROGRAMS:
+        return any(map(shutil.which, PROGRAMS[what]))
+    return all(map(importlib.util.find_spec, packages(what)))
 
 
-needs_mnist = pytest.mark.skipif(not mnist_here(), reason="no MNIST on this machine (set LABUTILS_DATA)")
+def packages(name):
+    """What a file of EXTRAS installs, as names to import."""
+    return re.findall(r"^\w+", (ROOT / name).read_text(encoding="utf-8").replace("-", "_"), re.MULTILINE)
+
+
+def reason(what):
+    """Why a test is skipped, with the command that brings what it needs."""
+    return f"needs {what}: {COMMANDS[what]}"
+
+
+def needs(what):
+    """A mark: the test is skipped on a machine without a key of COMMANDS."""
+    return pytest.mark.skipif(not is_here(what), reason=reason(what))
+
+
+def pytest_report_header(config):
+    """The first lines of a run say what it leaves out, and how to get it."""
+    lines = [f"some tests are skipped here, {reason(what)}" for what in COMMANDS if not is_here(what)]
+    if config.option.markexpr == "not slow":
+        lines.append('slow tests are left out: make test-all (python -m pytest -m "") runs them, too')
+    return lines
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items):
+    """Whatever uses a browser is slow."""
+    for item in items:
+        if "chromium" in item.fixturenames:
+            item.add_marker("slow")
+
+
+def once_for_each_check(table):
+    """Numbers of the rows (check, answer, …) for parametrize; of each check, all but the first are slow."""
+    known = [[row[0] for row in table[:number]] for number in range(len(table))]
+    marks = [[pytest.mark.slow] if row[0] in before else [] for row, before in zip(table, known, strict=True)]
+    return [pytest.param(number, marks=marks[number]) for number in range(len(table))]
 
 
 def write_npz(path, count=96, shape=(8, 8), seed=0):
@@ -47,10 +104,10 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 @pytest.fixture(scope="module")
 def chromium():
     """A browser without a window."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs requirements-browser.txt")
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    sync_api = pytest.importorskip("playwright.sync_api", reason=reason("requirements-browser.txt"))
+    found = next(filter(None, map(shutil.which, PROGRAMS["Chromium"])), None)
     if not found:
-        pytest.skip("this is used in Chromium, and there is none")
+        pytest.skip(reason("Chromium"))
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import reason
 
 from labutils._support import lessons, pages
 from labutils.commands import address, book
 
+pytestmark = pytest.mark.xdist_group("book")
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
@@ -93,6 +95,7 @@ def test_every_room_of_labutils_is_described():
         assert path.stem == "__main__" or name == "labutils" or f".. automodule:: {name}" in listed
 
 
+@pytest.mark.slow
 def test_first_page_of_a_run(one_lesson, tmp_path):
     write_lesson(one_lesson, nbformat.v4.new_code_cell("1 / 0"))
     run = {"preset": "smoke", "dataset": "digits", "results": [(one_lesson.stem, "0:03 min", "ZeroDivisionError: x")]}
@@ -188,7 +191,7 @@ VIEWS = {
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
 def test_pages_fit_and_are_accessible(chromium, whole, view):
     """No page is wider than its window, and axe's rules find nothing serious."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs requirements-browser.txt")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=reason("requirements-browser.txt"))
     page = chromium.new_context(**view).new_page()
     wide, found = [], []
     for name in ("index", *lessons.LESSONS, "api/sampling", "search"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import needs_mnist
+from conftest import needs
 
 from labutils import captions, checkpoints, data
 from labutils.captions import ALONE, COLOURS, KINDS, NO_WORD, RELATIONS, VOCABULARY
@@ -147,7 +147,7 @@ def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
     assert right.mean() > 0.98
 
 
-@needs_mnist
+@needs("MNIST")
 def test_the_reader_reads_real_pictures():
     made = captions.make(data.load("mnist"), 500, "test", seed=1)
     right = judge(made.scenes, made.images, checkpoints.load("digit_recogniser")[0])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import needs_mnist
+from conftest import needs
 
 from labutils import checkpoints, data, networks, training
 from labutils.schedule import NoiseSchedule, cosine_schedule, linear_schedule
@@ -105,7 +105,7 @@ def test_the_classic_checkpoint_is_the_full_run():
     assert about["test_mse"]["mean"] <= 0.030
 
 
-@needs_mnist
+@needs("MNIST")
 def test_the_recorded_error_can_be_measured_again():
     network, about = checkpoints.load("classic")
     mnist = data.load("mnist")

@@ -8,7 +8,7 @@ import sys
 import nbformat
 import numpy as np
 import pytest
-from conftest import mnist_here
+from conftest import is_here
 from nbclient import NotebookClient
 
 from labutils import checkpoints, sampling
@@ -122,6 +122,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
         colab.single_file("x", notebook_of("1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", ["01_function_inversion", "05_sampling"])
 def test_a_file_runs_alone_in_an_empty_folder(lesson, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -129,7 +130,7 @@ def test_a_file_runs_alone_in_an_empty_folder(lesson, tmp_path, monkeypatch):
     notebook = nbformat.read(tmp_path / f"{lesson}.ipynb", as_version=4)
     parameters = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     parameters.source = re.sub(r'PRESET = "\w+"', 'PRESET = "smoke"', parameters.source)
-    if not mnist_here():
+    if not is_here("MNIST"):
         parameters.source = parameters.source.replace('DATASET = "auto"', 'DATASET = "digits"')
     notebook.cells.append(nbformat.v4.new_code_cell("print(labutils.__file__)"))
     folder = tmp_path / "empty"

@@ -3,20 +3,20 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+from conftest import needs, reason
 from sample_class import STUDENTS, sample_class
 
 from grading import __main__ as commands
 from grading.release import release
 
-pytest.importorskip("distributed", reason="a cluster needs Dask: pip install -r requirements-dask.txt")
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
+pytest.importorskip("distributed", reason=reason("requirements-dask.txt"))
+pytestmark = [pytest.mark.slow, needs("bubblewrap")]
 LESSON = "02_forward_noising"
 CLASS = ("s01-ada", "s04-dora", "s07-goran", "s09-ivan", "s11-kim", "s13-mo")
 

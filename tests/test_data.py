@@ -5,7 +5,7 @@ import hashlib
 import keras
 import numpy as np
 import pytest
-from conftest import needs_mnist, write_npz
+from conftest import needs, write_npz
 
 from labutils import data
 
@@ -19,7 +19,7 @@ def test_digits_need_no_network():
     assert set(digits.y_train) == set(range(10))
 
 
-@needs_mnist
+@needs("MNIST")
 def test_mnist_is_the_real_one():
     mnist = data.load("mnist")
     assert mnist.x_train.shape == (60_000, 28, 28, 1) and mnist.x_test.shape == (10_000, 28, 28, 1)

@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
-from conftest import mnist_here
+from conftest import is_here
 
 from labutils import checkpoints, commands, data, evaluation, networks
 from labutils.evaluation import benchmarks
@@ -181,7 +181,7 @@ def test_judges_know_digits(name):
     about = checkpoints.read_record(name)
     assert about["test_accuracy"] >= 0.993 and about["train_images"] == 50_000
     network, _ = checkpoints.load(name)
-    if mnist_here():
+    if is_here("MNIST"):
         mnist = data.load("mnist")
         assert recognisers.accuracy(network, mnist.x_test, mnist.y_test) == pytest.approx(
             about["test_accuracy"], abs=1e-3

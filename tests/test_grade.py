@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import tracemalloc
 import zipfile
 
 import pytest
+from conftest import needs
 from sample_class import FIRST, STUDENTS, sample_class
 
 from grading import __main__ as commands
@@ -22,7 +22,7 @@ from grading.papers import read_papers
 from grading.release import release
 from grading.submissions import Submission
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
+pytestmark = [needs("bubblewrap"), pytest.mark.xdist_group("grade")]
 # One of each kind; identical answers are judged once.
 CLASS = [name for name in STUDENTS if name[:3] not in ("s03", "s04", "s08", "s09", "s10", "s12", "s16")]
 
@@ -87,6 +87,7 @@ def kept(folder):
 LESSON, OTHER = "02_forward_noising", "07_better_and_faster"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", CLASS)
 def test_marks_of_the_class(student, graded):
     row = graded["'" + student if student[0] == "=" else student, LESSON]
@@ -95,11 +96,13 @@ def test_marks_of_the_class(student, graded):
     assert row["sandbox"] == "bubblewrap"
 
 
+@pytest.mark.slow
 def test_what_was_not_sent_has_a_row(graded):
     row = graded["s01-ada", OTHER]
     assert (row["status"], row["score"], row["file"]) == ("not submitted", "0.0", "")
 
 
+@pytest.mark.slow
 def test_verdicts_say_how_and_what(folder, graded):
     def question(student, number):
         text = (folder / "out" / "verdicts" / student / f"{LESSON}.json").read_text(encoding="utf-8")
@@ -114,6 +117,7 @@ def test_verdicts_say_how_and_what(folder, graded):
     assert [p["holds"] for p in goran["properties"]] == [True, False] and goran["points"] == 1.5
 
 
+@pytest.mark.slow
 def test_feedback_is_safe_and_helps(folder, graded):
     pages = {path.name: path.read_text(encoding="utf-8") for path in (folder / "out" / "feedback").iterdir()}
     assert len(pages) == len(CLASS)
@@ -126,12 +130,14 @@ def test_feedback_is_safe_and_helps(folder, graded):
     assert "Most common mistakes" in summary and "s17-quinn" in summary
 
 
+@pytest.mark.slow
 def test_once_more_gives_the_same_files_at_once(folder, handed_out, graded):
     before = everything(folder)
     assert subprocess.run(command(folder, handed_out, "--jobs", "2"), capture_output=True, check=False).returncode == 0
     assert everything(folder) == before
 
 
+@pytest.mark.slow
 def test_a_zip_of_the_same_gives_the_same_marks(folder, handed_out, graded):
     with zipfile.ZipFile(folder / "class.zip", "w") as archive:
         for path in (folder / "in").rglob("*.ipynb"):
@@ -143,6 +149,7 @@ def test_a_zip_of_the_same_gives_the_same_marks(folder, handed_out, graded):
     assert (folder / "out" / "grades.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_human_has_the_last_word(folder, handed_out, graded):
     marks = folder / "marks.csv"
     marks.write_text(f"student_id,question,points\ns11-kim,{FIRST},1.5\n'=cmd|'calc'!A1,{FIRST},\n", encoding="utf-8")

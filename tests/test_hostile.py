@@ -29,6 +29,7 @@ from typing import NamedTuple
 import joblib
 import msgpack
 import pytest
+from conftest import needs
 
 import grading
 import labutils
@@ -36,7 +37,7 @@ from grading import batch, judging, sandbox, wire
 from grading.release import release
 from grading.submissions import safe_name
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
+pytestmark = [pytest.mark.slow, needs("bubblewrap")]
 LESSON, OTHER = "02_forward_noising", "06_discussion"
 ONE, TWO, THREE = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"
 POINTS = {ONE: 2, TWO: 3, THREE: 3}

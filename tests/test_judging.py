@@ -16,6 +16,7 @@ import answers
 import msgpack
 import numpy as np
 import pytest
+from conftest import once_for_each_check
 
 from grading import batch, judging, sandbox, wire
 from grading.bench import PLACES, Bench, NotReady
@@ -26,6 +27,8 @@ from grading.judging import judge
 from grading.verdicts import Answer
 from labutils import checks
 from labutils.checks.feedback import Property
+
+pytestmark = pytest.mark.xdist_group("judging")
 
 
 def plain():
@@ -50,14 +53,14 @@ def conversation(process):
 SEED = 20_26  # not the one that notebooks use
 
 
-@pytest.mark.parametrize("number", range(len(answers.RIGHT)))
+@pytest.mark.parametrize("number", once_for_each_check(answers.RIGHT))
 def test_right_answers_pass_from_another_process(number, conversation):
     check = answers.RIGHT[number][0]
     conversation.run(f"answer = answers.RIGHT[{number}][1]")
     check(conversation.function("answer"), seed=SEED)
 
 
-@pytest.mark.parametrize("number", range(len(answers.WRONG)))
+@pytest.mark.parametrize("number", once_for_each_check(answers.WRONG))
 def test_wrong_answers_fail_from_another_process(number, conversation):
     check, _, sentence = answers.WRONG[number]
     conversation.run(f"answer = answers.WRONG[{number}][1]")

@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from conftest import needs_mnist, write_npz
+from conftest import is_here, needs, write_npz
 
 from labutils._support import lessons
 from labutils.commands import book
@@ -29,8 +29,9 @@ def execute(lesson, dataset, out):
 @pytest.mark.parametrize(
     "dataset",
     [
-        "digits",  # no MNIST, no network: what a student on a train has
-        pytest.param("mnist", marks=needs_mnist),
+        # What a student on a train has: no MNIST, no network. On a machine with MNIST this is the second time.
+        pytest.param("digits", marks=[pytest.mark.slow] if is_here("MNIST") else []),
+        pytest.param("mnist", marks=needs("MNIST")),
     ],
 )
 @pytest.mark.parametrize("lesson", lessons.LESSONS)
@@ -40,6 +41,7 @@ def test_every_lesson(lesson, dataset, tmp_path):
         assert dataset in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lesson", [lesson for lesson in lessons.LESSONS if lesson[:2] in ("02", "04", "05")])
 def test_lessons_on_colour_images(lesson, tmp_path):
     """32×32×3 in CIFAR-10's layout: nothing may assume 28 pixels or one channel."""

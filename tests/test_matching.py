@@ -16,6 +16,7 @@ from grading.sources import PARSED
 from labutils._support import lessons
 from labutils.commands import build
 
+pytestmark = pytest.mark.xdist_group("matching")
 LESSON, DISCUSSION = "02_forward_noising", "06_discussion"
 ALPHA, NOISE, POSTERIOR = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"
 TEXT = "text-6-3-measurement"
@@ -288,6 +289,7 @@ def test_what_cannot_be_told(manifest):
 
 
 # --- whatever there may be: with anything quadratic these tests would take hours ------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", [" ", "<!-- exercise: ", "def alpha_bars(", "a.", "%", "a=", "?", "_", "# exercise: a"]
 )

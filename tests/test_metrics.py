@@ -128,6 +128,7 @@ REAL = gaussian(40, seed=100)
 POSITIVE = (0.0, np.inf)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statistic", "draw", "limits"),
     [
@@ -143,6 +144,7 @@ def test_the_interval_holds_the_mean_over_independent_sets(statistic, draw, limi
     assert ours >= 0.92 and basic < 0.85, (ours, basic)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_kernel_distance():
     rng, found = np.random.default_rng(0), []
     for _ in range(200):
@@ -152,6 +154,7 @@ def test_the_interval_of_the_kernel_distance():
     assert np.mean([low <= truth <= high for _, low, high in found]) >= 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [np.mean, np.median])
 def test_the_interval_where_resampling_does_not_shift(statistic):
     """Neither too narrow nor too wide for the mean and the median."""
@@ -159,6 +162,7 @@ def test_the_interval_where_resampling_does_not_shift(statistic):
     assert 0.9 <= ours <= 0.99
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_share_near_1():
     """Of 50 items, 97 % True on average: one set in five is all True, and there the basic interval has no width."""
     rng, inside = np.random.default_rng(0), np.zeros(2)
@@ -171,6 +175,7 @@ def test_the_interval_of_a_share_near_1():
     assert ours >= 0.92 and basic < 0.85, (ours, basic)
 
 
+@pytest.mark.slow
 def test_the_interval_of_the_shares_among_neighbours():
     """Items depend on each other there; the interval still holds the mean over sets of generated items."""
     rng, real = np.random.default_rng(0), gaussian(100, seed=1)

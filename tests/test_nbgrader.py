@@ -10,14 +10,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import reason
 from sample_class import PARTLY, WRONG, fill
 
 from grading.context import needed
 from grading.release import check_no_traces, read_notebook, release
 from labutils._support import lessons
 
-pytest.importorskip("nbgrader", reason="this needs nbgrader: pip install -r requirements-nbgrader.txt")
+pytest.importorskip("nbgrader", reason=reason("requirements-nbgrader.txt"))
 from nbgrader.api import Gradebook  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 TIMEOUT = "c.Execute.timeout = 600  # seconds for a cell\n"
 KEEP_STUBS = "c.ClearSolutions.enabled = False  # there are no solutions; it would clear the stubs\n"

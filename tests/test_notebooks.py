@@ -164,7 +164,7 @@ def test_new_prose_keeps_the_outputs_and_new_code_does_not(monkeypatch, tmp_path
         build.build_text(lesson)
 
 
-@pytest.mark.parametrize("lesson", ["02_forward_noising", "03_unet"])
+@pytest.mark.parametrize("lesson", ["02_forward_noising", pytest.param("03_unet", marks=pytest.mark.slow)])
 def test_deterministic_outputs_by_nbval(lesson, tmp_path):
     """The plugin nbval runs the committed notebook at smoke; the tagged cells must print what is committed."""
     notebook = nbformat.read(COMMITTED[lesson], as_version=4)

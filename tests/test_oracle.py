@@ -6,15 +6,16 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import reason
 
 from labutils import sampling
 from labutils.schedule import cosine_schedule, linear_schedule
 
-pytest.importorskip("torch", reason="the oracle needs torch: pip install -r requirements-oracle.txt")
-diffusers = pytest.importorskip(
-    "diffusers", reason="the oracle needs diffusers: pip install -r requirements-oracle.txt"
-)
+pytest.importorskip("torch", reason=reason("requirements-oracle.txt"))
+diffusers = pytest.importorskip("diffusers", reason=reason("requirements-oracle.txt"))
 import torch  # noqa: E402
+
+pytestmark = pytest.mark.slow
 
 TOLERANCE = 5e-3  # of a state after several steps: the oracle's tables are in float32, ours in float64
 OURS = {"linear": linear_schedule(), "squaredcos_cap_v2": cosine_schedule()}

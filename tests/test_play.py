@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import reason
 from keras import ops
 from PIL import Image
 
@@ -22,6 +23,7 @@ from labutils.networks import network_time
 from labutils.sampling import samplers
 from labutils.sampling.guidance import guided
 
+pytestmark = pytest.mark.xdist_group("play")
 PAGE = play.PLAY_DIR / "index.html"
 RUNNER = Path(__file__).parent / "play" / "run_engine.mjs"
 SIDE, STEPS, W = 28, 12, 0.5
@@ -74,7 +76,7 @@ def page_weights(network):
 
 
 def test_kernel_is_what_its_text_says():
-    wasmtime = pytest.importorskip("wasmtime", reason="needs requirements-browser.txt")
+    wasmtime = pytest.importorskip("wasmtime", reason=reason("requirements-browser.txt"))
     made = wasmtime.wat2wasm(play._read("kernel.wat"))
     assert (play.SOURCE_DIR / "kernel.wasm").read_bytes() == made
 
@@ -101,7 +103,7 @@ def test_bad_input_is_one_line(arguments, message, capsys, tmp_path):
 def ask(*questions, plain=False):
     """Answers of the committed page's engine, as arrays where they are numbers."""
     if not (node := shutil.which("node")):
-        pytest.skip("the engine is tested in Node, and there is no node")
+        pytest.skip(reason("Node"))
     done = subprocess.run(
         [node, str(RUNNER), str(PAGE)],
         input=json.dumps({"plain": plain, "ask": questions}),
@@ -423,7 +425,7 @@ def test_a_long_run_can_be_stopped(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("task", ["noise", "repair", "scribble"])
 def test_accessibility_rules_find_nothing(chromium, scheme, task):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs requirements-browser.txt")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason=reason("requirements-browser.txt"))
     # Only here the page's own ban on foreign scripts is lifted: the rules are one.
     visit = Visit(chromium, color_scheme=scheme, bypass_csp=True)
     visit.choose("task", task)

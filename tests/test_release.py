@@ -15,6 +15,7 @@ from grading import leaks
 from grading.release import release
 from labutils._support import lessons, stubs
 
+pytestmark = pytest.mark.xdist_group("release")
 LESSON = lessons.LESSONS[0]
 AT_TOP = {"notebooks", "labutils", "data", "benchmarks", "requirements.txt", "constraints.txt", "LICENSE", "START.txt"}
 every_lesson = pytest.mark.parametrize("lesson", lessons.LESSONS)
@@ -91,6 +92,7 @@ def test_all_is_handed_out_and_the_same_each_time(out, tmp_path, capsys):
     assert f"notebooks/{LESSON}.ipynb" in packed["START.txt"].decode()
 
 
+@pytest.mark.slow
 @every_lesson
 def test_the_handout_stands_alone(out, lesson, monkeypatch):
     """Unpacked, and with no exercise solved, "Run All" reaches the end: only checks fail, each with its sentence."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,11 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import needs
 
 from grading import sandbox
 from grading.sandbox import Confined, Limits
 
-pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="there is no bubblewrap on this machine")
+pytestmark = needs("bubblewrap")
 SMALL = Limits(memory_bytes=300 << 20, processes=40, file_bytes=2 << 20, scratch_bytes=8 << 20, open_files=64)
 LIMIT = 120  # seconds that no wait should need
 
@@ -163,6 +163,7 @@ def test_time():
     assert outcome(slowly, time=(LIMIT, LIMIT, 4))[1] == "time limit of 4 s"
 
 
+@pytest.mark.slow
 def test_the_clock_starts_again():
     code = "import sys\nfor line in sys.stdin:\n    sum(range(20_000_000)); print('ok', flush=True)"
     with confined(code) as program:
@@ -173,6 +174,7 @@ def test_the_clock_starts_again():
             assert program.stdout.readline() == b"ok\n"
 
 
+@pytest.mark.slow
 def test_memory_of_many_processes():
     """It counts together, and shared pages count once."""
     many = "import os, time\nfor _ in range(3): os.fork()\nheap = bytearray(60 << 20)\ntime.sleep(60)"
@@ -186,6 +188,7 @@ def test_a_machine_without_memory(monkeypatch):
     assert outcome("import time; time.sleep(60)")[1] == "the machine has no memory left"
 
 
+@pytest.mark.slow
 def test_output_bomb():
     with confined("import os\nwhile True: os.write(2, b'x' * 65536); os.write(1, b'x' * 65536)") as program:
         program.allow(LIMIT, 2, 5)

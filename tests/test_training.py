@@ -380,6 +380,7 @@ def command(out, file):
     return ["train", "--model", "classic", "--epochs", "4", "--dataset", str(file), "--out", str(out), "--resume"]
 
 
+@pytest.mark.slow
 def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
     file = write_npz(tmp_path / "tiny.npz", count=600)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
