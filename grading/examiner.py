@@ -4,14 +4,12 @@ A check uses it like any function. The arguments are sent to the student's proce
 come back. Networks are never sent: each stays in its process, and the other side calls it there.
 """
 
-import inspect
-
 import keras
 import numpy as np
 
 from grading import wire
 from labutils.checks import CheckFailed
-from labutils.checks.feedback import StandIn
+from labutils.checks.feedback import NotWritten, StandIn
 from labutils.checks.lesson_4 import OneNumber
 from labutils.schedule import NoiseSchedule
 
@@ -93,7 +91,7 @@ class Conversation:
         if reply.get("check_failed") is True:
             raise CheckFailed(str(reply.get("text")))
         if reply.get("not_written") is True:
-            raise NotImplementedError(str(reply.get("text")))
+            raise NotWritten(str(reply.get("text")))
         raise RemoteError.named(str(reply.get("raised")), str(reply.get("text")))
 
     def _take_weights(self, number, weights):
@@ -124,9 +122,7 @@ class Conversation:
         if isinstance(value, np.random.Generator):
             return {"kind": "generator", "state": value.bit_generator.state}
         if isinstance(value, StandIn):
-            return {"kind": "network", "number": self._number(value)}
-        if inspect.isfunction(value):
-            return {"kind": "function", "number": self._number(value)}
+            return {"kind": "network", "number": self._number(value), "input_shape": value.input_shape}
         if isinstance(value, OneNumber):
             return {"kind": "one_number", "number": self._number(value), "weights": value.get_weights()}
         if isinstance(value, keras.optimizers.SGD):
