@@ -15,30 +15,11 @@ import traceback
 from grading import wire
 
 NEXT = 99  # exit code of a process that was told to make room for the next
-HELPERS = ("block_as_network",)  # functions of labutils.checks.lesson_3; see labutils.checks.feedback.beside
+HELPERS = {"layers_of_mlp": "lesson_1", "block_as_network": "lesson_3"}  # see labutils.checks.feedback.beside
 
 
 class Refused(Exception):
     """The judge has stopped this call."""
-
-
-class Network:
-    """Replaces a network that is in the judge's process. It is used like a Keras model."""
-
-    def __init__(self, ask):
-        self._ask = ask
-
-    def __call__(self, inputs, training=None):
-        """What ``network([x_t, time])`` does."""
-        import tensorflow as tf
-
-        return tf.convert_to_tensor(self.predict(inputs))
-
-    def predict(self, inputs, **options):
-        """What ``network.predict([x_t, time])`` does."""
-        return self._ask(inputs)
-
-    predict_on_batch = predict
 
 
 class Candidate:
@@ -61,10 +42,13 @@ class Candidate:
             except Refused:
                 reply = {"refused": True}
             except BaseException as error:  # a student's code may raise anything, even SystemExit
+                from labutils.checks.feedback import stub_of
+
                 # Private subclasses, like _IncompleteInputError in Python 3.13, mean nothing to a student.
                 public = next(kind.__name__ for kind in type(error).__mro__ if kind.__name__[0] != "_")
-                reply = {"raised": public, "text": _text(error), "line": self._line(error)}
-                reply["not_written"] = isinstance(error, NotImplementedError)
+                stub = stub_of(error, self.shell.user_ns.values())
+                reply = {"raised": public, "text": stub or _text(error), "line": self._line(error)}
+                reply["not_written"] = stub is not None
             self.say(reply)
 
     def say(self, message):
@@ -99,15 +83,17 @@ class Candidate:
 
     def do_call(self, function, arguments):
         """Call a function of the notebook by its name."""
-        return self._result(self._student(function)(*arguments), arguments)
+        from labutils.checks.feedback import gathered
+
+        return self._result(gathered(self._student(function)(*arguments)), arguments)
 
     def do_beside(self, helper, function):
         """Give a function of the notebook to a helper of the checks."""
-        from labutils.checks import lesson_3
+        from labutils import checks
 
         if helper not in HELPERS:
             raise ValueError(f"unknown helper {helper}")
-        return self._result(getattr(lesson_3, helper)(self._student(function)), ())
+        return self._result(getattr(getattr(checks, HELPERS[helper]), helper)(self._student(function)), ())
 
     def do_method(self, number, method, arguments):
         """Call a method of a network that the student's code returned."""
@@ -132,10 +118,11 @@ class Candidate:
         return {"returned": value, "weights": changed}
 
     def decode(self, known):
-        """Rebuild a special value from the judge: a schedule, a generator, a network, a function, an optimiser."""
+        """Rebuild a special value from the judge: a schedule, a generator, a network, an optimiser."""
         import keras
         import numpy as np
 
+        from labutils.checks.feedback import StandIn
         from labutils.checks.lesson_4 import OneNumber
         from labutils.schedule import NoiseSchedule
 
@@ -147,9 +134,9 @@ class Candidate:
             rng.bit_generator.state = known["state"]
             return rng
         if kind == "network":
-            return Network(lambda inputs: self.ask(number, inputs))
-        if kind == "function":
-            return lambda inputs: self.ask(number, inputs)
+            network = StandIn(None, known["input_shape"])
+            network.reply = lambda inputs: self.ask(number, inputs)  # the judge's own one looks at the inputs
+            return network
         if number not in self.objects:
             self.objects[number] = OneNumber() if kind == "one_number" else keras.optimizers.SGD(known["rate"])
         if kind == "one_number":
@@ -165,7 +152,7 @@ class Candidate:
         return None
 
     def ask(self, number, inputs):
-        """Call a network or a function of arrays that is in the judge's process."""
+        """Call a network that is in the judge's process."""
         self.say({"ask": number, "inputs": inputs})
         reply = wire.receive(self.read, self.decode)
         if reply is None or "answer" not in reply:

@@ -89,11 +89,11 @@ def _pack(value, special):
 
 def _as_array(value):
     """A plain array of numbers in little-endian order, or None."""
+    from labutils.checks.feedback import as_array
+
     try:
-        array = np.array(value)  # a copy as plain ndarray, also of tensors, NumPy scalars and subclasses
-    except Exception:  # a foreign object may raise anything here
-        return None
-    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        array = as_array(value)
+    except TypeError:
         return None
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, as_numbers, require, run
+from labutils.checks.feedback import Check, as_numbers, beside, layer_names, layers_beyond, require, run
 from labutils.toys.inversion import SPAN, inverses
 
 check_build_mlp = Check(
@@ -12,8 +12,19 @@ check_inverses = Check("1.2", "all_inverses", "``all_inverses(y)`` lists every x
 GRID = np.linspace(-3, 3, 601, dtype=np.float32).reshape(-1, 1)
 
 
+def layers_of_mlp(build_mlp):
+    """The names of the layers of the student's network."""
+    return layer_names(run(build_mlp, (4, 5)))
+
+
+def _refuse_other_layers(build_mlp):
+    name = layers_beyond(beside(layers_of_mlp, build_mlp))
+    require(name is None, f"your network contains {name}; the exercise asks for Dense and ReLU, and nothing else")
+
+
 @check_build_mlp.property("the sizes of all layers are right")
 def _(build_mlp, rng):
+    _refuse_other_layers(build_mlp)
     for hidden in ((3,), (4, 5)):
         network = _build(build_mlp, hidden)
         sizes = (1, *hidden, 1)
@@ -43,6 +54,7 @@ def _(build_mlp, rng):
 
 @check_build_mlp.property("ReLU inside: straight pieces with bends")
 def _(build_mlp, rng):
+    _refuse_other_layers(build_mlp)
     for hidden in ((3,), (4, 5)):
         network = _build(build_mlp, hidden)
         bends = []
@@ -60,11 +72,26 @@ def _(build_mlp, rng):
             "the curve of your network bends smoothly; a ReLU network is made of straight "
             "pieces. Use activation='relu' in the hidden layers",
         )
+        ends = np.ptp([_curve(network, rng, hidden_bias=-1000) for _ in range(3)])
+        require(
+            ends < 1e-3,
+            "your hidden layers let something through where their input is negative, as LeakyReLU and ELU do; ReLU "
+            "gives exactly 0 there. Use activation='relu' in the hidden layers",
+        )
+        slopes = np.ptp([_curve(network, rng, hidden_bias=1000) for _ in range(3)], axis=1)
+        require(
+            slopes.max() > 1e-2,
+            "your hidden layers stop growing where their input is large, as ReLU6 does; ReLU has no upper limit. Use "
+            "activation='relu' in the hidden layers",
+        )
 
 
 def _build(build_mlp, hidden):
     network = run(build_mlp, hidden)
-    require(hasattr(network, "get_weights"), "build_mlp should return a keras.Model: is the `return` missing?")
+    require(network is not None, "build_mlp returned None: is the `return` missing?")
+    require(
+        hasattr(network, "get_weights"), f"build_mlp should return only a keras.Model, got {type(network).__name__}"
+    )
     x = as_numbers(run(network.predict_on_batch, GRID), what="the network's output")
     require(
         x.shape == GRID.shape,
@@ -73,9 +100,17 @@ def _build(build_mlp, hidden):
     return network
 
 
-def _curve(network, rng):
-    """The outputs of the network for GRID, with new random weights."""
-    network.set_weights([rng.normal(size=w.shape).astype(np.float32) for w in network.get_weights()])
+def _curve(network, rng, hidden_bias=None):
+    """The outputs of the network for GRID, with new random weights.
+
+    All vectors of weights are positive, because a variance of BatchNormalization must be. With a ``hidden_bias`` all
+    hidden units have this bias, and the output has none.
+    """
+    weights = [rng.normal(size=w.shape).astype(np.float32) for w in network.get_weights()]
+    for w in weights:
+        if w.ndim == 1:
+            w[:] = np.abs(w) if hidden_bias is None else hidden_bias * (w.size > 1)
+    network.set_weights(weights)
     return as_numbers(run(network.predict_on_batch, GRID))[:, 0]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, as_numbers, compare, require, run
+from labutils.checks.feedback import Check, as_numbers, compare, ignores, require, run
 from labutils.schedule import linear_schedule
 
 check_alpha_bars = Check("2.1", "alpha_bars", "``alpha_bars(betas)`` is ᾱ_t = (1-β_0)(1-β_1)…(1-β_t).")
@@ -47,13 +47,18 @@ def _judge_alpha_bars(alpha_bars, betas):
         "you returned only the last value; ᾱ has one value for every t: use a cumulative product": right[-1],
         "you returned 1 − ᾱ, the variance of the noise; ᾱ is what is kept of the signal": 1 - right,
     }
-    compare(run(alpha_bars, betas), right, mistakes, "ᾱ_t should be the product of all 1 − β_s with s ≤ t")
+    otherwise = "ᾱ_t should be the product of all 1 − β_s with s ≤ t"
+    answer = compare(run(alpha_bars, betas), right, mistakes, otherwise, what="ᾱ")
+    # The tolerance of a comparison is a share of the largest value: it would hide errors where ᾱ is near 1 or near 0.
+    wrong = np.abs(answer - right) > 1e-2 * np.minimum(right, 1 - right)
+    require(not wrong[0], f"ᾱ_0 should be α_0 = 1 − β_0, yours is {answer[0]:.6g}: the step t = 0 already adds noise")
+    require(not wrong.any(), f"{otherwise}; yours is wrong at t = {wrong.argmax()}")
 
 
 @check_add_noise.property("keeps the shape of the images")
 def _(add_noise, rng):
     x0, t, noise, schedule = _noising(rng)
-    answer = as_numbers(run(add_noise, x0, t, noise, schedule.alpha_bars.astype(np.float32)))
+    answer = as_numbers(run(add_noise, x0, t, noise, schedule.alpha_bars.astype(np.float32)), None, "x_t", x0.shape)
     require(
         answer.shape == x0.shape,
         f"the result has shape {answer.shape}, it should be {x0.shape}: alpha_bars[t] is "
@@ -94,19 +99,21 @@ def _(add_noise, rng):
         ),
         "your function returns the noise alone": noise,
     }
-    compare(
-        run(add_noise, x0, t, noise, table),
-        mix(np.sqrt(bar), np.sqrt(1 - bar)),
-        mistakes,
-        "x_t should be √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε, with ᾱ_t from the argument `alpha_bars`",
-    )
+    answer = as_numbers(run(add_noise, x0, t, noise, table), None, "x_t", x0.shape)
+    otherwise = "x_t should be √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε, with ᾱ_t from the argument `alpha_bars`"
+    if answer.shape == x0.shape and ignores(answer - mix(np.sqrt(bar), 0 * bar), noise):
+        otherwise = (
+            "the noise should be the argument `noise`: draw none of your own, since the network must guess this one"
+        )
+    compare(answer, mix(np.sqrt(bar), np.sqrt(1 - bar)), mistakes, otherwise)
 
 
 @check_add_noise.property("data of variance 1 keep variance 1 at every t")
 def _(add_noise, rng):
     _, t, _, schedule = _noising(rng)
     data, e = rng.standard_normal((2, len(t), 40, 40, 1)).astype(np.float32)
-    variance = as_numbers(run(add_noise, data, t, e, schedule.alpha_bars.astype(np.float32))).var()
+    answer = run(add_noise, data, t, e, schedule.alpha_bars.astype(np.float32))
+    variance = as_numbers(answer, None, "x_t", data.shape).var()
     require(abs(variance - 1) < 0.05, f"data of variance 1 should keep variance 1, got {variance:.2f}")
 
 
@@ -125,6 +132,11 @@ def _(posterior_variances, rng):
         if answer[0] <= 1e-3 * betas[0]:
             compare(answer, right, mistakes, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t), with ᾱ_{-1} = 1")
         compare(answer[1:], right[1:], rest, "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)")
+        wrong = np.abs(answer - right)[1:] > 1e-2 * right[1:]  # a share of each value: the first ones are small
+        require(
+            not wrong.any(),
+            f"β̃_t should be β_t (1 − ᾱ_{{t-1}}) / (1 − ᾱ_t); yours is wrong at t = {wrong.argmax() + 1}",
+        )
 
 
 @check_posterior_variances.property("β̃_0 = 0")
@@ -161,4 +173,4 @@ def _tildes(posterior_variances, betas):
         "the factor β_t is missing": (1 - previous) / (1 - bars),
         "you used α where ᾱ is needed": betas * np.concatenate([[0.0], betas[:-1]]) / betas,
     }
-    return as_numbers(run(posterior_variances, betas), betas.shape), right, mistakes
+    return as_numbers(run(posterior_variances, betas), betas.shape, "β̃"), right, mistakes

@@ -3,13 +3,24 @@
 import keras
 import numpy as np
 
-from labutils.checks.feedback import Check, CheckFailed, as_numbers, beside, require, run
+from labutils.checks.feedback import (
+    Check,
+    CheckFailed,
+    as_numbers,
+    beside,
+    close,
+    layer_names,
+    layers_beyond,
+    require,
+    run,
+)
 
 NO_SKIP = "the skip connection has no effect: join it to the grown map before the convolution"
 NO_MAP = "the small map from below has no effect on the output"
 NOTHING = "up_block returned None: is the `return` missing?"
 NO_TENSOR = "up_block must return the tensor that comes out of the last layer"
-SAID_BESIDE = {NO_SKIP, NO_MAP, NOTHING, NO_TENSOR}  # sentences of block_as_network; a grader must know them
+SEVERAL = "up_block returned several things: return only the tensor that comes out of the last layer"
+SAID_BESIDE = {NO_SKIP, NO_MAP, NOTHING, NO_TENSOR, SEVERAL}  # sentences of block_as_network; a grader must know them
 MAP, SKIP, FILTERS = (7, 7, 128), (14, 14, 64), 64
 
 check_up_block = Check(
@@ -25,12 +36,14 @@ check_sinusoidal_embedding = Check(
 
 
 def block_as_network(up_block):
-    """A keras.Model [map, skip] → the student's block."""
+    """A keras.Model [map, skip] → the student's block, and the names of its layers."""
     x, skip = keras.Input(MAP), keras.Input(SKIP)
     outputs = run(up_block, x, skip, FILTERS)
     require(outputs is not None, NOTHING)
+    require(not isinstance(outputs, list | tuple), SEVERAL)
     try:
-        return keras.Model([x, skip], outputs)
+        network = keras.Model([x, skip], outputs)
+        return network, layer_names(network)
     except Exception as error:
         # Some versions of Keras refuse an input that nothing uses; others build the network.
         require(not _builds(x, outputs), NO_SKIP)
@@ -47,24 +60,29 @@ def _builds(inputs, outputs):
 
 
 def _block(up_block, rng):
-    """The block as a network with random weights: function (map, skip) → output, and number of parameters."""
-    network = beside(block_as_network, up_block)
-    shapes = [np.shape(w) for w in network.get_weights()]
-    network.set_weights([0.1 * rng.standard_normal(shape).astype("float32") for shape in shapes])
+    """The block as a network with random weights.
 
-    def output(a, b):
-        return as_numbers(run(network.predict_on_batch, [a.astype("float32"), b.astype("float32")]))
+    Returns:
+        function (map, skip, scale of all weights) → output; number of parameters; names of the layers.
+    """
+    network, layers = beside(block_as_network, up_block)
+    weights = [0.1 * rng.standard_normal(np.shape(w)).astype("float32") for w in network.get_weights()]
+    weights = [np.abs(w) if w.ndim == 1 else w for w in weights]  # a variance of BatchNormalization must be positive
 
-    return output, sum(int(np.prod(shape)) for shape in shapes)
+    def output(a, b, scale=1.0):
+        network.set_weights([np.float32(scale) * w for w in weights])
+        return as_numbers(run(network.predict_on_batch, [a, b]))
+
+    return output, sum(w.size for w in weights), layers
 
 
 def _maps(rng):
-    return rng.standard_normal((2, *MAP)), rng.standard_normal((2, *SKIP))
+    return rng.standard_normal((2, *MAP), np.float32), rng.standard_normal((2, *SKIP), np.float32)
 
 
 @check_up_block.property("the map is twice as large")
 def _(up_block, rng):
-    output, _ = _block(up_block, rng)
+    output, *_ = _block(up_block, rng)
     shape = output(*_maps(rng)).shape[1:]
     size = "×".join(map(str, shape[:2]))
     require(
@@ -77,7 +95,7 @@ def _(up_block, rng):
 
 @check_up_block.property("map and skip connection both count")
 def _(up_block, rng):
-    output, _ = _block(up_block, rng)
+    output, *_ = _block(up_block, rng)
     a, b = _maps(rng)
     y = output(a, b)
     require(np.abs(y - output(a, b + 1)).max() > 1e-4, NO_SKIP)
@@ -86,7 +104,9 @@ def _(up_block, rng):
 
 @check_up_block.property("they are concatenated, and one 3×3 convolution follows")
 def _(up_block, rng):
-    _, count = _block(up_block, rng)
+    _, count, layers = _block(up_block, rng)
+    extra = layers_beyond(layers)
+    require(extra is None, f"the block contains {extra}, which the exercise does not ask for: remove it")
     joined, added = 9 * (MAP[2] + SKIP[2]) * FILTERS + FILTERS, 9 * MAP[2] * FILTERS + FILTERS
     require(count != added, "skip and map seem to be added; concatenate them along the channel axis")
     require(
@@ -102,18 +122,24 @@ def _(up_block, rng):
 @check_up_block.property("ReLU comes last")
 def _(up_block, rng):
     # ReLU, and no other activation: nothing below 0, and many exact zeros.
-    output, _ = _block(up_block, rng)
-    y = output(*_maps(rng))
+    output, *_ = _block(up_block, rng)
+    maps = _maps(rng)
+    y = output(*maps)
     require(
         y.min() >= 0 and np.mean(y == 0) > 0.05,
         "the output is not that of a ReLU: the convolution needs activation='relu'",
+    )
+    require(
+        close(output(*maps, scale=10.0), 10 * y),
+        "the output does not grow in step with the weights; that of a convolution with a ReLU does: it needs "
+        "activation='relu' and no other function",
     )
 
 
 @check_sinusoidal_embedding.property("half sines, half cosines")
 def _(sinusoidal_embedding, rng):
     t, dim = np.concatenate([[0], rng.integers(1, 1000, 6)]), 32
-    e = as_numbers(run(sinusoidal_embedding, t, dim), what="the embedding")
+    e = as_numbers(run(sinusoidal_embedding, t, dim), None, "the embedding", (len(t), dim))
     require(
         e.shape == (len(t), dim),
         f"for {len(t)} steps and dim = {dim} the shape should be {(len(t), dim)}, got "
@@ -153,8 +179,17 @@ def _(sinusoidal_embedding, rng):
     rank = np.linalg.matrix_rank(steps, tol=1e-2)
     require(rank > 4, "all frequencies are alike: they should fall geometrically from 1 to about 1/10,000")
     require(alike[1] > 0.5, "steps 0 and 1 look very different: no frequency should be above 1")
-    # The mean of cos ω t over the frequencies is 0.17 for the right ones, and about 0 if all of them are fast.
+    # A sine starts at 0, and its value at t = 1 tells its frequency. The mean of cos ω t over the frequencies is 0.17
+    # for the right ones, and about 0 if all of them are fast.
+    sines = np.abs(steps[:2, np.abs(steps[0]) < 0.5])
+    slowest = np.arcsin(np.min(sines[1] - sines[0], initial=1.0, where=sines[0] < 1e-3))
     require(
-        alike[500:].mean() > 0.1,
-        "no slow frequency: the slowest should be about 1/10,000, so that distant steps stay comparable",
+        alike[500:].mean() > 0.1 and slowest < 5e-4,
+        "no slow frequency: the slowest should be about 1/10,000, so that distant steps stay comparable; "
+        f"yours is {slowest:.1g}",
+    )
+    require(
+        slowest > 5e-5,
+        f"the slowest frequency should be about 1/10,000, yours is {slowest:.1g}: so slow a sine is the same at all "
+        "steps. Is there a 2 too many in the exponent?",
     )

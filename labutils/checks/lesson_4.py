@@ -29,20 +29,28 @@ def _batch(rng, size=64):
     return schedule, x0, t, noise, ops.convert_to_numpy(schedule.add_noise(x0, t, noise))
 
 
+def _network(answer, x0, look=None):
+    return StandIn(answer, [(None, *x0.shape[1:]), (None, 1)], look)
+
+
 @check_noise_loss.property("the network gets x_t and t/T")
 def _(noise_loss, rng):
     schedule, x0, t, noise, xt = _batch(rng)
     seen = {}
-    spy = StandIn(lambda xt, time: ops.zeros_like(xt), look=lambda xt, time: seen.update(x=xt, time=time))
-    as_numbers(run(noise_loss, spy, schedule, x0, t, noise), what="the loss")
+
+    def look(xt, time):
+        seen["x"] = as_numbers(xt, x0.shape, "what the network gets as image")
+        seen["time"] = as_numbers(time, what="what the network gets as time")
+
+    spy = _network(lambda xt, time: ops.zeros_like(xt), x0, look)
+    as_numbers(run(noise_loss, spy, schedule, x0, t, noise), None, "the loss", ())
     require(seen, "the network is never called")
-    image = as_numbers(seen.get("x"), x0.shape, "what the network gets as image")
     mistakes = {
         "the network gets the clean image x_0: it must see x_t = add_noise(x_0, t, ε)": x0,
         "the network gets pure noise: it must see x_t = add_noise(x_0, t, ε)": noise,
     }
-    compare(image, xt, mistakes, "the network should get x_t = schedule.add_noise(x0, t, noise)")
-    time = as_numbers(seen.get("time"), what="what the network gets as time")
+    compare(seen["x"], xt, mistakes, "the network should get x_t = schedule.add_noise(x0, t, noise)")
+    time = seen["time"]
     require(
         np.max(np.abs(time)) <= 1 or not np.allclose(time.ravel(), t),
         "the network gets t itself: it was built for t/T, a number in [0, 1)",
@@ -60,7 +68,8 @@ def _(noise_loss, rng):
 @check_noise_loss.property("a network that predicts 0 has the loss mean(ε²)")
 def _(noise_loss, rng):
     schedule, x0, t, noise, xt = _batch(rng)
-    answer = run(noise_loss, StandIn(lambda xt, time: ops.zeros_like(xt)), schedule, x0, t, noise)
+    zero = _network(lambda xt, time: ops.zeros_like(xt), x0)
+    answer = as_numbers(run(noise_loss, zero, schedule, x0, t, noise), None, "the loss", ())
     squares = noise.astype(np.float64) ** 2
     mistakes = {
         "the target is the clean image; the network should predict the noise": np.mean(x0.astype(np.float64) ** 2),
@@ -73,14 +82,13 @@ def _(noise_loss, rng):
         "you returned one loss per pixel; the loss of a batch is one number": squares.mean(axis=-1),
         "you returned the squares; the loss of a batch is one number, their mean": squares,
     }
-    answer = as_numbers(answer, what="the loss")
     compare(answer, squares.mean(), mistakes, f"a network that predicts 0 has the loss mean(ε²) ≈ 1, yours is {answer}")
 
 
 @check_noise_loss.property("a network that predicts ε has the loss 0")
 def _(noise_loss, rng):
     schedule, x0, t, noise, _ = _batch(rng)
-    perfect = StandIn(lambda xt, time: ops.convert_to_tensor(noise))
+    perfect = _network(lambda xt, time: ops.convert_to_tensor(noise.copy()), x0)
     loss = as_numbers(run(noise_loss, perfect, schedule, x0, t, noise), (), "the loss")
     require(abs(loss) < 1e-6, f"a network that predicts the noise exactly has loss 0, yours gives {loss}")
 
@@ -106,7 +114,7 @@ def _one_step(train_step, rng):
     network, optimizer = OneNumber(), keras.optimizers.SGD(RATE)
     network([x0, t.reshape(-1, 1) / schedule.T])
     call = (network, optimizer, schedule, x0, t, noise)
-    loss = as_numbers(run(train_step, *call), what="the returned loss")
+    loss = as_numbers(run(train_step, *call), None, "the loss", ())
     require(loss.shape == (), f"train_step should return the loss, one number, got shape {loss.shape}")
     return loss, float(ops.convert_to_numpy(network.w)), xt.astype(np.float64), call
 

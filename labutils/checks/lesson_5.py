@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, StandIn, as_numbers, close, compare, require, run
+from labutils.checks.feedback import Check, StandIn, as_numbers, close, compare, ignores, require, run
 from labutils.sampling import exact_noise_predictor
 from labutils.schedule import linear_schedule
 
@@ -56,7 +56,7 @@ def _judge_step(reverse_step, t, rng):
         "all of the noise is removed at once; one step takes only β_t / √(1 − ᾱ_t) of it": step(share=1.0),
     }
     # One mistake may look like another at some t (β ≈ β̃ at large t), so every step is judged with little tolerance.
-    answer = as_numbers(run(reverse_step, s, xt, t, predicted, z), xt.shape)
+    answer = as_numbers(run(reverse_step, s, xt, t, predicted, z), xt.shape, "x_{t-1}")
     # float32 tables lose digits in 1 − ᾱ_t at the first steps; β and β̃ differ by far more there.
     if close(answer, right, 1e-4 if t > 1 else 5e-4):
         return
@@ -65,11 +65,11 @@ def _judge_step(reverse_step, t, rng):
         t > 0 or not close(extra, z * (np.sum(extra * z) / np.sum(z * z))),
         "noise is added at the last step, t = 0; there σ must be 0",
     )
+    otherwise = f"at t = {t}: x_{{t-1}} should be √(1/α_t) (x_t − β_t/√(1 − ᾱ_t) ε_θ) + √β̃_t z"
+    if t > 0 and ignores((answer - step(sigma=0.0)) / root_tilde, z):
+        otherwise = "z should be the argument `noise`: draw no noise of your own"
     compare(
-        right + 1e3 * (answer - right),
-        right,
-        {k: right + 1e3 * (m - right) for k, m in mistakes.items()},
-        f"at t = {t}: x_{{t-1}} should be √(1/α_t) (x_t − β_t/√(1 − ᾱ_t) ε_θ) + √β̃_t z",
+        right + 1e3 * (answer - right), right, {k: right + 1e3 * (m - right) for k, m in mistakes.items()}, otherwise
     )
 
 
@@ -78,9 +78,11 @@ def _walk(sampling_loop, rng, images, look=None, seeds=(0,)):
     schedule = linear_schedule(60, 1e-3, 0.3)
     start = rng.standard_normal((6, *images.shape[1:])).astype(np.float32)
     exact = exact_noise_predictor(images, schedule)
-    network = StandIn(lambda xt, time: exact([xt, time]), look)
-    ends = [run(sampling_loop, network, schedule, start, np.random.default_rng(seed)) for seed in seeds]
-    return [as_numbers(end, start.shape) for end in ends]
+    network = StandIn(lambda xt, time: exact([xt, time]), [(None, *images.shape[1:]), (None, 1)], look)
+    return [
+        as_numbers(run(sampling_loop, network, schedule, start, np.random.default_rng(seed)), start.shape, "x")
+        for seed in seeds
+    ]
 
 
 def _image(rng):

@@ -46,6 +46,7 @@ def _judge_taps(split_taps, w):
         },
         "the two filters do not give what w gives over doubled values: write down three neighbouring doubled values, "
         "and which tap meets which",
+        what="the array of two filters",
     )
 
 
@@ -55,7 +56,7 @@ B, H, W, C = FOLDED = 2, 4, 6, 3
 def _fold(space_to_depth, rng):
     """Images in which every value occurs once, and the student's answer."""
     x = rng.permutation(np.arange(np.prod(FOLDED), dtype=np.float32)).reshape(FOLDED)
-    return x, as_numbers(run(space_to_depth, x))
+    return x, as_numbers(run(space_to_depth, x), None, "the folded image", (B, H // 2, W // 2, 4 * C))
 
 
 @check_space_to_depth.property("(B, H, W, C) becomes (B, H/2, W/2, 4C)")
@@ -105,8 +106,8 @@ def _(x0_from_v, rng):
 
 
 def _judge_v(x0_from_v, rng, alpha_bar):
-    x0, noise = rng.uniform(-1, 1, (2, 4, 5, 5, 1))
-    signal, level = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+    x0, noise = rng.uniform(-1, 1, (2, 4, 5, 5, 1)).astype(np.float32)
+    signal, level = np.float32(np.sqrt(alpha_bar)), np.float32(np.sqrt(1 - alpha_bar))
     xt, v = signal * x0 + level * noise, signal * noise - level * x0
     compare(
         run(x0_from_v, xt, v, alpha_bar),
@@ -119,4 +120,5 @@ def _judge_v(x0_from_v, rng, alpha_bar):
             "this is the formula for a network that predicts ε": (xt - level * v) / signal,
         },
         "that is not x_0: insert x_t = √ᾱ x_0 + √(1 − ᾱ) ε and v = √ᾱ ε − √(1 − ᾱ) x_0, and multiply out",
+        what="x_0",
     )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from labutils.captions import LENGTH, NO_WORD, VOCABULARY
-from labutils.checks.feedback import Check, as_numbers, close, compare, require, run
+from labutils.checks.feedback import Check, StandIn, as_numbers, close, compare, ignores, require, run
 
 check_sample_latent = Check(
     "8.1",
@@ -24,11 +24,15 @@ check_guided = Check(
 
 @check_sample_latent.property("z = μ + σ·ε")
 def _(sample_latent, rng):
-    mean, noise = rng.standard_normal((2, 3, 2, 2, 4))
-    log_variance = rng.uniform(-3, 1, mean.shape)
+    mean, noise = rng.standard_normal((2, 8, 2, 2, 4), np.float32)
+    log_variance = rng.uniform(-3, 1, mean.shape).astype(np.float32)
     std = np.exp(0.5 * log_variance)
+    answer = as_numbers(run(sample_latent, mean, log_variance, noise), None, "z", mean.shape)
+    otherwise = "that is not μ + exp(½ log σ²) · ε"
+    if answer.shape == mean.shape and ignores((answer - mean) / std, noise):
+        otherwise = "ε should be the argument `noise`: draw no noise of your own"
     compare(
-        run(sample_latent, mean, log_variance, noise),
+        answer,
         mean + std * noise,
         {
             "you scale the noise by the variance σ²; it needs the standard deviation, σ = exp(½ log σ²)": mean
@@ -42,14 +46,14 @@ def _(sample_latent, rng):
             "mean and noise have changed places": noise + std * mean,
             "the mean is scaled as well; only the noise is": std * (mean + noise),
         },
-        "that is not μ + exp(½ log σ²) · ε",
+        otherwise,
     )
 
 
 @check_sample_latent.property("mean and deviation over many draws")
 def _(sample_latent, rng):
-    log_variance = np.log(np.full(20_000, 0.25))
-    z = as_numbers(run(sample_latent, np.full(20_000, 3.0), log_variance, rng.standard_normal(20_000)), (20_000,))
+    noise = rng.standard_normal(20_000, np.float32)
+    z = as_numbers(run(sample_latent, 0 * noise + 3, 0 * noise + np.float32(np.log(0.25)), noise), noise.shape, "z")
     require(
         abs(z.mean() - 3) < 0.02 and abs(z.std() - 0.5) < 0.02,
         f"with μ = 3 and σ = 0.5 the draws have mean {z.mean():.2f} and deviation {z.std():.2f}",
@@ -63,8 +67,9 @@ def _softmax(scores, axis=-1):
 
 @check_cross_attention.property("every position gets its own mixture of the values")
 def _(cross_attention, rng):
-    queries, keys = 1.5 * rng.standard_normal((2, 5, 4)), 1.5 * rng.standard_normal((2, 3, 4))
-    values = rng.standard_normal((2, 3, 6))
+    queries = 1.5 * rng.standard_normal((2, 5, 4), np.float32)
+    keys = 1.5 * rng.standard_normal((2, 3, 4), np.float32)
+    values = rng.standard_normal((2, 3, 6), np.float32)
     scores, size = queries @ keys.swapaxes(1, 2), np.sqrt(4)
     weights = _softmax(scores / size)
     compare(
@@ -94,15 +99,16 @@ def _(cross_attention, rng):
             ),
         },
         "that is not softmax(Q Kᵀ / √d) V",
+        what="the mixed values",
     )
 
 
 @check_cross_attention.property("large scores do not overflow")
 def _(cross_attention, rng):
-    keys = 60.0 * np.eye(4)[None]  # the word that fits has a score of 1,800, the others 0
+    keys = 60.0 * np.eye(4, dtype=np.float32)[None]  # the word that fits has a score of 1,800, the others 0
     order = rng.permutation(4)
-    values = rng.standard_normal((1, 4, 2))
-    answer = as_numbers(run(cross_attention, keys[:, order], keys, values), (1, 4, 2))
+    values = rng.standard_normal((1, 4, 2), np.float32)
+    answer = as_numbers(run(cross_attention, keys[:, order], keys, values), (1, 4, 2), "the mixed values")
     require(
         close(answer, values[:, order]),
         "a query that fits one key far better than the others must get (nearly) the value of that word alone",
@@ -113,12 +119,12 @@ def _drawing_task(rng):
     """A network whose answer depends on x, t and each word, and what it is given."""
     meaning = rng.standard_normal(len(VOCABULARY) + 1)
 
-    def network(inputs):
-        x, time, tokens = (np.asarray(part) for part in inputs)
-        words = meaning[tokens.astype(int) - NO_WORD] @ np.arange(1, LENGTH + 1) / LENGTH
-        return (0.3 * x + (time[:, 0] + words)[:, None, None, None]).astype(np.float32)
+    def answer(x, time, tokens):
+        words = meaning[np.asarray(tokens, int) - NO_WORD] @ np.arange(1, LENGTH + 1) / LENGTH
+        return (0.3 * np.asarray(x) + (np.asarray(time)[:, 0] + words)[:, None, None, None]).astype(np.float32)
 
-    x = rng.standard_normal((3, 4, 4, 2)).astype(np.float32)
+    x = rng.standard_normal((3, 4, 4, 2), np.float32)
+    network = StandIn(answer, [(None, 4, 4, 2), (None, 1), (None, LENGTH)])
     tokens = rng.integers(0, len(VOCABULARY), (3, LENGTH), dtype=np.int32)
     tokens[0, 3:] = NO_WORD
     return network, x, np.full((3, 1), 0.6, np.float32), tokens
@@ -129,12 +135,12 @@ def _(guided, rng):
     network, x, time, tokens = _drawing_task(rng)
 
     def answer(words):
-        return network([x, time, np.broadcast_to(words, tokens.shape)])
+        return network.predict([x, time, np.broadcast_to(words, tokens.shape)])
 
     told, untold, a_only = answer(tokens), answer(NO_WORD), answer(0)
     w = rng.uniform(1.5, 3.0)
     compare(
-        run(guided, network, x, time, tokens.copy(), w),
+        run(guided, network, x, time, tokens, w),
         told + w * (told - untold),
         {
             "0 is the word 'a'; an empty caption has captions.NO_WORD, −1, at each of its places": told
@@ -154,13 +160,15 @@ def _(guided, rng):
             "the plain mean of both weakens the caption": (told + untold) / 2,
         },
         "that is not (1 + w) · with_caption − w · without_caption",
+        what="the guided answer",
     )
 
 
 @check_guided.property("w = 0 changes nothing")
 def _(guided, rng):
     network, x, time, tokens = _drawing_task(rng)
+    answer = as_numbers(run(guided, network, x, time, tokens, 0.0), x.shape, "the guided answer")
     require(
-        close(as_numbers(run(guided, network, x, time, tokens.copy(), 0.0), x.shape), network([x, time, tokens])),
+        close(answer, network([x, time, tokens])),
         "with w = 0 the answer with caption must come back unchanged",
     )
