@@ -39,8 +39,6 @@ TICK = 5.0  # seconds between two measurements of the memory
 def answers(check, function):
     """The answers of the tables to one exercise, as a list of (code of a cell, whether it is right).
 
-    Answers that use labutils are left out: in a notebook, the grader would leave them to a human.
-
     Args:
         check: name of the function of labutils.checks.
         function: name that the exercise asks for.
@@ -54,10 +52,8 @@ def answers(check, function):
         for row in table:
             if isinstance(row, ast.Tuple) and row.elts[0].attr == check:
                 answer = f"{function} = {ast.get_source_segment(text, row.elts[1])}"
-                before = needed([*sources[:place], answer], place)
-                if not any(isinstance(statements[i], ast.ImportFrom) for i in before):
-                    code = "\n\n".join([*(sources[i] for i in before), answer])
-                    found.append((code, "WRONG" not in node.targets[0].id))
+                code = "\n\n".join([*(sources[i] for i in needed([*sources[:place], answer], place)), answer])
+                found.append((code, "WRONG" not in node.targets[0].id))
     return found
 
 

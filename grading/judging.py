@@ -134,13 +134,15 @@ def _verdict(question, answer, check, properties, ours, theirs):
     found = next((each["found"] for each in properties if each["found"]), "")
     note = theirs and f"beside the function: {theirs}"
     changes = {"properties": properties, "note": "; ".join(filter(None, (answer.note, note)))}
-    if not all_hold:
-        if ours:
-            return changes | {"status": Status.HUMAN, "found": f"a cell of the lesson did not run here: {ours}"}
-        if LACKS.search(found + theirs):
-            return changes | {"status": Status.HUMAN, "found": f"this machine may lack a package: {found}"}
-        if not holding and answer.helpers and theirs and "NameError" in found:
-            return changes | {"status": Status.HUMAN, "found": f"{found}; another cell of the student: {theirs}"}
+    human = ""
+    if ours:
+        human = f"a cell of the lesson did not run here: {ours}"
+    elif LACKS.search(found + theirs):
+        human = f"this machine may lack a package: {found}"
+    elif not holding and answer.helpers and theirs and "NameError" in found:
+        human = f"{found}; another cell of the student: {theirs}"
+    if human and not all_hold:
+        return changes | {"status": Status.HUMAN, "found": human, "again": True}
     if all(is_trivial(check, place) for place in holding):  # an answer that computes nothing has them, too
         holding = set()
     return changes | {

@@ -12,6 +12,7 @@ from nbformat.v4 import new_code_cell
 
 from grading import __main__ as commands
 from grading import leaks
+from grading.batch import hidden_seeds, read_manifest
 from grading.release import release
 from labutils._support import lessons, stubs
 
@@ -36,6 +37,31 @@ def out(tmp_path_factory):
 def both(lesson, out):
     """The instructor's notebook and the student's."""
     return [nbformat.read(folder / f"{lesson}.ipynb", 4) for folder in (lessons.NOTEBOOK_DIR, out / "student")]
+
+
+def test_a_secret_for_the_seeds_is_drawn_once_for_a_folder(tmp_path):
+    """What students get is the same, byte for byte, whoever releases it; the seeds are not."""
+    manifests, given = [], []
+    for folder in ("mine", "theirs", "mine"):
+        release(["2"], tmp_path / folder, say=lambda line: None)
+        files = files_in(tmp_path / folder)
+        manifests.append(json.loads(files.pop("manifest.json")))
+        given.append(files)
+    assert given[0] == given[1] == given[2]
+    mine, theirs, again = manifests
+    assert mine == again and mine["notebooks"] == theirs["notebooks"] and mine["secret"] != theirs["secret"]
+    seeds = [hidden_seeds(manifest["secret"], 3) for manifest in manifests]
+    assert seeds[0] == seeds[2] and not set(seeds[0]) & set(seeds[1]) and len(set(seeds[0])) == 3
+    for damage in ("{", "[]", '{"secret": 5}', '{"secret": ""}'):
+        (tmp_path / "mine" / "manifest.json").write_text(damage)
+        release(["2"], tmp_path / "mine", say=lambda line: None)
+        assert len(json.loads((tmp_path / "mine" / "manifest.json").read_text())["secret"]) == 32
+
+
+def test_a_manifest_of_an_earlier_release_says_what_to_do(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"manifest_version": 3, "notebooks": {}}')
+    with pytest.raises(ValueError, match="run release again, into the same folder"):
+        read_manifest(tmp_path / "manifest.json")
 
 
 @every_lesson
