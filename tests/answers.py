@@ -1,5 +1,8 @@
 """Answers as students give them: right ones in many styles, wrong ones with a part of the sentence they must get."""
 
+from decimal import Decimal
+from fractions import Fraction
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -495,6 +498,208 @@ LESSON_8_WRONG = [
 ]
 
 
+# --- as people publish them -------------------------------------------------------------------------------------------
+WAYS = [  # in which a Keras model can be called
+    lambda network, inputs: network(tuple(inputs)),
+    lambda network, inputs: network(inputs, training=False),
+    lambda network, inputs: network(inputs=inputs),
+    lambda network, inputs: network(inputs).numpy(),
+    lambda network, inputs: network.predict(inputs),
+    lambda network, inputs: network.predict(x=inputs, verbose=0),
+    lambda network, inputs: network.predict(inputs, 32, 0),
+    lambda network, inputs: network.predict_on_batch(x=inputs),
+    lambda network, inputs: network.call([tf.constant(part, tf.float32) for part in inputs]),
+    lambda network, inputs: tf.function(network)(inputs),
+    lambda network, inputs: network([np.reshape(inputs[0], (-1, *network.input_shape[0][1:])), *inputs[1:]]),
+]
+
+
+def loss_by(way):
+    return lambda n, *a: loss_numpy(lambda inputs: way(n, inputs), *a)
+
+
+def loop_by(way):
+    return lambda n, *a: loop(lambda inputs: way(n, inputs), *a)
+
+
+def guide_by(way):
+    return lambda n, *a: guide(lambda w: 1 + w, lambda w: -w)(lambda inputs: way(n, inputs), *a)
+
+
+def noisy_in_place(x0, t, noise, table):
+    x0 *= np.sqrt(table[t])[:, None, None, None]
+    x0 += np.sqrt(1 - table[t])[:, None, None, None] * noise
+    return x0
+
+
+def latent_in_place(mean, log_variance, noise):
+    noise *= np.exp(0.5 * log_variance)
+    noise += mean
+    return noise
+
+
+def back_in_place(s, xt, t, e, z):
+    s.betas /= np.sqrt(1 - s.alpha_bars)
+    xt -= s.betas[t] * e
+    xt /= np.sqrt(s.alphas[t])
+    xt += np.sqrt(s.posterior_variances[t]) * z
+    return xt
+
+
+def from_v_in_place(xt, v, a):
+    xt *= np.sqrt(a)
+    xt -= np.sqrt(1 - a) * v
+    return xt
+
+
+def loop_in_place(network, s, x, rng):
+    x = x.astype(np.float64)
+    for t in range(s.T - 1, -1, -1):
+        x[:] = sampling.reverse_step(s, x, t, network([x, np.full((6, 1), t / s.T)]), rng.standard_normal(x.shape))
+    return x
+
+
+def attend_as_in_the_tutorial(q, k, v):
+    scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(tf.shape(k)[-1], tf.float32))
+    return tf.matmul(tf.nn.softmax(scores, axis=-1), v)
+
+
+def by_fractions(betas):
+    return [Fraction(float(value)) for value in bars(betas)]
+
+
+def written(values, into):
+    """Overwrite an argument; returns the new values."""
+    into[:] = values
+    return into
+
+
+def change(values, place, value):
+    values = np.array(values)
+    values[place] = value
+    return values
+
+
+class Forward(keras.Model):
+    """A network in the style of PyTorch: without ``call``."""
+
+    def __init__(self, hidden):
+        super().__init__()
+        self.last = L.Dense(1)
+
+    def forward(self, z):
+        return self.last(z)
+
+
+class ForwardLayer(L.Layer):
+    """A layer in the style of PyTorch."""
+
+    def forward(self, x):
+        return x
+
+
+class Abstract:
+    """Raises what a stub raises, but is none."""
+
+    def alpha_bars(self, betas):
+        raise NotImplementedError
+
+    def add_noise(self, *arguments):
+        raise NotImplementedError("add_noise")
+
+
+def mlp_with(hidden, *more):
+    """A network with more layers behind each hidden Dense."""
+    inner = [layer for n in hidden for layer in (L.Dense(n), *(kind() for kind in more))]
+    return keras.Sequential([keras.Input((1,)), *inner, L.Dense(1)])
+
+
+def up_with(x, skip, filters, *more):
+    x = up(x, skip, filters, activation=None)
+    for layer in more:
+        x = layer(x)
+    return x
+
+
+FIELD_RIGHT = [
+    *((checks.check_noise_loss, loss_by(way)) for way in WAYS),
+    *((checks.check_guided, guide_by(way)) for way in WAYS),
+    *((checks.check_sampling_loop, loop_by(way)) for way in WAYS[5:8]),
+    (checks.check_sampling_loop, loop_in_place),
+    (checks.check_add_noise, noisy_in_place),
+    (checks.check_sample_latent, latent_in_place),
+    (checks.check_reverse_step, back_in_place),
+    (checks.check_x0_from_v, from_v_in_place),
+    (checks.check_cross_attention, attend_as_in_the_tutorial),
+    (
+        checks.check_x0_from_v,
+        lambda xt, v, a: tf.sqrt(tf.cast(a, tf.float32)) * xt - tf.sqrt(tf.cast(1 - a, tf.float32)) * v,
+    ),
+    (checks.check_sample_latent, lambda m, v, e: tf.exp(tf.constant(0.5, tf.float32) * v) * e + m),
+    (checks.check_alpha_bars, lambda b: np.cumprod(1 - np.asarray(b, np.longdouble))),
+    (checks.check_alpha_bars, by_fractions),
+    (checks.check_alpha_bars, lambda b: [Decimal(float(value)) for value in bars(b)]),
+    (checks.check_alpha_bars, lambda b: np.cumprod((1 - b).astype(object))),
+    (checks.check_posterior_variances, lambda b: keras.Variable(tilde(b), dtype="float64")),
+    (checks.check_posterior_variances, lambda b: tuple(tf.Variable(value) for value in tilde(b))),
+    (checks.check_add_noise, lambda *a: [[[[*row] for row in image] for image in x] for x in noisy_by_loop(*a)]),
+]
+FIELD_WRONG = [
+    (checks.check_inpaint, lambda x, k, m: written(k, into=x), "should be mask"),
+    (checks.check_inpaint, lambda x, k, m: written(x, into=k).copy(), "not put in"),
+    (checks.check_space_to_depth, lambda x: fold(written(0, into=x)), "every value should appear"),
+    (checks.check_alpha_bars, lambda b: bars(written(0, into=b)), "should be the product"),
+    (checks.check_alpha_bars, lambda b: change(bars(b), 0, 1), "ᾱ_0 should be α_0"),
+    (checks.check_alpha_bars, lambda b: np.maximum(bars(b), 1e-3), "yours is wrong at t ="),
+    (checks.check_alpha_bars, lambda b: [str(value) for value in bars(b)], "should be numbers"),
+    (checks.check_alpha_bars, lambda b: (1 - b, bars(b)), "you returned two things (a tuple of 2): return only ᾱ"),
+    (checks.check_alpha_bars, lambda b: Abstract().alpha_bars(b), "stopped with NotImplementedError"),
+    (checks.check_posterior_variances, lambda b: change(tilde(b), 1, tilde(b)[1] + 1e-5), "yours is wrong at t = 1"),
+    (checks.check_cosine_alpha_bars, lambda T: change(cosine(T), 0, 1), "yours is wrong at t = 0"),
+    (checks.check_cosine_alpha_bars, lambda T: np.maximum(cosine(T), 2e-5), "yours is wrong at t ="),
+    (
+        checks.check_cosine_alpha_bars,
+        lambda T: np.minimum(1 - cosine(T) / cosine(T, skip=0), 0.999),
+        "clipped at 0.999",
+    ),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=1e8), "a 2 too many in the exponent"),
+    (
+        checks.check_sinusoidal_embedding,
+        lambda t, d: embed_interleaved(t, d) if d < 9 else embed(t, d, 1e6),
+        "too many",
+    ),
+    (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=100.0), "no slow frequency"),
+    (checks.check_build_mlp, lambda h: mlp_with(h, L.LeakyReLU), "as LeakyReLU and ELU do"),
+    (checks.check_build_mlp, lambda h: mlp(h, activation="relu6"), "as ReLU6 does"),
+    (checks.check_build_mlp, lambda h: mlp(h, activation=lambda z: abs(z)), "as LeakyReLU and ELU do"),
+    (checks.check_build_mlp, lambda h: mlp_with(h, L.ReLU, lambda: L.Dropout(0.1)), "contains Dropout"),
+    (checks.check_build_mlp, lambda h: mlp_with(h, L.BatchNormalization, L.ReLU), "contains BatchNormalization"),
+    (checks.check_build_mlp, Forward, "`forward` is PyTorch's name"),
+    (checks.check_build_mlp, lambda h: (mlp(h), h), "only a keras.Model"),
+    (checks.check_up_block, lambda *a: up_with(*a, L.BatchNormalization(), L.ReLU()), "contains BatchNormalization"),
+    (checks.check_up_block, lambda *a: up_with(*a, L.ReLU(), L.SpatialDropout2D(0.1)), "contains SpatialDropout2D"),
+    (checks.check_up_block, lambda *a: up_with(*a, L.ReLU(max_value=6)), "does not grow in step"),
+    (checks.check_up_block, lambda *a: up_with(*a, L.LeakyReLU()), "not that of a ReLU"),
+    (checks.check_up_block, lambda *a: ForwardLayer()(up(*a)), "`forward` is PyTorch's name"),
+    (checks.check_up_block, lambda x, skip, n: up(np.repeat(x, 2, axis=1), skip, n), "keras.ops, not NumPy"),
+    (checks.check_up_block, lambda x, skip, n: up(tf.repeat(x, 2, axis=1), skip, n), "keras.ops, not"),
+    (checks.check_up_block, lambda x, skip, n: (up(x, skip, n), skip), "returned several things"),
+    (checks.check_add_noise, lambda x, t, e, a: (noisy_by_loop(x, t, e, a), e), "(a tuple of 2): return only x_t"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, np.random.randn(*x.shape), a), "argument `noise`"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, np.random.rand(*x.shape), a), "argument `noise`"),
+    (checks.check_add_noise, Abstract().add_noise, "stopped with NotImplementedError: add_noise"),
+    (checks.check_reverse_step, lambda s, x, t, e, z: [back(s, x, t, e, z), x], "(a list of 2)"),
+    (checks.check_reverse_step, lambda s, x, t, e, z: back(s, x, t, e, np.random.randn(*x.shape)), "argument `noise`"),
+    (checks.check_sampling_loop, lambda n, s, x, rng: (x, [x]), "you returned two things"),
+    (checks.check_noise_loss, lambda n, s, x, t, e: (loss(n, s, x, t, e), e), "return only the loss"),
+    (checks.check_train_step, lambda *a: (step(*a), a[0]), "return only the loss"),
+    (checks.check_sample_latent, lambda m, v, e: (m + np.exp(v / 2) * e, m, v), "you returned three things"),
+    (checks.check_sample_latent, lambda m, v, e: m + np.exp(v / 2) * np.random.randn(*m.shape), "argument `noise`"),
+    (checks.check_guided, lambda n, x, t, tokens, w: n([x, t]), "with a list of three: [x_t, t/T, tokens]"),
+    (checks.check_guided, lambda n, x, t, tokens, w: n([x[:1], t[:1], tokens]), "different numbers of images: [1, 3]"),
+]
+
+
 RIGHT = [
     (checks.check_split_taps, taps),
     (checks.check_split_taps, lambda w: np.array([[1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 1]]).reshape(2, 2, 3) @ w),
@@ -573,6 +778,7 @@ RIGHT = [
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
     *MORE_RIGHT,
     *LESSON_8_RIGHT,
+    *FIELD_RIGHT,
 ]
 
 # --- wrong answers that students give, and a part of the sentence they must get ------------------------------------------
@@ -721,4 +927,5 @@ WRONG = [
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,
     *LESSON_8_WRONG,
+    *FIELD_WRONG,
 ]

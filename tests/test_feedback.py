@@ -48,7 +48,7 @@ def is_clean(error, check):
     assert error["ename"] == "CheckFailed" and error["traceback"] == [error["evalue"]]
     assert error["evalue"].startswith(f"Exercise {check.exercise}, `{check.name}`: ")
     assert len(error["evalue"]) > len(f"Exercise {check.exercise}, `{check.name}`: ") + 15
-    assert "\n" not in error["evalue"] and not [line for line in SOURCE if line in error["evalue"]]
+    assert not {"\n", "\x1b"} & set(error["evalue"]) and not [line for line in SOURCE if line in error["evalue"]]
     return error["evalue"]
 
 
@@ -93,6 +93,26 @@ def test_an_error_in_an_answer_shows_type_message_and_line(name, shell):
 def test_other_ends(source, sentence, shell):
     said = is_clean(shown(shell, checks.check_alpha_bars, source), checks.check_alpha_bars)
     assert sentence in said and len(said) < 600
+
+
+@pytest.mark.parametrize(
+    ("source", "stub"),
+    [
+        ("def before(b): raise NotImplementedError\ndef answer(b): return before(b)", "before"),
+        ("import tensorflow as tf\n@tf.function\ndef answer(b): raise NotImplementedError('alpha_bars')", "alpha_bars"),
+        ("class A:\n    def bars(self, b): raise NotImplementedError\ndef answer(b): return A().bars(b)", None),
+        ("class A:\n    def f(self, b): raise NotImplementedError('alpha_bars')\nanswer = A().f", None),
+        ("import abc, io\ndef answer(b): return io.IOBase().__class__.fileno(io.BytesIO()) or abc.missing", None),
+        ("import keras\ndef answer(b): return keras.Model()(b)", None),
+        ("def answer(b): get_ipython().enable_gui('qt')", None),
+        ("def answer(b): raise NotImplementedError('for T = 3')", None),
+    ],
+)
+def test_only_a_stub_is_not_written_yet(source, stub, shell):
+    said = is_clean(shown(shell, checks.check_alpha_bars, source), checks.check_alpha_bars)
+    assert (
+        f"NotImplementedError in `{stub}`" in said if stub else "not written yet" not in said and "stopped with" in said
+    )
 
 
 def test_a_check_that_stumbles_shows_nothing_of_itself(shell):
