@@ -371,6 +371,7 @@ def test_time_in_which_the_judge_computes_does_not_count():
         conversation.run("1 + 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_kill_that_the_grader_did_not_order_is_tried_again(number, entry):
     """The kernel may end any process when the machine has no memory left."""
