@@ -56,7 +56,9 @@ def add_arguments(parser):
 def main(options):
     """Run ``python -m grading grade``."""
     o = options
-    grade(o.submissions, o.manifest, o.out, o.jobs, o.sandbox, o.seeds, o.rerun, o.marks, not o.no_execute, o.dask)
+    return grade(
+        o.submissions, o.manifest, o.out, o.jobs, o.sandbox, o.seeds, o.rerun, o.marks, not o.no_execute, o.dask
+    )
 
 
 def grade(
@@ -79,6 +81,9 @@ def grade(
         level: "required" or "off", see grading.sandbox.
         execute: False to run nothing and to mark what the outputs of the notebooks show (grading.shown).
         say: receives one line at the end.
+
+    Returns:
+        The exit code: 0, or 1 if no notebook could be read.
 
     Raises:
         FileNotFoundError, ValueError: there is nothing to grade, ``release`` did not write the manifest, ``out`` cannot
@@ -106,8 +111,15 @@ def grade(
             run_all(work, todo, own_answers(manifest, todo.values()), kept, jobs, dask)
         found = [_stored(kept, key) for key in keys]
         different = f"{len(tasks)} different ones; "
-    gradebook.write(out, list(zip(papers, found, strict=True)), manifest, said, marks, stream(submissions))
-    say(f"graded {len(papers)} notebooks ({different}sandbox: {said}). Open {out / 'index.html'}")
+    gradebook.write(out, list(zip(papers, found, strict=True)), manifest, said, marks)
+    unread = [paper.problem for paper in papers if paper.status == Status.UNREADABLE]
+    if len(unread) == len(papers):
+        say(f"none of {len(papers)} could be read{f': {unread[0]}' if unread else ''}. Open {out / 'index.html'}")
+        return 1
+    without = f", {len(unread)} could not be read" if unread else ""
+    count = len(papers) - len(unread)
+    say(f"graded {count} notebooks{without} ({different}sandbox: {said}). Open {out / 'index.html'}")
+    return 0
 
 
 def _stored(folder, key):

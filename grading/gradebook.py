@@ -1,22 +1,28 @@
 """Writes the reports: grades.csv, a verdict and a page for each student, pages for free text."""
 
+import codecs
 import csv
 import io
-import itertools
 import json
+import re
+import unicodedata
+from pathlib import Path
 
 from grading import pages
 from grading.papers import Paper
-from grading.submissions import safe_name
+from grading.submissions import listed, safe_name
 from grading.verdicts import Answer, Status, first_verdict
 from labutils import __version__
 from labutils._support.files import write_atomically
 
 FIELDS = ("student_id", "notebook", "score", "max_score", "status", "file", "open_points", "sandbox", "remarks")
+# Where a cell of a spreadsheet may begin: at the start of a text, or after anything that separates cells or lines. What
+# follows may make it a formula, in full width too. Spreadsheets pass over spaces and quotation marks before it.
+FORMULA = re.compile(r'(?:^|[;,\t\r\n])(?=[\s"]*[=+\-@|%＝＋－＠｜％])|^(?=[\t\r])')
 OPEN = (Status.HUMAN, Status.UNREADABLE, Status.BY_HAND)  # somebody still has to give these points
 
 
-def write(out, graded, manifest, level, marks, submissions):
+def write(out, graded, manifest, level, marks):
     """Write all reports. The same input gives the same files.
 
     Args:
@@ -25,7 +31,6 @@ def write(out, graded, manifest, level, marks, submissions):
         manifest: the dict that ``release`` wrote.
         level: of the sandbox.
         marks: dict (student, question) → points given by hand.
-        submissions: iterable of grading.submissions.Submission, sorted by student; used for their figures.
     """
     entries, left = manifest["notebooks"], dict(marks)  # each mark counts once: for the first notebook of its lesson
     rows = [_row(paper, found, left, level, entries) for paper, found in graded]
@@ -42,14 +47,13 @@ def write(out, graded, manifest, level, marks, submissions):
     for paper, _ in graded:
         for question, answer in (paper.answers or {}).items():
             sources[paper.student, paper.name, question] = answer.source
-    for student, sent in itertools.groupby(submissions, key=lambda submission: submission.student):
-        if student in rows_of:  # otherwise it was sent while others were judged
-            page = pages.feedback(student, rows_of[student], sent, sources)
-            _text(out / "feedback" / f"{safe_name(student)}.html", page)
+    for student, its in rows_of.items():
+        _text(out / "feedback" / f"{safe_name(student)}.html", pages.feedback(student, its, sources))
     for question, text in pages.by_hand(graded, manifest, marks).items():
         _text(out / "by_hand" / f"{question}.html", text)
     _text(out / "index.html", pages.summary(rows, level))
-    _text(out / "grades.csv", _table(rows))  # last: if this file exists, all reports exist
+    # Last: if this file exists, all reports exist. The mark at its head tells Excel that it is UTF-8.
+    _text(out / "grades.csv", f"\ufeff{_table(rows)}")
 
 
 def _row(paper, found, marks, level, entries):
@@ -73,7 +77,7 @@ def _row(paper, found, marks, level, entries):
         "score": round(sum((question["points"] or 0.0 for question in questions), 0.0), 2),
         "max_score": sum(question["points"] for question in asked),
         "open_points": sum(question["max_points"] for question in questions if question["status"] in OPEN),
-        "remarks": paper.problem,
+        "remarks": "; ".join(filter(None, (paper.remark, paper.problem))),
         "status": status,
         "questions": questions,
         "seconds": (found or {}).get("seconds", 0.0),
@@ -96,16 +100,23 @@ def _marked(verdict, points):
 
 
 def _missing(graded, lessons):
-    """A paper for each notebook that a student did not send."""
-    sent = {}
+    """A paper for each notebook that a student did not send. It names files that could have been meant."""
+    sent, beside = {}, {}
     for paper, _ in graded:
         sent.setdefault(paper.student, set()).add(paper.lesson)
+        beside[paper.student] = paper.beside
     for student, its in sent.items():
-        yield from (Paper(student, "", lesson, None, Status.MISSING) for lesson in lessons if lesson not in its)
+        for lesson in lessons:
+            if lesson not in its:
+                meant = [name for name in beside[student] if lesson in name.lower()]
+                problem = f"no notebook was sent{listed(meant)}" if meant else ""
+                yield Paper(student, "", lesson, None, Status.MISSING, problem)
 
 
 def read_marks(path, manifest, students):
     """Read points that were given by hand from a CSV file with the columns student_id, question, points.
+
+    Commas, semicolons or tabs separate the columns. Rows without any value are skipped.
 
     Args:
         path: of the file.
@@ -121,19 +132,24 @@ def read_marks(path, manifest, students):
     """
     most = {q["answer"]: q["points"] for entry in manifest["notebooks"].values() for q in entry["questions"]}
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a CSV file in UTF-8") from error
+        content = Path(path).read_bytes()
+        # Excel writes UTF-16 if it separates by tabs.
+        text = content.decode("utf-16" if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+        header = text.partition("\n")[0]
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+        lines = [(rows.line_num, row) for row in rows if any(row.values())]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path} is not a CSV file in UTF-8: {error}") from error
+    if not {"student_id", "question", "points"} <= set(rows.fieldnames or ()):
+        raise ValueError(f"{path} needs the columns student_id, question, points, separated by commas or semicolons")
     marks = {}
-    names = {_harmless(student): student for student in students} | {student: student for student in students}
-    for number, line in enumerate(lines, start=2):
+    names = {_composed(_harmless(student)): student for student in students}
+    names |= {_composed(student): student for student in students}
+    for number, line in lines:
         where = f"{path}, line {number}"
-        if not {"student_id", "question", "points"} <= line.keys():
-            raise ValueError(f"{where}: needs the columns student_id, question, points")
         if line["question"] not in most:
             raise ValueError(f"{where}: unknown question {line['question']!r}")
-        if (student := names.get(line["student_id"])) is None:
+        if (student := names.get(_composed(line["student_id"] or ""))) is None:
             raise ValueError(f"{where}: no student {line['student_id']!r} sent anything")
         if not (line["points"] or "").strip():
             continue  # not marked yet
@@ -156,9 +172,13 @@ def _table(rows):
 
 
 def _harmless(value):
-    """The value. A text that a spreadsheet would read as a formula gets an apostrophe in front."""
-    formula = isinstance(value, str) and (value[:1] in ("\t", "\r") or value.lstrip()[:1] in tuple("=+-@|%"))
-    return f"'{value}" if formula else value
+    """The value. What a spreadsheet would read as a formula, anywhere in a text, gets an apostrophe in front."""
+    return FORMULA.sub(r"\g<0>'", value) if isinstance(value, str) else value
+
+
+def _composed(text):
+    """The text in the form in which most programs write it. A Mac stores ü in the names of files as u and two dots."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _text(path, text):

@@ -1,16 +1,12 @@
 """Makes the HTML pages. The template engine escapes every text, and no page can run scripts."""
 
-import base64
-import io
 from collections import Counter
 from pathlib import Path
 
 import jinja2
 
-from grading.cells import Unreadable, read_cells
 from grading.verdicts import Status
 
-MOST_FIGURES, MOST_PIXELS = 12, 4_000_000  # figures of a notebook, pixels of a figure
 BINS = 10  # of the histogram
 TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -21,18 +17,16 @@ TEMPLATES = jinja2.Environment(
 )
 
 
-def feedback(student, rows, sent, sources):
-    """The page for one student: what was right, which property failed with its hint, the student's code and figures.
+def feedback(student, rows, sources):
+    """The page for one student: what was right, which property failed with its hint, and the student's code.
 
     Args:
         student: the name.
         rows: that gradebook makes, of this student.
-        sent: iterable of grading.submissions.Submission of this student.
         sources: dict (student, file, question) → source of the answer, or None.
     """
-    figures = {submission.name: figures_of(submission.content) for submission in sent if submission.content}
     code = {key[1:]: source for key, source in sources.items() if key[0] == student and source}
-    return TEMPLATES.get_template("feedback.html").render(student=student, rows=rows, figures=figures, code=code)
+    return TEMPLATES.get_template("feedback.html").render(student=student, rows=rows, code=code)
 
 
 def by_hand(graded, manifest, marks):
@@ -84,26 +78,3 @@ def summary(rows, level):
         mistakes=mistakes.most_common(20),
         states=Counter(str(row["status"]) for row in rows),
     )
-
-
-def figures_of(content):
-    """The PNG pictures in a submitted notebook, in base64. They are encoded again, so they contain only the picture."""
-    from PIL import Image
-
-    found = []
-    try:
-        outputs = [output for cell in read_cells(content) for output in cell.outputs]
-    except Unreadable:
-        return found
-    pictures = [output["data"]["image/png"] for output in outputs if output["data"].get("image/png")]
-    for picture in pictures[:MOST_FIGURES]:
-        try:
-            image = Image.open(io.BytesIO(base64.b64decode(picture)), formats=["PNG"])
-            if image.width * image.height > MOST_PIXELS:
-                continue
-            again = io.BytesIO()
-            image.convert("RGB").save(again, format="PNG")
-        except Exception:  # Pillow raises many types for a damaged picture
-            continue
-        found.append(base64.b64encode(again.getvalue()).decode())
-    return found

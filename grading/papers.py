@@ -21,6 +21,8 @@ class Paper:
         status: "unreadable", "needs a human" or "not counted" if something is wrong with the notebook. Otherwise "".
         problem: the reason for the status, in words.
         shown: what its outputs show (grading.shown); None if the outputs were not read.
+        remark: how the file was read, in words; empty if in the ordinary way.
+        beside: names of the student's files that are no notebooks.
     """
 
     student: str
@@ -30,6 +32,8 @@ class Paper:
     status: str = ""
     problem: str = ""
     shown: dict | None = None
+    remark: str = ""
+    beside: tuple[str, ...] = ()
 
 
 def read_papers(submissions, manifest, execute=True):
@@ -48,12 +52,12 @@ def read_papers(submissions, manifest, execute=True):
 
 def read_paper(submission, manifest, execute=True):
     """Read one notebook. If something is wrong with it, its status says so."""
-    paper = partial(Paper, submission.student, submission.name)
+    paper = partial(Paper, submission.student, submission.name, remark=submission.remark, beside=submission.beside)
     named = submission.name if submission.name in manifest["notebooks"] else None
     if submission.problem:
         return paper(named, None, Status.UNREADABLE, submission.problem)
     try:
-        cells = read_cells(submission.content)
+        cells = read_cells(submission.content, outputs=not execute)
         lesson, doubt = identify(cells, submission.name, manifest)
         if lesson is None:
             return paper(None, None, Status.HUMAN, doubt)

@@ -12,7 +12,7 @@ import stat
 import unicodedata
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from grading.verdicts import short
@@ -23,6 +23,23 @@ ODD = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]
 # Names that Windows reserves for devices, with or without a file ending: con, nul.txt, com1.
 DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)\d)(\..*)?")
 NO_FILE = "is a link or a device"
+PLACE = re.compile(r"(?!\.\./)[^/]+/[^/]+")
+NOT_IN_PLACE = "is a folder, or its path leads upwards or is not STUDENT/NOTEBOOK.ipynb"
+# A notebook, whatever a browser or a mail program added to its name.
+NOTEBOOK = re.compile(r"(?P<stem>.*)\.ipynb(?P<more>\.txt|\.json)?", re.IGNORECASE | re.DOTALL)
+# How platforms name files when they export those of a whole class. No student chooses what stands before `name`.
+NAMINGS = {
+    "Canvas": re.compile(r"(?P<student>[^_/]+)(_LATE)?(?P<id>_\d+)_\d{3,}_(?P<name>[^/]+)"),
+    "Moodle": re.compile(r"(?P<student>[^/]+?_\d+)_assignsubmission_(file|onlinetext)_?/?(?P<name>.*)", re.DOTALL),
+    "Blackboard": re.compile(
+        r"([^_/]*_)*?(?P<student>[^_/]+)_attempt_\d{4}(-\d\d){5}(\.txt|_(?P<name>.+))",  # .txt is a receipt
+        re.DOTALL,
+    ),
+    "GitHub Classroom": re.compile(r"(?P<student>[^/]+)/notebooks/(?P<name>[^/]+)"),
+}
+ILIAS = re.compile(r"[^_/]+_[^/]+_[^_/]+_\d+")  # Lastname_Firstname_login_123, a folder
+DEPTH = 5  # levels of folders that are read below the top folder
+MOST_NAMES, MOST_LETTERS = 3, 60  # of files that are no notebooks
 
 
 @dataclass(frozen=True)
@@ -33,13 +50,16 @@ class Submission:
     name: str  # of the file as sent, without .ipynb; empty if the problem is about the whole folder
     content: bytes | None
     problem: str = ""
+    remark: str = ""  # how the path or the name was read, if not as STUDENT/NOTEBOOK.ipynb
+    beside: tuple[str, ...] = field(default=(), compare=False)  # names of the student's files that are no notebooks
 
 
 def stream(path, max_bytes=20_000_000, max_notebooks=50):
     """Read submissions one at a time, sorted by student and name, so that they do not fill the memory.
 
     Args:
-        path: folder or zip with the layout ``<student>/<notebook>.ipynb``. A zip may have one outer folder.
+        path: folder or zip with the layout ``<student>/<notebook>.ipynb``, or with that of a platform (NAMINGS, ILIAS).
+            A zip may have one outer folder.
         max_bytes: of one notebook.
         max_notebooks: of one student.
 
@@ -56,13 +76,21 @@ def stream(path, max_bytes=20_000_000, max_notebooks=50):
             students = _by_student(found)
         except Exception as error:  # zipfile raises many types for a damaged file
             raise ValueError(f"{path} is neither a folder nor a zip that can be read: {short(error)}") from error
-        for student, notebooks in sorted(students.items()):
-            if student and not notebooks:
-                yield Submission(student, "", None, "no notebook was sent")
+        for student, (notebooks, others) in sorted(students.items()):
+            if not notebooks and (student or len(students) == 1):
+                yield Submission(student, "", None, f"no notebook was sent{listed(others)}")
             if len(notebooks) > max_notebooks:
                 yield Submission(student, "", None, f"of {len(notebooks)} notebooks, only {max_notebooks} are read")
             for name, files in sorted(notebooks.items())[:max_notebooks]:
-                yield Submission(student, name, *_read(files, max_bytes))
+                yield Submission(student, name, *_read(files, max_bytes), files[0].remark, tuple(others))
+
+
+def listed(names):
+    """The first names, and how many there are; empty if there are none."""
+    if not names:
+        return ""
+    first = [name if len(name) <= MOST_LETTERS else f"{name[:MOST_LETTERS]}…" for name in sorted(names)[:MOST_NAMES]]
+    return f", but {', '.join(first)}" + (f" ({len(names)} files)" if len(names) > 1 else "")
 
 
 def safe_name(student):
@@ -85,10 +113,11 @@ class _Found:
     path: str  # with slashes; ends with a slash if this is not an ordinary file
     open: Callable | None = None  # open() returns a binary file
     problem: str = ""
+    remark: str = ""
 
 
 def _in_folder(folder, path=""):
-    """List the folders of the students, and one level below: a notebook there must be reported."""
+    """List the folders of the students, and what lies deeper: a notebook there must be read or reported."""
     for entry in os.scandir(folder):
         inner = f"{path}{entry.name}"
         if entry.is_file(follow_symlinks=False):
@@ -98,7 +127,11 @@ def _in_folder(folder, path=""):
         else:
             yield _Found(f"{inner}/")
             try:
-                yield from _in_folder(entry.path, f"{inner}/") if path.count("/") < 2 else ()
+                yield from (
+                    _in_folder(entry.path, f"{inner}/")
+                    if path.count("/") < DEPTH and not HIDDEN.search(f"{inner}/")
+                    else ()
+                )
             except OSError as error:
                 yield _Found(f"{inner}/", problem=f"cannot be read: {error.strerror}")
 
@@ -110,22 +143,28 @@ def _opener(path, flags):
 
 def _in_zip(archive):
     """List an open zip. Many programs put everything into one outer folder; it is removed from the paths."""
-    found = [file for file in (_member(archive, info) for info in archive.infolist()) if not HIDDEN.search(file.path)]
+    members = archive.infolist()
+    names = "".join(info.orig_filename for info in members)
+    separator = "/" if "/" in names else "\\"  # PowerShell 5 writes backslashes
+    found = [_member(archive, info, separator) for info in members]
+    found = [file for file in found if not HIDDEN.search(file.path)]
     paths = [file.path.partition("/") for file in found]
     tops = {top for top, slash, _ in paths if slash} - {"", ".."}
     inside = [inner for top, _, inner in paths if top in tops]
-    has_notebook = any(re.fullmatch(r"[^/]+\.ipynb/?", inner, re.IGNORECASE) for inner in inside)
-    if len(tops) != 1 or has_notebook or not any("/" in inner for inner in inside):
+    direct = [inner for inner in inside if re.fullmatch(r"(notebooks/)?[^/]+\.ipynb/?", inner, re.IGNORECASE)]
+    is_flat = bool(direct) and all(map(_platform, direct))
+    if len(tops) != 1 or (direct and not is_flat) or not (is_flat or any("/" in inner for inner in inside)):
         return found  # the top folders are those of the students
     outer = f"{tops.pop()}/"
     return [replace(file, path=file.path.removeprefix(outer)) for file in found]
 
 
-def _member(archive, info):
+def _member(archive, info, separator):
     path = info.orig_filename  # info.filename stops at a NUL, and another file ending may come after it
     if not info.flag_bits & 0x800:  # the name is not marked as UTF-8, but many programs write UTF-8 without the mark
         with contextlib.suppress(UnicodeError):
             path = path.encode("cp437").decode("utf-8")
+    path = path.replace(separator, "/")
     if path.endswith("/"):
         return _Found(path)
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
@@ -140,18 +179,79 @@ def _member(archive, info):
 
 
 def _by_student(found):
-    """Dict student → dict name of the notebook → list of all files with this name. There should be one."""
+    """Dict student → (dict name of the notebook → list of all files with this name, names of other files).
+
+    There should be one file with a name. Files with the same name and different paths are told apart by their paths.
+    """
     students = {}
+    found = [file for file in found if not HIDDEN.search(file.path)]
+    level = _level_of_ilias(found)
     for file in found:
-        student, slash, name = file.path.partition("/")
-        if not slash or student == "..":
-            student, name = "", file.path  # nobody knows whose it is
+        student, name, platform = _place(file.path, level)
+        # A Mac stores ü in the names of files as u and two dots.
+        notebooks, others = students.setdefault(unicodedata.normalize("NFC", _shown(student)), ({}, []))
         name = name.removesuffix("/")
-        if not HIDDEN.search(file.path):
-            notebooks = students.setdefault(_shown(student), {})
-            if name.lower().endswith(".ipynb") or (file.problem and not name):
-                notebooks.setdefault(_shown(name)[: -len(".ipynb")], []).append(file)
-    return students
+        if match := NOTEBOOK.fullmatch(name):
+            in_place = PLACE.fullmatch(file.path) or (platform and not file.path.endswith("/"))
+            problem = file.problem or ("" if in_place else NOT_IN_PLACE)
+            remarks = [f"read as {platform} names files"] if platform else []
+            remarks += [f"the file ends in .ipynb{match['more']}"] if match["more"] else []
+            notebooks.setdefault(_shown(match["stem"]), []).append(
+                replace(file, problem=problem, remark="; ".join(remarks))
+            )
+        elif file.problem and not name:
+            notebooks.setdefault("", []).append(file)
+        elif name and (file.problem or not file.path.endswith("/")):
+            others.append(_shown(name))
+    return {student: (_apart(notebooks), others) for student, (notebooks, others) in students.items()}
+
+
+def _place(path, level):
+    """Student, name of the file, and whose naming the path follows: of a platform, or "" for STUDENT/NAME.
+
+    Args:
+        path: of the file.
+        level: that :func:`_level_of_ilias` returns.
+    """
+    parts = path.split("/")
+    if parts[0] == "..":
+        return "", path, ""
+    if level is not None and len(parts) > level + 1 and ".." not in parts:
+        student, name, platform = parts[level], "/".join(parts[level + 1 :]), "ILIAS"
+    elif (platform := _platform(path)) and ".." not in parts:
+        match = NAMINGS[platform].fullmatch(path)
+        student, name = match["student"] + (match.groupdict().get("id") or ""), match["name"] or ""
+    else:
+        student, slash, name = path.partition("/")
+        return (student, name, "") if slash else ("", path, "")  # nobody knows whose a file at the top is
+    return student, name.removesuffix("/").rpartition("/")[2], platform
+
+
+def _platform(path):
+    return next((platform for platform, naming in NAMINGS.items() if naming.fullmatch(path)), "")
+
+
+def _level_of_ilias(found):
+    """At which level the folders of the students are, in an export of ILIAS; None if this is none.
+
+    All folders of that level must have such names, and only one folder may be at each level above. So nothing that a
+    student puts into a folder can make it look like another student's.
+    """
+    for level in range(DEPTH):
+        names = {parts[level] for parts in (file.path.split("/") for file in found) if len(parts) > level + 1} - {".."}
+        if names and all(map(ILIAS.fullmatch, names)):
+            return level
+        if len(names) != 1:
+            return None
+    return None
+
+
+def _apart(notebooks):
+    apart = {}
+    for name, files in notebooks.items():
+        by_path = {_shown(file.path): [file] for file in files}
+        apart |= by_path if len(by_path) == len(files) > 1 else {name: files}
+    return apart
 
 
 def _shown(name):
@@ -164,8 +264,6 @@ def _read(files, max_bytes):
     problem = f"{len(files)} files have this name" if len(files) > 1 else files[0].problem
     if not problem and ODD.search(files[0].path):
         problem = "its path has control characters or backslashes, or is not Unicode"
-    if not problem and not re.fullmatch(r"(?!\.\./)[^/]+/[^/]+", files[0].path):
-        problem = "is a folder, or its path leads upwards or is not STUDENT/NOTEBOOK.ipynb"
     if problem:
         return None, problem
     try:

@@ -66,7 +66,7 @@ def test_a_killed_worker_costs_nothing_but_time(cluster, tmp_path):
         os.killpg(workers[0].pid, signal.SIGKILL)
         _, errors = grading.communicate(timeout=300)
     assert grading.returncode == 0, errors[-2000:]
-    with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         marks = {row["student_id"]: float(row["score"]) for row in csv.DictReader(file)}
     assert marks == {student: STUDENTS[student][2] for student in CLASS}
 

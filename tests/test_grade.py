@@ -47,7 +47,7 @@ def command(folder, handed_out, *more):
 
 
 def table(folder):
-    with open(folder / "out" / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(folder / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         return {(row["student_id"], row["notebook"]): row for row in csv.DictReader(file)}
 
 
@@ -167,7 +167,7 @@ def decided(handed_out, folder, files, *more):
             (folder / "in" / student / f"{name}.ipynb").write_bytes(content)
     arguments = ["grade", str(folder / "in"), "--manifest", str(handed_out), "--out", str(folder / "out")]
     assert commands.main([*arguments, "--no-execute", *more]) == 0
-    with open(folder / "out" / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(folder / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file)), folder / "out" / "verdicts"
 
 
@@ -214,7 +214,7 @@ def test_marks_by_hand_count_for_every_status(handed_out, tmp_path):
 
 
 def test_memory_stays_flat(handed_out):
-    """Ten times as many notebooks, hardly more memory: they are read again for the figures, never all held."""
+    """Ten times as many notebooks, hardly more memory: they are never all held."""
     manifest, book = json.loads(handed_out.read_text(encoding="utf-8")), json.loads(books(handed_out)[1])
     output = {"output_type": "stream", "name": "stdout", "text": "x" * 2_000_000}
     next(cell for cell in book["cells"] if cell["cell_type"] == "code")["outputs"] = [output]

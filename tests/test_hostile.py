@@ -473,7 +473,7 @@ def grade(submissions, manifest, out, mark, kills=0):
             error = process.communicate()[1]
         assert process.returncode == (-signal.SIGKILL if killed else 0), error.decode()[-3000:]
         wait_until(lambda: not processes_with(mark))
-    with open(out / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(out / "grades.csv", newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -641,7 +641,7 @@ def tables_and_pages_are_harmless(out, rows):
     for student in students:
         lessons = [row["notebook"] for row in rows if row["student_id"] == student and row["notebook"]]
         assert sorted(lessons) == [LESSON, OTHER], student
-    with open(out / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(out / "grades.csv", newline="", encoding="utf-8-sig") as file:
         assert not [cell for row in csv.reader(file) for cell in row if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
     pages = {path: path.read_text(encoding="utf-8") for path in out.rglob("*.html")}
     assert len(pages) == len(students) + 1 + 2  # feedback, index, the questions in free text
@@ -660,7 +660,7 @@ for _ in range(2):
     done = subprocess.run(command, capture_output=True, text=True)
     (out / "filler").unlink(missing_ok=True)
     files = {str(path.relative_to(out)): path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
-    table = (out / "grades.csv").read_text() if (out / "grades.csv").exists() else ""
+    table = (out / "grades.csv").read_text("utf-8-sig") if (out / "grades.csv").exists() else ""
     print(json.dumps([done.returncode, done.stderr, files, table]))
 """
 

@@ -79,7 +79,7 @@ def test_the_command(handed_out, tmp_path):
         shutil.copy(folder / f"{LESSON}.ipynb", tmp_path / "in" / student)
     arguments = ["grade", str(tmp_path / "in"), "--manifest", str(handed_out / "manifest.json"), "--no-execute"]
     assert commands.main([*arguments, "--out", str(tmp_path / "out")]) == 0
-    with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8") as file:
+    with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file) if row["notebook"] == LESSON}
     assert [(row["score"], row["status"]) for row in rows.values()] == [("8.0", "graded"), ("0.0", "graded")]
     assert {row["sandbox"] for row in rows.values()} == {NOT_RUN_AGAIN}

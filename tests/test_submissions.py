@@ -1,7 +1,9 @@
 """What students send, read without trusting any of it: a bad file costs its sender one line, and nobody else."""
 
+import json
 import os
 import stat
+import time
 import unicodedata
 import zipfile
 import zlib
@@ -96,8 +98,148 @@ def test_what_is_no_notebook(pack):
     inside = "s2/.ipynb_checkpoints/a.ipynb s2/._a.ipynb s2/__MACOSX/a.ipynb s2/.ipynb s2/numpy.py s2/labutils/a.py"
     files = dict.fromkeys(f"{junk} {inside}".split(), b"raise SystemExit")
     files |= {"s1/a.pdf": b"", "s3/week/a.txt": b"", "s5/a.zip": b"PK\5\6" + bytes(18), "s6/": b""}
-    missing = [Submission(student, "", None, "no notebook was sent") for student in ("s1", "s3", "s5", "s6")]
+    there = {"s1": ", but a.pdf", "s3": ", but week/a.txt", "s5": ", but a.zip", "s6": ""}
+    missing = [Submission(student, "", None, f"no notebook was sent{names}") for student, names in there.items()]
     assert beside_honest(pack(files)) == missing
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        (["02.ipynb.zip"], "but 02.ipynb.zip"),
+        (["02.html", "homework.rar"], "but 02.html, homework.rar (2 files)"),
+        (["02.ipynb.crdownload", "02", "02.py", "02.lnk", "02.json"], "but 02, 02.ipynb.crdownload, 02.json (5 files)"),
+        (["x" * 200], f"but {'x' * 60}…"),
+        (["a\n\x1b[2J.pdf"], "but a\\n\\x1b[2J.pdf"),
+    ],
+)
+def test_what_was_sent_is_named(names, said, pack):
+    (found,) = beside_honest(pack({f"s1/{name}": b"%PDF" for name in names}))
+    assert (found.student, found.problem) == ("s1", f"no notebook was sent, {said}")
+
+
+def test_a_link_is_named(tmp_path):
+    folder_of(FILES | {"s1/": b""}, tmp_path)
+    (tmp_path / "s1" / "alias to 02").symlink_to(__file__)
+    assert beside_honest(tmp_path) == [Submission("s1", "", None, "no notebook was sent, but alias to 02")]
+
+
+def test_loose_files_only(tmp_path):
+    (found,) = stream(folder_of({"anna.zip": b"", "bo.zip": b""}, tmp_path))
+    assert found == Submission("", "", None, "no notebook was sent, but anna.zip, bo.zip (2 files)")
+
+
+def test_what_browsers_add_to_a_name(pack):
+    files = {"s1/a.ipynb.txt": BOOK, "s1/b.IPYNB.JSON": BOOK, "s3/a.ipynb": BOOK, "s3/a.ipynb.txt": b"other"}
+    assert beside_honest(pack(files)) == [
+        Submission("s1", "a", BOOK, "", "the file ends in .ipynb.txt"),
+        Submission("s1", "b", BOOK, "", "the file ends in .ipynb.JSON"),
+        Submission("s3", "s3/a.ipynb", BOOK),
+        Submission("s3", "s3/a.ipynb.txt", b"other", "", "the file ends in .ipynb.txt"),
+    ]
+
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Jürgen Müller") for form in ("NFC", "NFD"))
+
+
+def test_a_student_with_a_mac_and_a_pc(pack):
+    files = {f"{COMPOSED}/a.ipynb": BOOK, f"{DECOMPOSED}/b.ipynb": BOOK}
+    assert beside_honest(pack(files)) == [Submission(COMPOSED, name, BOOK) for name in "ab"]
+
+
+def test_the_same_name_from_a_mac_and_a_pc(pack):
+    """They are two notebooks of one student."""
+    found = beside_honest(pack({f"{COMPOSED}/a.ipynb": BOOK, f"{DECOMPOSED}/a.ipynb": b"other"}))
+    assert [(sent.student, sent.content) for sent in found] == [(COMPOSED, b"other"), (COMPOSED, BOOK)]
+    assert len({sent.name for sent in found}) == 2
+
+
+N = "02_forward_noising"
+MOODLE, ATTEMPT = "Anna van der Berg_123456_assignsubmission_file_", "attempt_2026-11-28-10-00-00"
+PLATFORMS = [  # path, student, name, platform
+    (f"meieranna_12345_67890_{N}.ipynb", "meieranna_12345", N, "Canvas"),
+    (f"meieranna_LATE_12345_67890_{N}.ipynb", "meieranna_12345", N, "Canvas"),
+    (f"meieranna_12345_67890_x_1_222_{N}-1.ipynb", "meieranna_12345", f"x_1_222_{N}-1", "Canvas"),
+    (f"{MOODLE}/{N}.ipynb", "Anna van der Berg_123456", N, "Moodle"),
+    (f"{MOODLE}{N}.ipynb", "Anna van der Berg_123456", N, "Moodle"),
+    (f"{MOODLE[:-1]}/week 2/{N}.ipynb", "Anna van der Berg_123456", N, "Moodle"),
+    (f"Lab 2_anna1_{ATTEMPT}_{N}.ipynb", "anna1", N, "Blackboard"),
+    (f"Week_2_lab_anna.meier_{ATTEMPT}_x_eve_{ATTEMPT}_{N}.ipynb", "anna.meier", f"x_eve_{ATTEMPT}_{N}", "Blackboard"),
+    (f"diffusion-anna/notebooks/{N}.ipynb", "diffusion-anna", N, "GitHub Classroom"),
+]
+
+
+@pytest.mark.parametrize(("path", "student", "name", "platform"), PLATFORMS)
+def test_names_of_platforms(path, student, name, platform, pack):
+    remark = f"read as {platform} names files"
+    assert beside_honest(pack({path: BOOK})) == [Submission(student, name, BOOK, "", remark)]
+
+
+@pytest.mark.parametrize("outer", ["", "export/"])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+@pytest.mark.parametrize("platform", ["Canvas", "Moodle", "Blackboard", "GitHub Classroom", "ILIAS"])
+def test_exports_of_platforms(platform, separator, outer, tmp_path):
+    """A whole zip of one platform, as it is and packed again by PowerShell 5."""
+    paths = {path: place for path, *place, whose in PLATFORMS if whose == platform}
+    if platform == "ILIAS":
+        deep = "Meier_Anna_Maria_ameier_123/Abgabe/week 2"
+        paths = {f"Course 1/Lab_2/{deep}/{N}.ipynb": ["Meier_Anna_Maria_ameier_123", N]}
+        paths |= {f"Course 1/Lab_2/Wu_Bo_bwu_7/{N}.ipynb": ["Wu_Bo_bwu_7", N]}
+    else:
+        first, *_ = paths
+        paths[first.replace("anna", "bo").replace("Anna", "Bo")] = [
+            paths[first][0].replace("anna", "bo").replace("Anna", "Bo"),
+            N,
+        ]
+    sent = {f"{outer}{path}".replace("/", separator): json.dumps(path).encode() for path in paths}
+    found = list(stream(zip_of(sent, tmp_path / "zip")))
+    assert {sent.remark for sent in found} == {f"read as {platform} names files"} and len(found) == len(paths)
+    for sent in found:
+        path = json.loads(sent.content)
+        apart = sent.name == path  # several files with this name
+        assert [sent.student, N if apart else sent.name] == paths[path]
+
+
+def test_what_blackboard_and_moodle_add(pack):
+    files = {f"Lab_anna_{ATTEMPT}.txt": b"receipt", f"Lab_bo_{ATTEMPT}.txt": b"receipt"}
+    files |= {f"Lab_bo_{ATTEMPT}_{N}.zip": b"", "Wu Bo_77_assignsubmission_onlinetext_/onlinetext.html": b""}
+    said = {"Wu Bo_77": ", but onlinetext.html", "anna": "", "bo": f", but {N}.zip"}
+    assert beside_honest(pack(files)) == [
+        Submission(who, "", None, f"no notebook was sent{it}") for who, it in said.items()
+    ]
+
+
+def test_two_attempts_are_two_notebooks(pack):
+    paths = [f"Lab_anna_attempt_2026-11-{day}-10-00-00_{N}.ipynb" for day in (27, 28)]
+    found = beside_honest(pack({paths[0]: BOOK, paths[1]: b"other"}))
+    assert [(sent.student, sent.name, sent.content) for sent in found] == [
+        ("anna", paths[0], BOOK),
+        ("anna", paths[1], b"other"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["eve/Meier_Anna_ameier_1/{}", "eve/meieranna_1_222_{}", f"eve/{MOODLE}/{{}}", f"eve/Lab_anna_{ATTEMPT}_{{}}"],
+)
+def test_nobody_can_look_like_another(path, pack):
+    """What a platform would write, but inside a folder of the student's own."""
+    (found,) = beside_honest(pack({path.format(f"{N}.ipynb"): BOOK}))
+    assert found.student == "eve"
+
+
+@pytest.mark.parametrize("start", ["eve/notebooks", MOODLE, "a_b_c_1"])
+def test_no_platform_leads_upwards(start, tmp_path):
+    (found,) = beside_honest(zip_of(FILES | {f"{start}/../s2/{N}.ipynb": BOOK}, tmp_path / "zip"))
+    assert found.student == start.partition("/")[0] and "leads upwards" in found.problem
+
+
+@pytest.mark.parametrize("part", ["_", "_a", "_1", "a_1_assignsubmission_file_/", f"a_{ATTEMPT}_", "1_222_", "/"])
+def test_long_names_take_no_time(part, tmp_path):
+    names = [part * (60_000 // len(part)) + f"{end}.ipynb" for end in range(5)]
+    begin = time.monotonic()
+    beside_honest(zip_of(FILES | dict.fromkeys(names, BOOK), tmp_path / "zip"))
+    assert time.monotonic() - begin < 5
 
 
 def test_limits_of_a_student(pack):
