@@ -31,10 +31,8 @@ NOTEBOOK = re.compile(r"(?P<stem>.*)\.ipynb(?P<more>\.txt|\.json)?", re.IGNORECA
 NAMINGS = {
     "Canvas": re.compile(r"(?P<student>[^_/]+)(_LATE)?(?P<id>_\d+)_\d{3,}_(?P<name>[^/]+)"),
     "Moodle": re.compile(r"(?P<student>[^/]+?_\d+)_assignsubmission_(file|onlinetext)_?/?(?P<name>.*)", re.DOTALL),
-    "Blackboard": re.compile(
-        r"([^_/]*_)*?(?P<student>[^_/]+)_attempt_\d{4}(-\d\d){5}(\.txt|_(?P<name>.+))",  # .txt is a receipt
-        re.DOTALL,
-    ),
+    # ASSIGNMENT_USER_attempt_…: both may contain "_", so together they are the student. A .txt alone is a receipt.
+    "Blackboard": re.compile(r"(?P<student>[^/]+?)_attempt_\d{4}(-\d\d){5}(\.txt|_(?P<name>.+))", re.DOTALL),
     "GitHub Classroom": re.compile(r"(?P<student>[^/]+)/notebooks/(?P<name>[^/]+)"),
 }
 ILIAS = re.compile(r"[^_/]+_[^/]+_[^_/]+_\d+")  # Lastname_Firstname_login_123, a folder

@@ -61,6 +61,7 @@ HONEST = {  # student → answers that differ from the right ones, and points
     "s155-mo": ({ONE: None, TWO: None, THREE: None}, 0),
 }
 LATE = "ended the process: time limit"
+KILLED = "killed by signal 9"  # by whom, the grader cannot know
 DAEMON = """
 if os.fork() == 0:
     os.setsid()
@@ -117,8 +118,8 @@ HARD = {
     "segfault": ("ctypes.string_at(0)", "ended the process: killed by signal 11"),
     "sleep": ("time.sleep(999)", LATE),
     "loop": ("while True: pass", LATE),
-    "kill the parent": ("os.kill(os.getppid(), 9); time.sleep(99)", "ended the process: killed by signal 9"),
-    "kill all": ("os.kill(-1, 9); time.sleep(99)", "ended the process: killed by signal 9"),
+    "kill the parent": ("os.kill(os.getppid(), 9); time.sleep(99)", KILLED),
+    "kill all": ("os.kill(-1, 9); time.sleep(99)", KILLED),
     "forks": (
         "while True:\n    try: os.fork()\n    except OSError: time.sleep(99)",
         f"{LATE}|process limit|memory limit",
@@ -134,7 +135,7 @@ HARD = {
     ),
     "a large result": ("return np.zeros(9_000_000)", "can be sent"),
     "speaks for itself": (f"{TALK}judge.say({{'returned': None, 'points': 8, 'status': 'right'}})", "is None"),
-    "speaks at length": (f"{TALK}judge.say({{'raised': 'E', 'text': '<b>' * 500_000}})", "stopped with E: <b><b>"),
+    "speaks at length": (f"{TALK}judge.say({{'raised': 'E', 'text': '<b>' * 500_000}})", "stopped with E: “<b><b>"),
     "speaks of many kinds": (KINDS, "it sent nonsense"),
     "changes our weights": (f"{TALK}judge.say({{'returned': 1, 'weights': {{'given 0': [1]}}}})", "that do not fit"),
     "asks for ever": (f"{TALK}while True: judge.say({{'ask': 'x', 'inputs': 1}})", LATE),
@@ -345,7 +346,7 @@ DAMAGES = {
     of_100_000_cells: (8, "graded", ""),
     in_utf_16: (8, "graded", ""),
     of_format_3: (8, "graded", "the notebook's kernel is not Python but r"),
-    with_scripts: (5, "graded", "stopped with ValueError: <script>"),
+    with_scripts: (5, "graded", "stopped with ValueError: “<script>"),
     untouched: (8, "graded", "", "final version (2) of 02_forward_noising"),
 }
 # Names that mean something to a spreadsheet, a browser or a file system; all send an untouched notebook.
@@ -602,7 +603,10 @@ def attackers_get_what_their_answers_are_worth(out):
         expected = sum(
             points for question, points in POINTS.items() if question not in attacks or attacks[question].right
         )
-        assert wrong or (found["score"], found["status"]) == (expected, "graded")
+        status = "needs a human" if any(v["status"] == "needs a human" for v in found["questions"]) else "graded"
+        assert wrong or (found["score"], found["status"]) == (expected, status)
+        human = {q for q in attacks if verdicts[q]["status"] == "needs a human"}
+        assert human <= {q for q, answer in attacks.items() if KILLED in str(answer.says)}, "a kill may be the kernel's"
     assert not wrong, "\n".join(wrong)
 
 
