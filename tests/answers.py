@@ -621,6 +621,11 @@ def up_with(x, skip, filters, *more):
     return x
 
 
+def up_by(repeat, x, skip, filters):
+    big = repeat(repeat(x, 2, axis=1), 2, axis=2)
+    return up(big, skip, filters, grow=1)
+
+
 FIELD_RIGHT = [
     *((checks.check_noise_loss, loss_by(way)) for way in WAYS),
     *((checks.check_guided, guide_by(way)) for way in WAYS),
@@ -681,8 +686,8 @@ FIELD_WRONG = [
     (checks.check_up_block, lambda *a: up_with(*a, L.ReLU(max_value=6)), "does not grow in step"),
     (checks.check_up_block, lambda *a: up_with(*a, L.LeakyReLU()), "not that of a ReLU"),
     (checks.check_up_block, lambda *a: ForwardLayer()(up(*a)), "`forward` is PyTorch's name"),
-    (checks.check_up_block, lambda x, skip, n: up(np.repeat(x, 2, axis=1), skip, n), "keras.ops, not NumPy"),
-    (checks.check_up_block, lambda x, skip, n: up(tf.repeat(x, 2, axis=1), skip, n), "keras.ops, not"),
+    (checks.check_up_block, lambda *a: up_by(np.repeat, *a), "keras.ops, not NumPy"),
+    (checks.check_up_block, lambda *a: up_by(tf.repeat, *a), "keras.ops, not those of TensorFlow"),
     (checks.check_up_block, lambda x, skip, n: (up(x, skip, n), skip), "returned several things"),
     (checks.check_add_noise, lambda x, t, e, a: (noisy_by_loop(x, t, e, a), e), "(a tuple of 2): return only x_t"),
     (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, np.random.randn(*x.shape), a), "argument `noise`"),

@@ -102,7 +102,6 @@ def test_other_ends(source, sentence, shell):
         ("import tensorflow as tf\n@tf.function\ndef answer(b): raise NotImplementedError('alpha_bars')", "alpha_bars"),
         ("class A:\n    def bars(self, b): raise NotImplementedError\ndef answer(b): return A().bars(b)", None),
         ("class A:\n    def f(self, b): raise NotImplementedError('alpha_bars')\nanswer = A().f", None),
-        ("import abc, io\ndef answer(b): return io.IOBase().__class__.fileno(io.BytesIO()) or abc.missing", None),
         ("import keras\ndef answer(b): return keras.Model()(b)", None),
         ("def answer(b): get_ipython().enable_gui('qt')", None),
         ("def answer(b): raise NotImplementedError('for T = 3')", None),
