@@ -1,5 +1,6 @@
 """The maths of the lab. Each name is a word of the field; a module imports only what stands above it.
 
+picture_folder  your own pictures: a folder of files
 data            images in [-1, 1]
 schedule        the noise schedule: β, ᾱ, β̃; adding noise
 networks        the U-Net and the other networks

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from labutils._support.files import read_npz
+from labutils.picture_folder import HELD_OUT, read_folder
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")
@@ -34,11 +35,12 @@ class Images:
     """A data set, ready for the network.
 
     Attributes:
-        name: name of the data set that was loaded (never ``auto``); for a file of your own, the name of the file.
+        name: name of the data set that was loaded (never ``auto``); for your own file or folder, its name.
         x_train, x_test: float32, shape (N, H, W, C), in [-1, 1].
         y_train, y_test: int64 labels, shape (N,).
         sha256: hash of the bytes of the four arrays before scaling; a checkpoint's record keeps it.
         note: a remark for figure titles if this is another data set than the one requested; else empty.
+        class_names: of a folder with one folder for each class, their names: label 0 is the first. Else empty.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Images:
     y_test: np.ndarray
     sha256: str
     note: str = ""
+    class_names: tuple = ()
 
     @property
     def image_shape(self):
@@ -60,18 +63,22 @@ def load(name="auto"):
 
     Args:
         name: ``mnist``, ``digits``, ``fashion_mnist``, ``cifar10``, ``auto`` (MNIST, or the digits with a
-            message), or the path of an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``: uint8 images
-            (N, H, W) or (N, H, W, C).
+            message), the path of an ``.npz`` with ``x_train``, ``y_train``, ``x_test``, ``y_test``: uint8 images
+            (N, H, W) or (N, H, W, C), or the path of a folder of pictures (labutils.picture_folder).
 
     Returns:
         Images.
 
     Raises:
-        ValueError: unknown name; a file that is not such an npz; or every copy found is damaged and the download fails.
-            A copy of MNIST with a wrong hash counts as damaged.
+        ValueError: unknown name; a file that is not such an npz; a folder that cannot be used; fewer than 8 training or
+            test images; or every copy found is damaged and the download fails. A copy of MNIST with a wrong hash counts
+            as damaged.
         FileNotFoundError: the path does not exist; or the data set is not on this machine and the download fails.
     """
     name = check_name(name)
+    if Path(name).is_dir() and name not in NAMES:
+        arrays, class_names = read_folder(name)
+        return _prepare(Path(name).name, arrays, class_names=class_names)
     if name not in NAMES:
         return _prepare(Path(name).name, read_npz(name, ARRAYS))
     if name == "digits":
@@ -94,12 +101,13 @@ def check_name(name):
     """Check a name before anything is read. Returns it, a path made absolute; errors as in :func:`load`."""
     if name in NAMES:
         return name
-    if not str(name).endswith(".npz"):
-        raise ValueError(f"unknown data set {name!r}, known: {', '.join(NAMES)}, or the path of an .npz file")
-    path = Path(name).expanduser().resolve()
-    if not path.is_file():
-        raise FileNotFoundError(f"no such data file: {name}")
-    return str(path)
+    path = Path(os.path.expanduser(name)).resolve()
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".npz"):
+        return str(path)
+    if path.suffix.lower() == ".npz" or (os.path.dirname(name) and not path.exists()):
+        raise FileNotFoundError(f"no such data file or folder: {name}")
+    known = f"{', '.join(NAMES)}, or the path of an .npz file or of a folder of pictures"
+    raise ValueError(f"unknown data set {str(name)!r}, known: {known}")
 
 
 def to_model_range(pixels):
@@ -114,6 +122,7 @@ def to_model_range(pixels):
     pixels = np.asarray(pixels)
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4):
         raise ValueError(f"need uint8 images (N, H, W) or (N, H, W, C), got {pixels.dtype} {pixels.shape}")
+    _check_channels(pixels, "the images")
     scaled = pixels.astype(np.float32)
     scaled /= np.float32(127.5)
     scaled -= np.float32(1.0)
@@ -129,15 +138,22 @@ def check_images(images, name="images"):
         )
     if images.size == 0:
         raise ValueError(f"{name} is empty: shape {images.shape}")
+    _check_channels(images, name)
     low, high = images.min(), images.max()
     if not (low >= -1 and high <= 1):  # written so that NaN fails too
         raise ValueError(f"{name} must lie in [-1, 1], got {low} … {high}; scale pixels with x / 127.5 - 1")
     return images
 
 
+def _check_channels(images, name):
+    """Raise ``ValueError`` for (N, C, H, W), the order of PyTorch: its columns would be taken for channels."""
+    if images.ndim == 4 and images.shape[1] <= 4 < min(images.shape[2:]):
+        raise ValueError(f"{name} have the channels first, {images.shape}: use np.moveaxis(images, 1, -1)")
+
+
 def candidates(name="mnist"):
     """The files in which a data set is looked for, in order, before it is downloaded."""
-    folders = [Path(os.environ["LABUTILS_DATA"])] if os.environ.get("LABUTILS_DATA") else []
+    folders = [Path(os.path.expanduser(os.environ["LABUTILS_DATA"]))] if os.environ.get("LABUTILS_DATA") else []
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     folders += [DATA_DIR, Path(keras_home) / "datasets"]
     return [folder / f"{name}.npz" for folder in folders]
@@ -201,7 +217,7 @@ def _verified(name, arrays):
     return arrays
 
 
-def _prepare(name, arrays, note=""):
+def _prepare(name, arrays, note="", class_names=()):
     digest = hashlib.sha256()
     for key in ARRAYS:
         digest.update(np.ascontiguousarray(arrays[key]).tobytes())
@@ -222,7 +238,12 @@ def _prepare(name, arrays, note=""):
             f"{name}: training images {loaded['x_train'].shape[1:]} and test images "
             f"{loaded['x_test'].shape[1:]} must have the same shape"
         )
-    return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note)
+    for part, count in (("training", len(loaded["x_train"])), ("test", len(loaded["x_test"]))):
+        if count < HELD_OUT:
+            raise ValueError(
+                f"{name}: {count} {part} images, at least {HELD_OUT} are needed: so many are shown side by side"
+            )
+    return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note, class_names=class_names)
 
 
 def _sklearn_digits():

@@ -111,12 +111,19 @@ PRESETS = {
 }
 
 
-def get(name):
+def get(name, seed=0):
     """The preset called ``name``.
 
+    Args:
+        name: smoke, quick or full.
+        seed: the lesson's SEED. It is checked here, before anything is computed with it.
+
     Raises:
-        ValueError: unknown name; lists the known ones.
+        ValueError: unknown name; lists the known ones. Or a seed that is not an integer from 0 to 2**31 − 1.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}, known: {', '.join(PRESETS)}")
+    # Keras takes seeds below 2**32, and lessons add small numbers to theirs. True is an int, too, but not meant.
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise ValueError(f"SEED must be an integer from 0 to {2**31 - 1}, got {seed!r}")
     return PRESETS[name]

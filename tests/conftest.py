@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from labutils import data  # isort: skip (before Keras: it keeps the start-up messages away)
 import keras
@@ -95,6 +96,22 @@ def write_npz(path, count=96, shape=(8, 8), seed=0):
         y_test=rng.integers(0, 10, (tests, 1) if len(shape) == 3 else tests).astype(np.uint8),
     )
     return path
+
+
+def write_pictures(folder, classes, colour=True):
+    """PNG files of several sizes: blots of one colour a class, or grey. ``classes``: dict name → count; "" is flat."""
+    rng = np.random.default_rng(0)
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            height, width = rng.integers(30, 70, 2)
+            y, x = np.mgrid[:height, :width]
+            blot = np.exp(-((y - rng.uniform(0, height)) ** 2 + (x - rng.uniform(0, width)) ** 2) / 200)
+            pixels = (255 * blot).astype(np.uint8)
+            if colour:
+                pixels = np.stack([pixels if channel == number % 3 else pixels // 4 for channel in range(3)], axis=-1)
+            Image.fromarray(pixels).save(folder / name / f"{index:03}.png")
+    return folder
 
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -96,6 +96,12 @@ def test_sample_writes_npz_and_png(tmp_path):
     assert images.min() >= -1 and images.max() <= 1
     assert commands.main([*common, "--out", str(tmp_path / "new" / "a.png")]) == 0
     assert matplotlib.image.imread(tmp_path / "new" / "a.png").shape[:2] == (3 * 28, 3 * 3 * 28)
+    for name in ("B.PNG", "b.Png", "B.NPZ", "b.nPz"):  # the case of an ending does not matter
+        assert commands.main([*common, "--out", str(tmp_path / "capitals" / name)]) == 0
+        assert (tmp_path / "capitals" / name).is_file()
+    assert len(list((tmp_path / "capitals").iterdir())) == 4
+    with np.load(tmp_path / "capitals" / "B.NPZ", allow_pickle=False) as archive:
+        assert np.array_equal(archive["images"], images)
 
 
 def test_samples_of_a_network_with_labels_are_measured_as_asked(tmp_path, capsys):

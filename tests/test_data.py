@@ -134,6 +134,64 @@ def test_labutils_data_comes_first(monkeypatch, tmp_path):
     assert data.candidates()[0] == data.DATA_DIR / "mnist.npz"
 
 
+@pytest.mark.parametrize("folder", ["~/data", "~", "~/a/../data"])
+def test_labutils_data_may_begin_with_a_tilde(monkeypatch, tmp_path, folder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    monkeypatch.setenv("LABUTILS_DATA", folder)
+    expected = (tmp_path / folder[2:] / "mnist.npz").resolve()
+    assert data.candidates()[0].resolve() == expected
+    assert data.check_name(str(write_npz(tmp_path / "x.npz"))) == data.check_name("~/x.npz")
+
+
+def test_a_tilde_of_nobody_is_no_traceback(monkeypatch):
+    monkeypatch.setenv("LABUTILS_DATA", "~no-such-user/data")
+    assert data.candidates()[0].name == "mnist.npz"
+    with pytest.raises(FileNotFoundError, match="no such data file"):
+        data.check_name("~no-such-user/x.npz")
+
+
+@pytest.mark.parametrize("name", ["X.NPZ", "x.Npz", "set.nPZ"])
+def test_endings_in_capitals(tmp_path, name):
+    write_npz(tmp_path / "x.npz").rename(tmp_path / name)
+    assert data.load(str(tmp_path / name)).name == name
+    with pytest.raises(FileNotFoundError, match="no such data file"):
+        data.load(str(tmp_path / "none.NPZ"))
+
+
+def test_a_file_of_another_kind(tmp_path):
+    (tmp_path / "picture.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"unknown data set .*picture.png.*\.npz file or of a folder of pictures"):
+        data.load(str(tmp_path / "picture.png"))
+
+
+@pytest.mark.parametrize(("part", "count"), [("test", 5), ("test", 1), ("train", 7)])
+def test_too_few_images_are_said_at_loading(tmp_path, part, count):
+    with np.load(write_npz(tmp_path / "good.npz")) as good:
+        arrays = dict(good)
+    np.savez(tmp_path / "few.npz", **{k: v[:count] if k.endswith(part) else v for k, v in arrays.items()})
+    with pytest.raises(ValueError, match=f"few.npz: {count} {part}.* images, at least 8 are needed"):
+        data.load(str(tmp_path / "few.npz"))
+
+
+@pytest.mark.parametrize("shape", [(16, 1, 28, 28), (16, 3, 32, 32), (16, 4, 8, 12)])
+def test_channels_first_is_refused_everywhere(tmp_path, shape):
+    x, y = np.zeros(shape, np.uint8), np.zeros(shape[0], np.uint8)
+    np.savez(tmp_path / "torch.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    for call in (
+        lambda: data.load(str(tmp_path / "torch.npz")),
+        lambda: data.to_model_range(x),
+        lambda: data.check_images(x.astype(np.float32)),
+    ):
+        with pytest.raises(ValueError, match=r"channels first.*np.moveaxis\(images, 1, -1\)"):
+            call()
+
+
+@pytest.mark.parametrize("shape", [(16, 28, 28, 1), (16, 4, 4, 3), (16, 28, 28), (16, 64, 64, 3)])
+def test_channels_last_is_taken(shape):
+    assert data.to_model_range(np.zeros(shape, np.uint8)).shape[:3] == shape[:3]
+
+
 def test_bad_names_and_files(tmp_path, tiny_npz):
     with pytest.raises(ValueError, match="unknown data set 'mnits', known: auto, mnist"):
         data.load("mnits")

@@ -2,7 +2,7 @@
 
 import nbformat
 import pytest
-from conftest import is_here, needs, write_npz
+from conftest import is_here, needs, write_npz, write_pictures
 
 from labutils._support import lessons
 from labutils.commands import book
@@ -49,6 +49,19 @@ def test_lessons_on_colour_images(lesson, tmp_path):
     text = execute(lesson, str(file), tmp_path / "out")
     if lesson[:2] == "02":
         assert "(32, 32, 3)" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pets", "sketches"])
+@pytest.mark.parametrize("lesson", [lesson for lesson in lessons.LESSONS if lesson[:2] in ("02", "04", "05")])
+def test_lessons_on_a_folder_of_pictures(lesson, kind, tmp_path, monkeypatch):
+    """Few colour pictures of three classes, and grey ones without labels; the folder is named from where it lies."""
+    classes = {"cat": 20, "dog": 20, "eel": 20} if kind == "pets" else {"": 130}
+    write_pictures(tmp_path / kind, classes, colour=kind == "pets")
+    monkeypatch.chdir(tmp_path)
+    text = execute(lesson, kind, tmp_path / "out")
+    if lesson[:2] == "02":
+        assert f"{kind}: " in text and ("(32, 32, 3)" if kind == "pets" else "(28, 28, 1)") in text
 
 
 def test_a_failing_lesson_is_reported_and_does_not_stop_the_next(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ MODULES = [*PACKAGE.rglob("*.py"), *Path(grading.__file__).parent.rglob("*.py")]
 # From the ground up: a room imports only what stands before it. Inside a package the modules have an order, too.
 ROOMS = {
     "_support": "startup files pages progress pictures lessons stubs command_line",
+    "picture_folder": "",
     "data": "",
     "captions": "",
     "schedule": "",

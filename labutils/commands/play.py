@@ -28,7 +28,7 @@ def add_arguments(parser):
 def main(options):
     """Run the command."""
     out = Path(options.out)
-    if out.suffix != ".html":
+    if out.suffix.lower() != ".html":
         raise ValueError(f"--out must end in .html, got {options.out}")
     page = make_page(options.checkpoint).encode()
     write_atomically(out, lambda path: path.write_bytes(page))

@@ -27,7 +27,11 @@ def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("lessons", nargs="*", metavar="LESSON", help="number or name; all if none is given")
     parser.add_argument("--preset", default="quick", help=f"{', '.join(presets.PRESETS)} (default: quick)")
-    parser.add_argument("--dataset", default="auto", help="auto, mnist, digits, fashion_mnist, cifar10 or FILE.npz")
+    parser.add_argument(
+        "--dataset",
+        default="auto",
+        help="auto, mnist, digits, fashion_mnist, cifar10, FILE.npz or a folder of pictures",
+    )
     parser.add_argument("--out", default="build", help="folder to write to (default: build)")
     parser.add_argument("--record", action="store_true", help="keep the times as the expected ones")
 
@@ -61,7 +65,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     say(f"{len(results) - len(failed)} of {len(results)} lessons ran. Building the book, about a minute")
     about = {
         "preset": preset,
-        "dataset": Path(dataset).name,
+        "dataset": Path(check_name(dataset)).name,
         "results": [(lesson, _clock(seconds), problem) for lesson, (seconds, problem) in results.items()],
     }
     executed = {lesson: out / f"{lesson}.ipynb" for lesson in results if (out / f"{lesson}.ipynb").exists()}

@@ -25,7 +25,7 @@ def add_arguments(parser):
 def main(options):
     """Run the command."""
     out = Path(options.out)
-    if out.suffix not in (".npz", ".png"):
+    if out.suffix.lower() not in (".npz", ".png"):
         raise ValueError(f"--out must end in .npz or .png, got {options.out}")
     if options.seed < 0:
         raise ValueError(f"--seed must not be negative, got {options.seed}")
@@ -34,12 +34,17 @@ def main(options):
         images, labels = _draw_captions(options)
     else:
         images, labels = _draw(options)
-    if out.suffix == ".npz":
+    if out.suffix.lower() == ".npz":
         arrays = {"images": images, **({} if labels is None else {"labels": labels})}
-        write_atomically(out, lambda path: np.savez_compressed(path, **arrays))
+        write_atomically(out, lambda path: _write_npz(path, arrays))
     else:
         write_atomically(out, lambda path: path.write_bytes(plots.grid_png(images)))
     print(f"wrote {out}: {len(images)} images")
+
+
+def _write_npz(path, arrays):
+    with open(path, "wb") as file:  # to a name that ends in .NPZ, NumPy would add .npz
+        np.savez_compressed(file, **arrays)
 
 
 def _draw_captions(options):

@@ -35,7 +35,11 @@ def add_arguments(parser):
     size.add_argument("--epochs", type=int, help="this many epochs on all training images")
     parser.add_argument("--out", required=True, help="folder for the checkpoint and the state of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
-    parser.add_argument("--dataset", default="auto", help="auto, mnist, digits, fashion_mnist, cifar10 or FILE.npz")
+    parser.add_argument(
+        "--dataset",
+        default="auto",
+        help="auto, mnist, digits, fashion_mnist, cifar10, FILE.npz or a folder of pictures",
+    )
     parser.add_argument("--seed", type=int, default=0)
 
 
