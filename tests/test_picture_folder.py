@@ -238,8 +238,17 @@ def test_a_name_of_the_lab_comes_first(tmp_path, monkeypatch):
         data.load("./nothing")
 
 
+@pytest.mark.slow
 def test_train_takes_a_folder(tmp_path, capsys):
     write_pictures(tmp_path / "pets", {"cat": 20, "dog": 20})
     command = ["train", "--model", "fast", "--preset", "smoke", "--dataset", str(tmp_path / "pets")]
     assert main([*command, "--out", str(tmp_path / "out")]) in (0, None)
     assert "wrote" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", ["fast_conditional", "digit_recogniser", "digit_features"])
+def test_a_network_that_learns_from_labels_needs_some(tmp_path, capsys, model):
+    write_pictures(tmp_path / "sketches", {"": 20}, colour=False)
+    command = ["train", "--model", model, "--preset", "smoke", "--dataset", str(tmp_path / "sketches")]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "the images of sketches have no labels that differ" in capsys.readouterr().err

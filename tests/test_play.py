@@ -38,8 +38,8 @@ def part(page, name):
 
 
 def test_committed_page_is_what_the_command_makes(tmp_path):
-    assert commands.main(["play", "--out", str(tmp_path / "page.html")]) == 0
-    assert (tmp_path / "page.html").read_bytes() == PAGE.read_bytes(), "run python -m labutils play"
+    assert commands.main(["play", "--out", str(tmp_path / "page.HTML")]) == 0
+    assert (tmp_path / "page.HTML").read_bytes() == PAGE.read_bytes(), "run python -m labutils play"
 
 
 def test_page_is_small_names_its_checkpoint_and_loads_nothing():

@@ -87,6 +87,9 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         ValueError: unknown model, labels it does not know, or a bad argument of :func:`labutils.training.train`.
     """
     check_model(model)
+    labelled = model == "fast_conditional" or model in networks.RECOGNISERS
+    if labelled and len(np.unique(dataset.y_train)) < 2:
+        raise ValueError(f"{model} learns from labels, and the images of {dataset.name} have no labels that differ")
     keras.utils.set_random_seed(seed)
     if model == "autoencoder":
         return _train_autoencoder(dataset, folder, epochs or autoencoder.EPOCHS, images or CAPTIONED, seed)
