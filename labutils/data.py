@@ -99,15 +99,16 @@ def load(name="auto"):
 
 def check_name(name):
     """Check a name before anything is read. Returns it, a path made absolute; errors as in :func:`load`."""
+    name = str(name)
     if name in NAMES:
         return name
     path = Path(os.path.expanduser(name)).resolve()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() == ".npz"):
+    if (name and path.is_dir()) or (path.is_file() and path.suffix.lower() == ".npz"):
         return str(path)
     if path.suffix.lower() == ".npz" or (os.path.dirname(name) and not path.exists()):
-        raise FileNotFoundError(f"no such data file or folder: {name}")
+        raise FileNotFoundError(f"no such data {'file' if path.suffix else 'folder'}: {name}")
     known = f"{', '.join(NAMES)}, or the path of an .npz file or of a folder of pictures"
-    raise ValueError(f"unknown data set {str(name)!r}, known: {known}")
+    raise ValueError(f"unknown data set {name!r}, known: {known}")
 
 
 def to_model_range(pixels):

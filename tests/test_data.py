@@ -195,6 +195,9 @@ def test_channels_last_is_taken(shape):
 def test_bad_names_and_files(tmp_path, tiny_npz):
     with pytest.raises(ValueError, match="unknown data set 'mnits', known: auto, mnist"):
         data.load("mnits")
+    for name in ("", None):  # not the working folder
+        with pytest.raises(ValueError, match=f"unknown data set '{name}'"):
+            data.load(name)
     with pytest.raises(FileNotFoundError, match="no such data file"):
         data.load(str(tmp_path / "none.npz"))
     truncated = tmp_path / "truncated.npz"

@@ -234,7 +234,7 @@ def test_a_name_of_the_lab_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert data.load("digits").image_shape == (28, 28, 1)
     assert data.load("./digits").image_shape == (32, 32, 3)
-    with pytest.raises(FileNotFoundError, match="no such data file or folder: ./nothing"):
+    with pytest.raises(FileNotFoundError, match="no such data folder: ./nothing"):
         data.load("./nothing")
 
 
