@@ -24,7 +24,7 @@ BAD = [
     ([], "COMMAND"),
     (["fly"], "invalid choice: 'fly'"),
     (["run", "--preset", "huge"], "unknown preset 'huge', known: smoke, quick, full"),
-    (["run", "9"], "unknown lesson '9', known: 1 … 8"),
+    (["run", "99"], "unknown lesson '99', known: 1 … 8"),
     (["run", "02_backward"], "unknown lesson"),
     (["run", "--dataset", "mnits"], "unknown data set 'mnits'"),
     (["run", "--dataset", "none.npz"], "no such data file: none.npz"),
@@ -53,7 +53,7 @@ BAD = [
     (["evaluate", "setup.npz", "--seed", "-1"], "--seed must not be negative"),
     (["evaluate", "setup.npz", "--json", "/dev/null/x"], "cannot write"),
     (["copy", "--out", "/dev/null/x"], "cannot write"),
-    (["build", "9"], "unknown lesson '9'"),
+    (["build", "99"], "unknown lesson '99'"),
     (["address", "ftp://example.org"], "need https://github.com/OWNER/NAME"),
 ]
 
@@ -61,7 +61,7 @@ BAD = [
 BAD_FOR_INSTRUCTORS = [
     ([], "COMMAND"),
     (["release"], "--out"),
-    (["release", "--out", "OUT", "9"], "unknown lesson '9'"),
+    (["release", "--out", "OUT", "99"], "unknown lesson '99'"),
     (["release", "--out", "/dev/null/x", "2"], "cannot write"),
 ]
 
@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_and_exit_code_2(package, arguments, message, caps
 
 
 def test_exit_code_of_the_process():
-    done = subprocess.run([sys.executable, "-m", "labutils", "run", "9"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "labutils", "run", "99"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
 
 
