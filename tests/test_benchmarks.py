@@ -37,6 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 WINDOWS = """
+import psutil  # as it is on this system, it needs resource
 import sys
 sys.modules |= dict.fromkeys(["fcntl", "resource", "pwd", "grp", "termios"])  # it has none of them
 from pathlib import Path
