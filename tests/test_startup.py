@@ -13,8 +13,8 @@ from labutils import checkpoints, commands
 from labutils._support import startup
 
 WORKS = """
+from labutils import checkpoints, sampling
 import keras
-from labutils import checkpoints, networks, sampling
 config = keras.config
 settings = config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name
 assert settings == ("tensorflow", "float32", 1e-7, "channels_last", "float32"), settings
