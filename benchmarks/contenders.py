@@ -11,7 +11,6 @@ step on ``tf.GradientTape``, and ``generate_image``, which calls the network eag
 import argparse
 import functools
 import json
-import resource
 import time
 
 from benchmarks.timing import BATCH, SAMPLE_STEPS, TRAIN_STEPS, WARM_UP, original_tables, timed
@@ -125,6 +124,13 @@ def lab_best(name, steps, guidance=None, count=640):
     return {"images_per_second": count / (time.perf_counter() - started)}
 
 
+def peak_mb():
+    """The most memory that this process has held, in MB."""
+    import resource  # absent on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def memory_of_training():
     """Peak memory of training the classic network on all of MNIST (the first 50 steps); MB."""
     import labutils  # noqa: F401
@@ -133,13 +139,13 @@ def memory_of_training():
     from labutils.training import train
 
     train(classic(), linear_schedule(), data.load("mnist").x_train[: 50 * BATCH], 1)
-    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"peak_mb": peak_mb()}
 
 
 def memory_of_sampling(count):
     """Peak memory of drawing ``count`` images with the fast checkpoint, 10 steps; MB."""
     found = lab_best("fast", 10, count=count)
-    return {**found, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {**found, "peak_mb": peak_mb()}
 
 
 def matmul():

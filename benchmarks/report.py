@@ -2,11 +2,15 @@
 
 import argparse
 import contextlib
-import fcntl
 import json
 import time
 from dataclasses import asdict
 from pathlib import Path
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows: there only one program at a time may write to a file of results
+    fcntl = None
 
 from labutils import checkpoints
 from labutils._support.files import write_atomically
@@ -86,7 +90,8 @@ class Rows:
     def _lock(self):
         SCRATCH.mkdir(parents=True, exist_ok=True)
         with open(SCRATCH / f"{self.name}.lock", "w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
 

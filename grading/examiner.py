@@ -141,13 +141,13 @@ class Conversation:
     def _send(self, message):
         try:
             wire.send(self.process.stdin, message, self._encode)
-        except (OSError, wire.TooLarge) as error:
+        except (ConnectionError, wire.TooLarge) as error:
             raise Ended("it is gone") from error
 
     def _receive(self):
         try:
             message = wire.receive(self.process.stdout, self._decode)
-        except (wire.BrokenMessage, OSError) as error:
+        except wire.BrokenMessage as error:
             raise Ended(f"it sent nonsense: {error}") from error
         if message is None:
             raise Ended("it is gone")

@@ -3,6 +3,7 @@
 picture_folder  your own pictures: a folder of files
 data            images in [-1, 1]
 schedule        the noise schedule: β, ᾱ, β̃; adding noise
+captions        coloured digits with a sentence each
 networks        the U-Net and the other networks
 training        the loss, one step, the training run
 checkpoints     weights that say where they come from

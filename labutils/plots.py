@@ -6,12 +6,15 @@ Every figure of a lesson goes through :func:`show`, which asks for the alternati
 import html
 import io
 import itertools
+import re
 import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import HTML, display
 from matplotlib import font_manager
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
@@ -19,6 +22,7 @@ from labutils._support.pictures import animation_gif, as_text, grid_png, png, sl
 
 __all__ = [
     "COLOURS",
+    "CYCLE",
     "SMALL",
     "axes",
     "captioned",
@@ -32,6 +36,7 @@ __all__ = [
     "show",
     "show_animation",
     "show_slider",
+    "show_table",
     "use_lab_style",
 ]
 
@@ -60,6 +65,8 @@ STYLE = {
     "figure.constrained_layout.use": True,
 }
 SMALL = 10.5  # points: the smallest text of a figure, 15 pixels at 100 dots per inch
+# A formula stands between two dollars and beside no letter or digit, unlike most dollars in names of files.
+FORMULA = re.compile(r"(?<![\w$\\])\$(?!\s)[^$]+(?<![\s\\])\$(?![\w$]|\.\w)")
 
 
 def use_lab_style():
@@ -71,7 +78,7 @@ def show(figure, alt):
     """Display a figure with alternative text and close it.
 
     Args:
-        figure: matplotlib figure.
+        figure: matplotlib figure. In its texts, a dollar that does not belong to a formula is drawn as it is.
         alt: describes the figure to readers who cannot see it, in at least four words. The notebook stores it,
             nbconvert uses it, and a terminal shows it.
 
@@ -80,6 +87,8 @@ def show(figure, alt):
     """
     if len(alt.split()) < 4:
         raise ValueError(f"alt must describe the figure in words, got {alt!r}")
+    for text in figure.findobj(Text):
+        text.set_text(_drawable(text.get_text()))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", bbox_inches="tight")
     plt.close(figure)
@@ -87,6 +96,28 @@ def show(figure, alt):
     few = {"colors": 256, "method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
     small = png(Image.open(buffer).convert("RGB").quantize(**few))
     display({"image/png": as_text(small), "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def _drawable(text):
+    """A text as matplotlib must get it: only formulas keep their dollars, so a name such as ``a$1_$2.npz`` is drawn."""
+    pieces, end = [], 0
+    for formula in FORMULA.finditer(text):
+        if _is_formula(formula.group()):
+            pieces += [_without_dollars(text[end : formula.start()]), formula.group()]
+            end = formula.end()
+    return "".join([*pieces, _without_dollars(text[end:])])
+
+
+def _without_dollars(text):
+    return re.sub(r"(?<!\\)\$", r"\$", text)
+
+
+def _is_formula(text):
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def show_table(headings, rows):

@@ -1,6 +1,8 @@
 """The committed results: of one machine, complete, quoted as they are; and the arithmetic of the programs."""
 
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -32,6 +34,27 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "RESULTS", tmp_path)
     monkeypatch.setattr(report, "SCRATCH", tmp_path / "scratch")
     return tmp_path
+
+
+WINDOWS = """
+import psutil  # as it is on this system, it needs resource
+import sys
+sys.modules |= dict.fromkeys(["fcntl", "resource", "pwd", "grp", "termios"])  # it has none of them
+from pathlib import Path
+from benchmarks import ablation, contenders, filling, grading, quality, report, speed, text_to_image
+report.RESULTS = report.SCRATCH = Path(sys.argv[1])
+report.read = lambda name: None
+rows = report.Rows("rows", [{"item": 1}], {})
+assert rows.add({"item": 1}, {"value": 2})
+print((report.RESULTS / "rows.json").read_text())
+"""
+
+
+def test_programs_start_and_save_rows_on_windows(tmp_path):
+    line = [sys.executable, "-c", WINDOWS, str(tmp_path)]
+    done = subprocess.run(line, cwd=report.ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["rows"] == [{"item": 1, "value": 2}]
 
 
 def committed(name):

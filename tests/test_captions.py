@@ -1,5 +1,7 @@
 """Pictures with captions: what they show, what is kept out of training, and the words."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from conftest import needs
@@ -125,10 +127,9 @@ def test_bad_arguments(digits, call, message):
 
 
 def test_data_without_ten_grey_digits(tiny_npz):
-    few = data.load(str(tiny_npz))
-    if set(few.y_test) != set(range(10)):
-        with pytest.raises(ValueError, match="need grey images of the ten digits"):
-            captions.make(few, 4, part="test")
+    few = dataclasses.replace(data.load(str(tiny_npz)), y_test=np.arange(24) % 9)
+    with pytest.raises(ValueError, match="need grey images of the ten digits"):
+        captions.make(few, 4, part="test")
 
 
 def test_sentences_that_show_the_same_are_read_the_same():

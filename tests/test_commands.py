@@ -1,5 +1,6 @@
 """The command line: what it writes, and one clear line with exit code 2 for bad input."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from grading import __main__ as for_instructors
-from labutils import commands
+from labutils import checkpoints, commands, data
 
 
 def test_help_of_every_command():
@@ -24,7 +25,7 @@ BAD = [
     ([], "COMMAND"),
     (["fly"], "invalid choice: 'fly'"),
     (["run", "--preset", "huge"], "unknown preset 'huge', known: smoke, quick, full"),
-    (["run", "9"], "unknown lesson '9', known: 1 … 8"),
+    (["run", "99"], "unknown lesson '99', known: 1 … 8"),
     (["run", "02_backward"], "unknown lesson"),
     (["run", "--dataset", "mnits"], "unknown data set 'mnits'"),
     (["run", "--dataset", "none.npz"], "no such data file: none.npz"),
@@ -53,7 +54,7 @@ BAD = [
     (["evaluate", "setup.npz", "--seed", "-1"], "--seed must not be negative"),
     (["evaluate", "setup.npz", "--json", "/dev/null/x"], "cannot write"),
     (["copy", "--out", "/dev/null/x"], "cannot write"),
-    (["build", "9"], "unknown lesson '9'"),
+    (["build", "99"], "unknown lesson '99'"),
     (["address", "ftp://example.org"], "need https://github.com/OWNER/NAME"),
 ]
 
@@ -61,7 +62,7 @@ BAD = [
 BAD_FOR_INSTRUCTORS = [
     ([], "COMMAND"),
     (["release"], "--out"),
-    (["release", "--out", "OUT", "9"], "unknown lesson '9'"),
+    (["release", "--out", "OUT", "99"], "unknown lesson '99'"),
     (["release", "--out", "/dev/null/x", "2"], "cannot write"),
 ]
 
@@ -83,7 +84,7 @@ def test_bad_input_is_one_line_and_exit_code_2(package, arguments, message, caps
 
 
 def test_exit_code_of_the_process():
-    done = subprocess.run([sys.executable, "-m", "labutils", "run", "9"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "labutils", "run", "99"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
 
 
@@ -126,6 +127,61 @@ def test_train_writes_a_checkpoint_that_can_be_resumed(tmp_path, tiny_npz, capsy
     assert "add --resume" in capsys.readouterr().err
     arguments[4] = "2"
     assert commands.main([*arguments, "--resume"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "classic.weights.h5").write_bytes(b"0"), "checkpoint classic: "),
+        (lambda folder: (folder / "fast.json").write_text("{"), "checkpoint fast: "),
+        (lambda folder: [file.unlink() for file in folder.glob("digit_recogniser.*")], "checkpoint digit_recogniser: "),
+    ],
+    ids=["weights", "record", "nothing there"],
+)
+def test_doctor_names_each_checkpoint_that_does_not_load(damage, said, tmp_path, monkeypatch, capsys):
+    for file in checkpoints.CHECKPOINT_DIR.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    damage(tmp_path)
+    load, names = checkpoints.load, checkpoints.names
+    monkeypatch.setattr(checkpoints, "load", lambda name: load(name, tmp_path))
+    monkeypatch.setattr(checkpoints, "names", lambda: names(tmp_path))
+    assert commands.main(["doctor"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(said)]
+    assert not line.endswith("good")
+
+
+def test_doctor_survives_whatever_a_checkpoint_raises(monkeypatch, capsys):
+    def fail(name):
+        raise RuntimeError(f"{name} is\n\nbad")
+
+    monkeypatch.setattr(checkpoints, "load", fail)
+    assert commands.main(["doctor"]) == 1
+    assert "checkpoint fast: fast is bad\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["nbformat", "scipy", "keras"])
+def test_doctor_names_a_missing_package(package, monkeypatch, capsys):
+    version = importlib.metadata.version
+
+    def found(name):
+        if name == package:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", found)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert commands.main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert f"  {package} MISSING\n" in printed and printed.splitlines()[-1].startswith("To do: python -m pip install")
+
+
+def test_doctor_is_content_without_mnist(monkeypatch, capsys, tmp_path):
+    (tmp_path / "mnist.npz").write_bytes(b"damaged")
+    for files in ([], [tmp_path / "mnist.npz"]):
+        monkeypatch.setattr(data, "candidates", lambda name="mnist", files=files: files)
+        monkeypatch.setattr(data, "_download", lambda name: data.read_npz(tmp_path / "mnist.npz", data.ARRAYS))
+        assert commands.main(["doctor"]) == 0
+        assert ("is damaged or unreadable" in capsys.readouterr().out) == bool(files)
 
 
 def test_checkpoints_and_doctor(capsys):

@@ -1,6 +1,8 @@
 """The copies that students work in: made once, never overwritten, the same as what is handed out."""
 
+import io
 import re
+import sys
 
 import nbformat
 import pytest
@@ -23,6 +25,21 @@ def test_the_command_writes_what_release_hands_out(tmp_path, no_partial_files, c
         written = (tmp_path / "mine" / name).read_bytes()
         assert written == (tmp_path / "release" / "student" / name).read_bytes()
         assert b"BEGIN SOLUTION" not in written
+
+
+@pytest.mark.parametrize(
+    ("folder", "encoding"),
+    [("课程", "cp1252"), ("ᾱ → x", "ascii"), ("レッスン", "latin-1")],
+    ids=["cp1252", "ascii", "latin-1"],
+)
+def test_a_folder_whose_name_the_screen_cannot_show(folder, encoding, tmp_path, monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert commands.main(["copy", "--out", str(tmp_path / folder)]) == 0
+    assert sorted(path.name for path in (tmp_path / folder).iterdir()) == NAMES
+    screen.flush()
+    printed = screen.buffer.getvalue().decode(encoding)
+    assert printed.count(": new\n") == len(NAMES) and ascii(folder[0])[1:-1] in printed
 
 
 def test_what_is_there_is_kept_and_what_is_missing_is_added(tmp_path):

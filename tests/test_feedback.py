@@ -177,7 +177,7 @@ def test_checks_know_the_numbers_that_the_lessons_give_their_exercises():
     numbers, exercise = {}, ""
     for lesson in lessons.LESSONS:
         for cell in nbformat.read(lessons.NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4).cells:
-            if found := re.search(r"### Exercise (\d\.\d)", cell.source):
+            if found := re.search(r"### Exercise (\d+\.\d+)", cell.source):
                 exercise = found[1]
             elif found := re.match(r"checks\.(check_\w+)\((\w+)\)$", cell.source):
                 numbers[found[1]] = (exercise, found[2])

@@ -462,7 +462,8 @@ def grade(submissions, manifest, out, mark, kills=0):
     code = "import sys, test_hostile; test_hostile.grade_short(*sys.argv[1:])"
     line = [sys.executable, "-c", code, str(submissions), str(manifest), str(out), mark]
     places = os.pathsep.join([str(Path(__file__).parent), str(Path(grading.__file__).parents[1])])
-    for killed in [True] * kills + [False]:
+    # The run after a kill sets aside whoever was being judged; the next one judges them.
+    for killed in [True] * kills + [False] * (2 if kills else 1):
         enough = len(list(out.glob("judged/*.json"))) + 3
         with subprocess.Popen(line, env=os.environ | {"PYTHONPATH": places}, stderr=subprocess.PIPE) as process:
             if killed:

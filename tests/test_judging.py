@@ -50,6 +50,7 @@ def conversation(process):
     return conversation
 
 
+LIMIT = 8  # seconds of computing for a question
 SEED = 20_26  # not the one that notebooks use
 
 
@@ -116,7 +117,7 @@ TILDE = "def posterior_variances(b):\n a = np.cumprod(1 - b)\n return b * (1 - n
 @pytest.fixture(scope="module")
 def bench():
     """One process for most of these tests: each question runs in a fork of its own."""
-    with Bench(plain, (12, 20, 300)) as bench:
+    with Bench(plain, (LIMIT, 20, 300)) as bench:
         yield bench
 
 
@@ -126,6 +127,13 @@ def verdicts(entry, bench, **sources):
     answers |= {f"ex-{name}": source for name, source in sources.items()}
     answers = {q: s if isinstance(s, Answer) else Answer(s, "grade_id") for q, s in answers.items()}
     return {v["question"].removeprefix("ex-"): v for v in judge(entry, answers, bench, seeds=(1, 2))}
+
+
+def verdict_on(entry, bench, source):
+    """The verdict on the first exercise alone."""
+    answer = source if isinstance(source, Answer) else Answer(source, "grade_id")
+    (found,) = judge(entry | {"questions": entry["questions"][:1]}, {"ex-alpha_bars": answer}, bench, seeds=(1,))
+    return found
 
 
 def test_all_right(entry, bench):
@@ -184,7 +192,7 @@ BESIDE = {  # what people write around a right answer, and what must be said of 
     ),
     "a missing name": ("alpha_bars(betas_of_yesterday)", "NameError"),
     "an index out of range": ("np.zeros(5)[60_000]", "IndexError"),
-    "a slow line": ("while True: pass", "time limit of 12 s of computing"),
+    "a slow line": ("while True: pass", f"time limit of {LIMIT} s of computing"),
     "an end": ("import os; os._exit(3)", "ended the process: exit 3"),
     "input": ("input('your name?')", "EOFError"),
     "a figure": ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", ""),
@@ -193,14 +201,14 @@ BESIDE = {  # what people write around a right answer, and what must be said of 
 
 @pytest.mark.parametrize("lines, note", BESIDE.values(), ids=BESIDE)
 def test_what_stands_beside_a_right_function_costs_nothing(lines, note, entry, bench):
-    found = verdicts(entry, bench, alpha_bars=alpha_bars_with(lines))["alpha_bars"]
+    found = verdict_on(entry, bench, alpha_bars_with(lines))
     assert (found["status"], found["points"], found["found"]) == ("right", 4, "")
     assert note in found["note"] and bool(note) == bool(found["note"])
 
 
 @pytest.mark.parametrize("line", ["%matplotlib inline", "%matplotlib notebook", "%pylab inline", "%gui qt", "%%time"])
 def test_magics_work_as_in_a_kernel(line, entry, bench):
-    found = verdicts(entry, bench, alpha_bars=alpha_bars_with("", f"{line}\nimport numpy as np\n"))["alpha_bars"]
+    found = verdict_on(entry, bench, alpha_bars_with("", f"{line}\nimport numpy as np\n"))
     assert (found["status"], found["note"]) == ("right", "")
 
 
@@ -214,7 +222,7 @@ def test_what_fails_above_the_function_costs_nothing(entry, bench):
 
 def test_display_is_known_in_a_function(entry, bench):
     shown = BARS.replace("return", "display(b); return")
-    assert verdicts(entry, bench, alpha_bars=shown)["alpha_bars"]["status"] == "right"
+    assert verdict_on(entry, bench, shown)["status"] == "right"
 
 
 OWN = {  # cells of the student's own, and the code of an answer that needs them
@@ -232,7 +240,7 @@ def test_cells_of_the_students_own(own, code, entry, bench):
     source = f"def alpha_bars(b): return {code}"
     its = helpers(source, {"np"}, [("unused = 1 / 0", True), (own, True)])
     assert its == [own]
-    found = verdicts(entry, bench, alpha_bars=Answer(source, "grade_id", helpers=(own,)))["alpha_bars"]
+    found = verdict_on(entry, bench, Answer(source, "grade_id", helpers=(own,)))
     assert (found["status"], found["points"]) == ("right", 4)
 
 
@@ -246,7 +254,7 @@ def test_helpers_of_helpers_and_the_place_of_a_cell():
 @pytest.mark.parametrize("own", ["%run helpers.py", "from helpers import *", "def keep(b): return 1 -- (b"])
 def test_a_name_that_another_cell_should_define_needs_a_human(own, entry, bench):
     answer = Answer("def alpha_bars(b): return np.cumprod(keep(b))", "grade_id", helpers=(own,))
-    found = verdicts(entry, bench, alpha_bars=answer)["alpha_bars"]
+    found = verdict_on(entry, bench, answer)
     assert found["status"] == "needs a human" and found["points"] == 0 and "keep" in found["found"]
 
 
@@ -260,7 +268,7 @@ def test_a_name_that_another_cell_should_define_needs_a_human(own, entry, bench)
     ],
 )
 def test_a_package_that_this_machine_lacks_needs_a_human(source, entry, bench):
-    found = verdicts(entry, bench, alpha_bars=source)["alpha_bars"]
+    found = verdict_on(entry, bench, source)
     if "tqdm" in source and found["status"] == "right":
         pytest.skip("ipywidgets is installed here")
     assert found["status"] == "needs a human" and "may lack a package" in found["found"]
@@ -292,7 +300,7 @@ def test_an_answer_that_ends_the_process_costs_itself_only(entry, bench):
     loop = "def inpaint(x, k, m):\n while True: pass"
     found = verdicts(entry, bench, alpha_bars="def alpha_bars(b):\n import os; os._exit(3)", inpaint=loop)
     assert found["alpha_bars"]["found"] == "running your code ended the process: exit 3"
-    assert found["inpaint"]["found"] == "running your code ended the process: time limit of 12 s of computing"
+    assert found["inpaint"]["found"] == f"running your code ended the process: time limit of {LIMIT} s of computing"
     assert found["posterior_variances"]["status"] == "right"
 
 
@@ -409,9 +417,9 @@ def test_a_fault_of_the_judge_is_no_students_zero(error, entry, bench, monkeypat
         with monkeypatch.context() as patch:
             for name, value in change.items():
                 patch.setattr(place, name, value)
-            found = verdicts(entry, bench)["alpha_bars"]
+            found = verdict_on(entry, bench, BARS)
         assert (found["status"], found["again"]) == ("needs a human", True) and type(error).__name__ in found["found"]
-    assert verdicts(entry, bench)["alpha_bars"]["status"] == "right"
+    assert verdict_on(entry, bench, BARS)["status"] == "right"
 
 
 def test_all_answers_of_a_student_have_one_limit(entry, monkeypatch):
@@ -439,7 +447,7 @@ VOICES = {
 @pytest.mark.parametrize("line", VOICES.values(), ids=VOICES)
 def test_a_student_cannot_speak_with_the_graders_voice(line, entry, bench):
     for where in (f"def alpha_bars(b): {line}", f"import labutils.checks\nif 1: {line.replace('return', 'raise')}"):
-        found = verdicts(entry, bench, alpha_bars=where)["alpha_bars"]
+        found = verdict_on(entry, bench, where)
         said = " ".join([found["found"], found["note"], *(p["found"] for p in found["properties"])])
         assert found["points"] == 0 and WORDS not in re.sub("“[^”]*”|`[^`]*`", "", said), said
 

@@ -118,7 +118,7 @@ def test_a_failed_exercise_says_what_is_wrong(chromium, lab):
     error = page.locator("[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type*='error']")
     error.first.wait_for()
     said = error.first.inner_text()
-    assert re.search(r"Exercise 2\.\d, `alpha_bars`: .{20}", said), said
+    assert re.search(r"Exercise 2\.\d+, `alpha_bars`: .{20}", said), said
     assert "Traceback" not in said and "lesson_2.py" not in said
     colours = error.first.evaluate(
         "e => [getComputedStyle(e.querySelector('pre')).color, getComputedStyle(e).backgroundColor]"

@@ -121,7 +121,7 @@ def test_the_weights_load_under_another_backend(tmp_path):
     from labutils import checkpoints
 
     code = (
-        "import sys, numpy as np\nfrom labutils import checkpoints\nimport keras\n"
+        "import sys, numpy as np\nimport keras\nfrom labutils import checkpoints\n"  # labutils would choose TensorFlow
         "assert keras.backend.backend() == 'torch'\n"
         "network, _ = checkpoints.load('classic')\ninputs = np.load(sys.argv[1])\n"
         "outputs = network([inputs['x'], inputs['t']])\n"

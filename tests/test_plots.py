@@ -1,5 +1,6 @@
 """Pictures: alternative text is required, any number of channels works, labels do not overlap, sliders work."""
 
+import ast
 import base64
 import io
 import json
@@ -9,11 +10,12 @@ import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
 from matplotlib.text import Text
 from PIL import Image
 
 from labutils import networks, plots
-from labutils._support import pictures
+from labutils._support import lessons, pictures
 
 IMAGES = {channels: np.random.default_rng(0).uniform(-1.2, 1.2, (10, 8, 8, channels)) for channels in (1, 3)}
 
@@ -139,6 +141,55 @@ def test_labels_of_lines_do_not_meet(scale):
     if scale == "linear":  # here the highest has room, so it stays at the end of its line
         end = ax.transData.transform((19, 3.0))[1]
         assert abs((boxes[-1].y0 + boxes[-1].y1) / 2 - end) < 2
+
+
+NAMES = [
+    "set$5_to_$10.npz",
+    "a$$b.npz",
+    "d02_$x_t$_cost.npz",
+    "x\\alpha.npz",
+    "50%.npz",
+    "a_b^c{d}",
+    "$",
+    "5$, $6.npz",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_files_are_drawn_as_they_are(name, shown):
+    """Wherever they stand in a figure, and beside a formula of the lab."""
+    figure = plots.image_grid(IMAGES[1], f"Training images: {name}")
+    ax = figure.axes[0]
+    ax.plot([0, 1], label=name)
+    ax.legend(title=f"($x_0$) {name}")
+    ax.set(title=f"$x_0$ ({name})", xlabel=name)
+    plots.show(figure, "ten pictures of noise in a grid")
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    plain = [text.replace(r"\$", "$") for text in texts if not is_math_text(text)]
+    assert f"Training images: {name}" in plain and plain.count(name) == 2
+    safe = name.replace("$", r"\$")
+    assert {text for text in texts if is_math_text(text)} == {f"$x_0$ ({safe})", f"($x_0$) {safe}"}
+
+
+def test_the_labs_own_formulas_stay():
+    """Every text with a formula in the code of the lessons."""
+    found = set()
+    for lesson in lessons.LESSONS:
+        for node in ast.walk(ast.parse(lessons.twin_path(lesson).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and is_math_text(str(node.value)):
+                found.add(node.value)
+    assert len(found) > 20
+    for text in found:
+        figure, ax = plots.axes(text, "x", "y")
+        plots.show(figure, "an empty figure with a title")
+        assert ax.get_title() == text
+
+
+def test_what_is_public():
+    """What the lessons use is in ``__all__``, and all of it exists."""
+    used = "\n".join(lessons.twin_path(lesson).read_text(encoding="utf-8") for lesson in lessons.LESSONS)
+    assert set(re.findall(r"\bplots\.(\w+)", used)) <= set(plots.__all__)
+    assert all(hasattr(plots, name) for name in plots.__all__) and len(set(plots.__all__)) == len(plots.__all__)
 
 
 def test_no_labels_no_texts():

@@ -205,7 +205,7 @@ def test_what_is_no_fault(tmp_path):
 
 def test_folders_that_are_refused(tmp_path):
     (tmp_path / "file").write_text("not a folder")
-    for names, folder, message in (["9"], "out", "unknown lesson '9'"), (["1"], "file", "cannot write"):
+    for names, folder, message in (["99"], "out", "unknown lesson '99'"), (["1"], "file", "cannot write"):
         with pytest.raises(ValueError, match=message):
             release(names, tmp_path / folder)
     with pytest.raises(FileNotFoundError, match=LESSON):

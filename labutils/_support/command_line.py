@@ -29,6 +29,8 @@ def run_command(package, description, commands, arguments=None):
         The exit code: 0 done, 1 something failed on the way, 2 bad input, 130 stopped by the user.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if hasattr(sys.stdout, "reconfigure"):  # a name that a narrow encoding lacks is printed with escapes
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = Parser(prog=f"python -m {package}", description=description)
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, (module, text) in commands.items():

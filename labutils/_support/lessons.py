@@ -1,5 +1,6 @@
 """The lessons as files: their names, where they stand, how long they take."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from labutils._support.files import write_atomically
 NOTEBOOK_DIR = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCE_DIR = NOTEBOOK_DIR / "source"  # the text twins
 SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
+EXECUTED_FILE = NOTEBOOK_DIR / "executed.json"  # {lesson: what code_hash was when `build` executed it}
 QUIET_KERNEL = ("--log-level=ERROR",)  # hides a kernel's warnings, which do not help a student
 LESSONS = (
     "01_function_inversion",
@@ -65,14 +67,42 @@ def tidy_outputs(notebook):
         preprocessor.preprocess_cell(cell, {}, index)
 
 
+def code_hash(notebook):
+    """SHA-256 of the code that the outputs come from: each code cell but the setup cell, which ``address`` rewrites."""
+    code = [
+        cell.source.rstrip()
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", [])
+    ]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
+def executed_code():
+    """What was executed, a dict lesson → :func:`code_hash`."""
+    return _read_json(EXECUTED_FILE)
+
+
+def record_executed(lesson, notebook):
+    """Save which code the outputs of a lesson come from."""
+    _write_json(EXECUTED_FILE, {**executed_code(), lesson: code_hash(notebook)})
+
+
 def recorded_seconds():
     """Measured times, a dict preset → lesson → seconds."""
-    return json.loads(SECONDS_FILE.read_text(encoding="utf-8")) if SECONDS_FILE.exists() else {}
+    return _read_json(SECONDS_FILE)
 
 
 def record_seconds(preset, seconds):
     """Save measured times, a dict lesson → seconds; later runs announce them."""
     recorded = recorded_seconds()
     recorded.setdefault(preset, {}).update({lesson: round(value, 1) for lesson, value in seconds.items()})
-    text = json.dumps(recorded, indent=1, sort_keys=True) + "\n"
-    write_atomically(SECONDS_FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    _write_json(SECONDS_FILE, recorded)
+
+
+def _read_json(path):
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _write_json(path, value):
+    text = json.dumps(value, indent=1, sort_keys=True) + "\n"
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Prepares the process for TensorFlow: its memory, and a start without messages that look like errors.
+"""Prepares the process for TensorFlow and Keras: memory, settings, and a start without messages that look like errors.
 
 C++ code writes these messages before it reads any setting. So standard error is redirected for a moment.
 """
@@ -8,20 +8,25 @@ import importlib.util
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
 def _stderr_redirected():
     if sys.stderr is not None:
         sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # it is closed: it leads nowhere from now on, or the next file would get its number, and messages
+        kept = nowhere
+    os.dup2(nowhere, 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
-        os.close(kept)
+        for descriptor in {kept, nowhere} - {2}:
+            os.close(descriptor)
 
 
 def _keep_freed_memory():
@@ -42,14 +47,39 @@ def _keep_freed_memory():
 
 _keep_freed_memory()
 
-# The lab needs TensorFlow, even if the user's Keras configuration names another backend.
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-if "tensorflow" not in sys.modules and importlib.util.find_spec("tensorflow"):
+def _configure_keras():
+    """Give Keras the settings that the lab is made for, whatever ``keras.json`` says; the file stays as it is."""
+    import keras
+
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    if keras.config.backend() != "tensorflow":
+        print(
+            f"Keras was imported before labutils, with the backend {keras.config.backend()}, and the lessons need "
+            "TensorFlow: start Python again and import labutils first",
+            file=sys.stderr,
+        )
+
+
+os.environ["KERAS_BACKEND"] = "tensorflow"  # Keras reads it when it is imported; it goes before keras.json
+
+if importlib.util.find_spec("tensorflow") and importlib.util.find_spec("keras"):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _stderr_redirected():
-        import tensorflow as tf
+    try:
+        with _stderr_redirected():
+            import tensorflow as tf
 
-        tf.config.list_physical_devices()  # looks for a GPU now; later it would write a message into a lesson
-        # A lesson compiles one graph for each sampler. TensorFlow would warn about this as if it were a mistake.
-        tf.get_logger().setLevel("ERROR")
+            tf.config.list_physical_devices()  # looks for a GPU now; later it would write a message into a lesson
+            # A lesson compiles one graph for each sampler. TensorFlow would warn about this as if it were a mistake.
+            tf.get_logger().setLevel("ERROR")
+            import keras  # noqa: F401
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:  # raised for odd values in keras.json
+        settings = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras", "keras.json")
+        reason = " ".join(f"{type(error).__name__} {error}".split())
+        raise SystemExit(
+            f"TensorFlow and Keras cannot start: {reason}. The settings in {settings} may be why: correct or delete it"
+        ) from error
+    _configure_keras()

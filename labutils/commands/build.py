@@ -11,7 +11,10 @@ import nbformat
 from labutils._support.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
+    code_hash,
+    executed_code,
     find_lessons,
+    record_executed,
     record_seconds,
     tidy_outputs,
     twin_path,
@@ -52,7 +55,7 @@ def read_twin(lesson):
 
 
 def build(lesson, timeout=1800):
-    """Execute a text twin into its notebook, and keep the time it took; nothing is written if a cell fails.
+    """Execute a text twin into its notebook, and keep its time and code; nothing is written if a cell fails.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell failed.
@@ -74,6 +77,7 @@ def build(lesson, timeout=1800):
     tidy_outputs(notebook)
     notebook.metadata.language_info = {"name": "python"}  # the version that happened to run is not part of the lesson
     write_notebook(notebook, NOTEBOOK_DIR / f"{lesson}.ipynb")
+    record_executed(lesson, notebook)
     parameters = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     preset = re.search(r'PRESET = "(\w+)"', parameters).group(1)
     record_seconds(preset, {lesson: time.perf_counter() - started})
@@ -88,9 +92,9 @@ def build_text(lesson):
     path = NOTEBOOK_DIR / f"{lesson}.ipynb"
     notebook, before = read_twin(lesson), nbformat.read(path, as_version=4)
     fill_in(notebook, lesson)
-    code, executed = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, before))
-    if [cell.source.rstrip() for cell in code] != [cell.source.rstrip() for cell in executed]:
+    if code_hash(notebook) != executed_code().get(lesson):
         raise ValueError(f"the code of {twin_path(lesson).name} has changed: run python -m labutils build {lesson}")
+    code, executed = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, before))
     for cell, old in zip(code, executed, strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
     write_notebook(notebook, path)

@@ -1,4 +1,4 @@
-"""Report versions, threads, GPU and data, and how to get what is missing."""
+"""Report versions, threads, GPU, data and checkpoints, and how to get what is missing."""
 
 import importlib.metadata
 import os
@@ -22,11 +22,14 @@ def main(options):
             missing.append(package)
             print(f"  {package} MISSING")
     if missing:
-        print("To do: python -m pip install -r requirements.txt -c constraints.txt")
-    if not {"tensorflow", "keras"} & set(missing):
-        _report_hardware()
-        _report_data()
-    return 1 if missing else 0
+        print("To do: python -m pip install -r requirements.txt -c constraints.txt; then run this again")
+        return 1  # what follows needs them
+    _report_hardware()
+    _report_mnist()
+    problems = [*_problems_of_keras(), *_problems_of_checkpoints()]
+    for problem in problems:
+        print(problem)
+    return 1 if problems else 0
 
 
 def required():
@@ -57,8 +60,9 @@ def _report_hardware():
     print(f"GPU: {', '.join(gpu.name for gpu in gpus) or 'none; the lab does not need one'}")
 
 
-def _report_data():
-    from labutils import checkpoints, data
+def _report_mnist():
+    """Say where MNIST is. It is no problem if it is nowhere: the digits of scikit-learn replace it."""
+    from labutils import data
 
     found = [path for path in data.candidates() if path.is_file()]
     if found:
@@ -66,7 +70,7 @@ def _report_data():
             data.load("mnist")
             print("MNIST: good")
         except (ValueError, FileNotFoundError) as error:
-            print(f"MNIST: {error}")
+            print(f"MNIST: {_one_line(error)}")
     else:
         print(
             "MNIST: not on this machine; Keras will download it, and without a network DATASET = 'auto' uses the "
@@ -74,9 +78,31 @@ def _report_data():
         )
         for path in data.candidates():
             print(f"  {path.parent}")
-    for name in checkpoints.names():
+
+
+def _problems_of_keras():
+    import keras
+
+    backend = keras.config.backend()
+    return [] if backend == "tensorflow" else [f"Keras runs on {backend}; the lessons need TensorFlow"]
+
+
+def _problems_of_checkpoints():
+    """Load the lab's checkpoints and those that the lessons name; prints one line for each that is good."""
+    from labutils import checkpoints
+    from labutils._support.lessons import LESSONS, twin_path
+
+    used = "\n".join(twin_path(lesson).read_text(encoding="utf-8") for lesson in LESSONS)
+    named = set(re.findall(r"""checkpoints\.(?:load|load_for_sampling|read_record)\(["'](\w+)["']""", used))
+    problems = []
+    for name in sorted({*named, *checkpoints.names()}):
         try:
             checkpoints.load(name)
             print(f"checkpoint {name}: good")
-        except (ValueError, FileNotFoundError) as error:
-            print(f"checkpoint {name}: {error}")
+        except Exception as error:  # Keras and h5py have many; whatever it is, this report goes on
+            problems.append(f"checkpoint {name}: {_one_line(error)}")
+    return problems
+
+
+def _one_line(error):
+    return " ".join(str(error).split()) or type(error).__name__
