@@ -11,6 +11,7 @@ import time
 from dataclasses import asdict, replace
 
 import keras
+import numpy as np
 
 from benchmarks import report
 from benchmarks.contenders import classic
@@ -98,7 +99,7 @@ def measure(item, dataset):
     return {
         "cpu_seconds": round(sum(history["cpu_seconds"]), 1),
         "parameters": network.count_params(),
-        "measures": report.rounded(evaluation.evaluate(images, dataset, **labels)),
+        "measures": report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, **labels)),
     }
 
 

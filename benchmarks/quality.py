@@ -71,7 +71,7 @@ def measure(item, dataset, budget, header):
     file = report.SCRATCH / f"quality-{key}.npy"
     images = draw_all(process, shape, labels, IMAGES, file, budget)
     asked = {} if labels is None else {"labels": labels}
-    measures = report.rounded(evaluation.evaluate(images, dataset, **asked))
+    measures = report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, **asked))
     file.unlink()
     # With guidance the network is called twice for each step, except if w = 0.
     return {"calls": len(process.t) * (2 if item["guidance"] else 1), "measures": measures}

@@ -22,6 +22,7 @@ from labutils.schedule import cosine_schedule, linear_schedule
 from labutils.training import PLANS
 
 CHECKPOINT_DIR = DATA_DIR / "checkpoints"
+FOLDER_HELP = "folder of the checkpoints, such as train wrote (default: the lab's own)"
 
 
 def save(network, name, about, folder=CHECKPOINT_DIR, half=False):
@@ -50,6 +51,7 @@ def save(network, name, about, folder=CHECKPOINT_DIR, half=False):
         "name": name,
         "network": network.name,
         "input_shape": [int(n) for n in network.inputs[0].shape[1:]],
+        **({"classes": network.label_count} if network.name in networks.LABELLED else {}),
         "parameters": network.count_params(),
         "weights_sha256": sha256_of_file(weights_file),
         **about,
@@ -95,8 +97,10 @@ def load(name="classic", folder=CHECKPOINT_DIR):
         raise FileNotFoundError(f"{weights_file} is missing. {REPAIR}")
     if sha256_of_file(weights_file) != about["weights_sha256"]:
         raise ValueError(f"{weights_file} does not match the SHA-256 in {name}.json: damaged or replaced. {REPAIR}")
-    network = networks.build(about["network"], about["input_shape"])
+    network = networks.build(about["network"], about["input_shape"], about.get("classes", networks.CLASSES))
     network.load_weights(weights_file)
+    if about["network"] in PLANS:  # the oldest records name no target
+        network.target = about.get("recipe", {}).get("target", "noise")
     return network, about
 
 
@@ -124,7 +128,7 @@ def load_for_sampling(name, folder=CHECKPOINT_DIR):
     if about["network"] not in PLANS:
         raise ValueError(f"checkpoint {name} holds the network {about['network']!r}, which does not draw images")
     # From the record, not from today's plan: weights belong to the schedule and the target that they were trained with.
-    options = {"target": about.get("recipe", {}).get("target", "noise")}  # the oldest records name no target
+    options = {"target": network.target}
     if (guidance := PLANS[about["network"]].guidance) is not None:
         options["guidance"] = guidance
     if about["network"] == "classic":
@@ -137,7 +141,8 @@ def recorded_schedule(name, about):
 
     Args:
         name: of the checkpoint, for the message.
-        about: its record; ``schedule`` is the text that ``repr`` gives, ``betas`` (β_0, β_{T-1}) if it is there.
+        about: its record. ``schedule`` is the text that ``repr`` gives. Old records lack ``schedule_options``, the
+            schedule's ``options``, and the oldest ``betas``, (β_0, β_{T-1}).
 
     Returns:
         NoiseSchedule.
@@ -150,12 +155,15 @@ def recorded_schedule(name, about):
     if found := re.fullmatch(r"NoiseSchedule\('(linear|cosine)', T=(\d+), betas (\S+) … (\S+)\)", text):
         kind, T, *ends = found.groups()
         ends = about.get("betas", [float(end) for end in ends])
-        schedule = cosine_schedule(int(T)) if kind == "cosine" else linear_schedule(int(T), *ends)
-    if schedule is None or repr(schedule) != text:
+        options = about.get("schedule_options", {} if kind == "cosine" else dict(zip(LINEAR, ends, strict=True)))
+        schedule = {"cosine": cosine_schedule, "linear": linear_schedule}[kind](int(T), **options)
+    built = schedule is not None and [schedule.betas[0], schedule.betas[-1]]
+    if not built or repr(schedule) != text or not np.allclose(about.get("betas", built), built, rtol=1e-9, atol=0):
         raise ValueError(f"checkpoint {name} was trained with a schedule that this version cannot build: {text!r}")
     return schedule
 
 
+LINEAR = ("beta_start", "beta_end")
 REPAIR = "Restore both files (git checkout -- data/checkpoints) or train again: python -m labutils train --help"
 
 
@@ -194,5 +202,7 @@ def versions():
 
 def _paths(name, folder):
     if not str(name).replace("_", "").replace("-", "").isalnum():
-        raise ValueError(f"a checkpoint's name has letters, digits, '_' and '-' only, got {name!r}")
+        raise ValueError(
+            f"a checkpoint's name has letters, digits, '_' and '-' only, got {name!r}; its folder is named separately"
+        )
     return Path(folder) / f"{name}.weights.h5", Path(folder) / f"{name}.json"

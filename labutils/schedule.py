@@ -26,6 +26,7 @@ class NoiseSchedule:
             schedule clips them (``allow_plateau``).
         name: what plots and provenance call it.
         allow_plateau: accept neighbouring β that are equal.
+        options: the arguments beside T of the function ``name``_schedule that made it, for a checkpoint's record.
 
     Attributes (NumPy, float64, shape (T,)):
         betas: β_t, variance of the noise added by step t.
@@ -39,7 +40,7 @@ class NoiseSchedule:
         ValueError: if ``betas`` is empty, not one-dimensional, outside (0, 1) or not increasing.
     """
 
-    def __init__(self, betas, name="custom", allow_plateau=False):
+    def __init__(self, betas, name="custom", allow_plateau=False, options=None):
         betas = np.array(betas, dtype=np.float64)  # a copy: the caller may change its own array later
         if betas.ndim != 1 or betas.size < 1:
             raise ValueError(f"betas must have shape (T,) with T >= 1, got shape {betas.shape}")
@@ -49,6 +50,7 @@ class NoiseSchedule:
         if np.any(steps < 0) or (not allow_plateau and np.any(steps == 0)):
             raise ValueError("betas must increase from step to step: later steps add more noise")
         self.name = name
+        self.options = options or {}
         self.T = betas.size
         self.betas = betas
         self.alphas = 1.0 - betas
@@ -173,7 +175,8 @@ def linear_schedule(T=1000, beta_start=1e-4, beta_end=0.02):
     _check_steps(T)
     if not 0 < beta_start < beta_end < 1:
         raise ValueError(f"need 0 < beta_start < beta_end < 1, got beta_start={beta_start}, beta_end={beta_end}")
-    return NoiseSchedule(np.linspace(beta_start, beta_end, T, dtype=np.float64), name="linear")
+    options = {"beta_start": beta_start, "beta_end": beta_end}
+    return NoiseSchedule(np.linspace(beta_start, beta_end, T, dtype=np.float64), name="linear", options=options)
 
 
 def cosine_schedule(T=1000, s=0.008, max_beta=0.999):
@@ -196,7 +199,7 @@ def cosine_schedule(T=1000, s=0.008, max_beta=0.999):
     u = np.arange(T + 1, dtype=np.float64) / T
     f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
     betas = np.minimum(1.0 - f[1:] / f[:-1], max_beta)  # β_t = 1 - ᾱ_t / ᾱ_{t-1}
-    return NoiseSchedule(betas, name="cosine", allow_plateau=True)
+    return NoiseSchedule(betas, name="cosine", allow_plateau=True, options={"s": s, "max_beta": max_beta})
 
 
 def at(table, t, ndim):

@@ -8,6 +8,7 @@ import pytest
 from conftest import needs
 
 from labutils import checkpoints, data, networks, training
+from labutils.commands.train import train_model
 from labutils.schedule import NoiseSchedule, cosine_schedule, linear_schedule
 
 
@@ -131,6 +132,28 @@ def test_a_checkpoint_stays_right_when_its_plan_changes(monkeypatch):
 def test_a_recorded_schedule_is_built_again(schedule):
     about = {"schedule": repr(schedule), "betas": [schedule.betas[0], schedule.betas[-1]]}
     assert np.array_equal(checkpoints.recorded_schedule("x", about).betas, schedule.betas)
+
+
+@pytest.mark.parametrize("schedule", [cosine_schedule(s=0.02), cosine_schedule(100, max_beta=0.9), linear_schedule(70)])
+def test_a_network_trained_with_another_schedule_is_drawn_from_with_it(schedule, tmp_path, tiny_npz, monkeypatch):
+    monkeypatch.setitem(training.PLANS, "fast", replace(training.PLANS["fast"], schedule=schedule))
+    train_model("fast", data.load(str(tiny_npz)), tmp_path, epochs=1)
+    assert np.array_equal(checkpoints.load_for_sampling("fast", tmp_path)[1].betas, schedule.betas)
+
+
+@pytest.mark.parametrize("s", [0.00801, 0.007999, 0.02])
+def test_an_old_record_of_another_cosine_is_refused(s):
+    """Two of these have the text of the usual schedule."""
+    schedule = cosine_schedule(s=s)
+    about = {"schedule": repr(schedule), "betas": [schedule.betas[0], schedule.betas[-1]]}
+    with pytest.raises(ValueError, match="a schedule that this version cannot build"):
+        checkpoints.recorded_schedule("x", about)
+
+
+def test_old_records_have_ten_classes_and_keep_their_weights():
+    network, about = checkpoints.load("fast_conditional")
+    assert "classes" not in about and network.label_count == 10 and network.target == "x0"
+    assert network.count_params() == about["parameters"]
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,17 @@
 
 import importlib.metadata
 import json
+import shlex
 import subprocess
 import sys
 
 import matplotlib.image
 import numpy as np
 import pytest
+from conftest import write_classes
 
 from grading import __main__ as for_instructors
-from labutils import checkpoints, commands, data
+from labutils import checkpoints, commands, data, networks, sampling, training
 
 
 def test_help_of_every_command():
@@ -43,6 +45,10 @@ BAD = [
     (["sample", "--out", "OUT/a.png", "--steps", "1001"], "steps must be an integer in 1 … 1000"),
     (["sample", "--out", "OUT/a.png", "--sampler", "euler"], "unknown sampler 'euler'"),
     (["sample", "--out", "OUT/a.png", "--checkpoint", "none"], "no checkpoint 'none'"),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "fast", "--folder", "OUT"], "no checkpoint 'fast' in"),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "text_to_image", "--folder", "OUT"], "(there: none)"),
+    (["sample", "--out", "OUT/a.png", "--checkpoint", "OUT/fast"], "its folder is named separately"),
+    (["checkpoints", "--folder", "OUT"], "no checkpoints in"),
     (["sample", "--out", "OUT/a.png", "--seed", "-5"], "--seed must not be negative"),
     (["sample", "--out", "/dev/null/a.png"], "cannot write"),
     (
@@ -182,6 +188,47 @@ def test_doctor_is_content_without_mnist(monkeypatch, capsys, tmp_path):
         monkeypatch.setattr(data, "_download", lambda name: data.read_npz(tmp_path / "mnist.npz", data.ARRAYS))
         assert commands.main(["doctor"]) == 0
         assert ("is damaged or unreadable" in capsys.readouterr().out) == bool(files)
+
+
+@pytest.mark.parametrize(
+    "model", ["fast", *(pytest.param(model, marks=pytest.mark.slow) for model in ("classic", "fast_conditional"))]
+)
+def test_the_command_that_train_prints_draws_what_was_trained(model, tmp_path, capsys):
+    folder, file = tmp_path / "my run", tmp_path / "a.npz"
+    arguments = ["train", "--model", model, "--preset", "smoke", "--dataset", "digits", "--out", str(folder)]
+    assert commands.main(arguments) == 0
+    printed = shlex.split(capsys.readouterr().out.partition("draw from it: ")[2])
+    assert printed[:4] == ["python", "-m", "labutils", "sample"] and printed[-1] == str(folder / f"{model}.png")
+    quick = ["--sampler", "ddim", "--steps", "4", "--count", "3", "--out", str(file)]
+    assert commands.main([*printed[3:], *quick]) == 0
+    with np.load(file) as archive:
+        drawn = archive["images"]
+    plan, network = training.PLANS[model], networks.build(model, (28, 28, 1))
+    options = {"steps": 4, "sampler": "ddim", "target": plan.recipe.target, "progress": False}
+    if plan.guidance is not None:
+        options |= {"guidance": plan.guidance, "labels": [0, 1, 2]}
+    for weights, is_same in ((folder, True), (checkpoints.CHECKPOINT_DIR, False)):
+        network.load_weights(weights / f"{model}.weights.h5")
+        expected = sampling.sample(network, plan.schedule, 3, (28, 28, 1), **options).clip(-1, 1)
+        assert np.allclose(drawn, expected, atol=1e-3) == is_same
+    capsys.readouterr()
+    assert commands.main(["checkpoints", "--folder", str(folder)]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith(f"{model}: network {model}") and "digit_features" not in listed
+
+
+def test_samples_of_26_classes(tmp_path, capsys):
+    """The labels of the samples are those of the data; the lab's judges say that they cannot read them."""
+    letters, file = write_classes(tmp_path / "letters.npz", 26), str(tmp_path / "a.npz")
+    common = ["--model", "fast_conditional", "--epochs", "1", "--dataset", str(letters), "--out", str(tmp_path)]
+    assert commands.main(["train", *common]) == 0
+    options = ["--sampler", "ddim", "--steps", "2", "--count", "30", "--checkpoint", "fast_conditional"]
+    assert commands.main(["sample", *options, "--folder", str(tmp_path), "--out", file]) == 0
+    with np.load(file) as archive:
+        assert list(archive["labels"]) == [*range(26), 0, 1, 2, 3]
+    capsys.readouterr()
+    assert commands.main(["evaluate", file, "--dataset", str(letters)]) == 2
+    assert "the judges know images of shape (28, 28, 1), letters.npz has (8, 8, 1)" in capsys.readouterr().err
 
 
 def test_checkpoints_and_doctor(capsys):

@@ -1,14 +1,18 @@
 """The report on a set of images: what it says of good, bad, copied and useless ones, and the committed judges."""
 
+import hashlib
 import json
+import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import is_here
+from conftest import is_here, needs
 
 from labutils import checkpoints, commands, data, evaluation, networks
 from labutils.evaluation import benchmarks
+from labutils.evaluation.captions import read_pictures
 from labutils.networks import recognisers
 from labutils.training import fit_recogniser
 
@@ -122,6 +126,39 @@ def test_bad_images(images, message, judges):
         measure(images, judges)
 
 
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8),
+        127.5 * (DIGITS.x_test[:200] + 1),
+        (DIGITS.x_test[:200] + 0.7) / 0.3,  # in units of the standard deviation
+    ],
+    ids=["noise", "digits", "standardised"],
+)
+def test_images_out_of_range_are_refused(images, judges, tmp_path, capsys):
+    refused = r"images must lie in \[-1, 1\], got .* scale pixels with x / 127.5 - 1"
+    with pytest.raises(ValueError, match=refused):
+        measure(images, judges)
+    with pytest.raises(ValueError, match=refused):
+        evaluation.nearest_images(images, DIGITS.x_train)
+    with pytest.raises(ValueError, match=refused):
+        recognisers.predict(judges[1], images)
+    with pytest.raises(ValueError, match=refused):
+        read_pictures(np.tile(images, 3), judges[1])
+    with pytest.raises(ValueError, match=refused):
+        networks.encode(networks.build("autoencoder", (28, 28, 1)), images)
+    with pytest.raises(ValueError, match=refused.replace("images", "x")):
+        fit_recogniser(judges[1], images, DIGITS.y_test[:200], 1)
+    np.savez(tmp_path / "a.npz", images=images)
+    assert commands.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "digits"]) == 2
+    assert "scale pixels" in capsys.readouterr().err
+
+
+def test_samples_may_leave_the_range_a_little(judges):
+    real = DIGITS.x_test[:200]
+    assert measure(1.2 * real, judges)["kid"] == measure(np.clip(1.2 * real, -1, 1), judges)["kid"]
+
+
 def test_a_single_grey_image_has_defined_values(judges):
     """All images equal: singular covariance, one class, every neighbour at distance 0."""
     found = measure(np.zeros((150, 28, 28, 1)), judges)
@@ -199,3 +236,67 @@ def test_a_recogniser_learns():
 def test_what_the_judges_may_see():
     seen, kept = recognisers.held_out(np.zeros(60_000))
     assert (seen.stop, kept.start) == (50_000, 50_000)
+
+
+@pytest.mark.parametrize(("count", "left"), [(60_000, 10_000), (50_500, 500), (30_000, 0), (100, 0)])
+def test_what_is_left_of_a_shortened_mnist(count, left, judges, monkeypatch):
+    """The judges have seen its first 50,000 images, however many there are."""
+    images = np.broadcast_to(np.linspace(-1, 1, 784, dtype=np.float32).reshape(28, 28, 1), (count, 28, 28, 1))
+    pixels = np.round(127.5 * (images[0] + 1)).astype(np.uint8)
+    monkeypatch.setattr(recognisers, "MNIST_FIRST", hashlib.sha256(pixels.tobytes()).hexdigest())
+    seen, kept = recognisers.held_out(images)
+    assert (seen.stop, len(images[kept])) == (count - left, left)
+    if not left:
+        with pytest.raises(ValueError, match="has only 0 real ones"):
+            measure(DIGITS.x_test[:200], judges, replace(DIGITS, name="mnist", x_train=images))
+
+
+@needs("MNIST")
+@pytest.mark.parametrize(("count", "left"), [(60_000, 10_000), (30_000, 0)])
+def test_what_is_left_of_the_real_mnist(count, left):
+    images = data.load("mnist").x_train[:count]
+    assert len(images[recognisers.held_out(images)[1]]) == left
+
+
+def letters(labels):
+    return replace(DIGITS, name="letters", y_train=labels(DIGITS.y_train), y_test=labels(DIGITS.y_test))
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        letters(lambda y: y + 16),
+        letters(lambda y: (y + 3) % 10),
+        replace(DIGITS, name="letters", x_test=-DIGITS.x_test),
+    ],
+    ids=["26 classes", "ten others", "white paper"],
+)
+def test_what_the_judges_cannot_judge(dataset, judges, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(data, "load", lambda name: dataset)
+    np.savez(tmp_path / "a.npz", images=DIGITS.x_test[:200])
+    assert commands.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "letters"]) == 2
+    error = capsys.readouterr().err
+    assert "the judges cannot judge letters: they know 10 classes" in error and error.count("\n") == 1
+
+
+def test_judges_of_your_own(tmp_path, capsys):
+    """A folder without them, with all of them, and with untrained ones."""
+    np.savez(tmp_path / "a.npz", images=DIGITS.x_test[:150])
+    command = ["evaluate", str(tmp_path / "a.npz"), "--dataset", "digits", "--folder", str(tmp_path)]
+    assert commands.main(command) == 2
+    assert "no checkpoint 'digit_features' in" in capsys.readouterr().err
+    for file in checkpoints.CHECKPOINT_DIR.glob("digit_*"):
+        shutil.copy(file, tmp_path)
+    assert commands.main(command) == 0
+    assert "150 images" in capsys.readouterr().out
+    checkpoints.save(networks.build("digit_recogniser", (28, 28, 1), 26), "digit_recogniser", {}, tmp_path)
+    assert commands.main(command) == 2
+    assert "cannot judge digits: they know 26 classes" in capsys.readouterr().err
+
+
+def test_the_entropy_counts_the_classes_of_the_judge(judges):
+    """Ten digits in equal numbers are not all that a judge of 26 classes could answer."""
+    features, recogniser = judges
+    more = keras.layers.Lambda(lambda x: keras.ops.pad(x, ((0, 0), (0, 16)), constant_values=-99.0))(recogniser.output)
+    found = measure(DIGITS.x_test[:200], (features, keras.Model(recogniser.input, more)))
+    assert found["class_entropy"].value == pytest.approx(np.log(10) / np.log(26), abs=0.02)

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import write_npz
+from conftest import write_classes, write_npz
 
-from labutils import data, networks, sampling, training
+from labutils import checkpoints, data, networks, sampling, training
 from labutils.commands.train import check_model, train_model
 from labutils.schedule import cosine_schedule
 
@@ -186,6 +186,55 @@ def test_unknown_labels_are_refused(tmp_path):
     with np.load(file) as arrays:
         changed = {key: arrays[key] + (90 if key.startswith("y") else 0) for key in arrays}
     np.savez(file, **changed)
-    with pytest.raises(ValueError, match="fast_conditional knows labels 0 … 9, many"):
+    with pytest.raises(ValueError, match="many.npz: labels must be 0 … n - 1, .* got 10 different ones in 90 … 99"):
         train_model("fast_conditional", data.load(str(file)), tmp_path / "out", epochs=1)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("classes", [2, 26, 47])
+def test_a_network_is_built_for_the_classes_of_the_data(classes, tmp_path):
+    dataset = data.load(str(write_classes(tmp_path / "own.npz", classes)))
+    train_model("fast_conditional", dataset, tmp_path, epochs=1)
+    assert checkpoints.read_record("fast_conditional", tmp_path)["classes"] == classes
+    network, schedule, shape, options = checkpoints.load_for_sampling("fast_conditional", tmp_path)
+    assert network.label_count == classes
+    options |= {"steps": 2, "sampler": "ddim", "progress": False}
+    sampling.sample(network, schedule, 1, shape, labels=[classes - 1], **options)
+    with pytest.raises(ValueError, match=f"labels must lie in -1 … {classes - 1}, .* got {classes} … {classes}"):
+        sampling.sample(network, schedule, 1, shape, labels=[classes], **options)
+
+
+@pytest.mark.parametrize("model", ["fast_conditional", "digit_features"])
+@pytest.mark.parametrize(("classes", "first"), [(26, 1), (3, -1), (2, 5)])
+def test_labels_that_do_not_count_from_0_are_refused(model, classes, first, tmp_path):
+    dataset = data.load(str(write_classes(tmp_path / "own.npz", classes, first)))
+    found = f"got {classes} different ones in {first} … {first + classes - 1}"
+    with pytest.raises(ValueError, match=f"own.npz: labels must be 0 … n - 1, each of them at least once; {found}"):
+        train_model(model, dataset, tmp_path / "out", epochs=1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bad", [10, 25, -2])
+def test_a_label_that_the_network_does_not_have_is_refused_at_the_call(bad):
+    network, labels = networks.build("fast_conditional", (8, 8, 1)), np.array([0, bad])
+    images, found = np.zeros((2, 8, 8, 1), np.float32), f"got {min(bad, 0)} … {max(bad, 0)}"
+    known = "must lie in -1 … 9, which the network fast_conditional was built for; "
+    with pytest.raises(ValueError, match="labels " + known + found):
+        training.train(network, cosine_schedule(), images, 1, labels=labels)
+    with pytest.raises(ValueError, match="validation_labels " + known + found):
+        parts = {"labels": labels * 0, "validation_images": images, "validation_labels": labels}
+        training.train(network, cosine_schedule(), images, 1, **parts)
+    with pytest.raises(ValueError, match="labels " + known + found):
+        sampling.sample(network, cosine_schedule(), 2, (8, 8, 1), labels=labels, guidance=0.5, progress=False)
+    with pytest.raises(ValueError, match="labels " + known + found):
+        sampling.reverse_process(network, cosine_schedule(), images, labels=labels, guidance=0.5)
+    with pytest.raises(ValueError, match=r"y must lie in 0 … 9"):
+        training.fit_recogniser(networks.build("digit_features", (8, 8, 1)), images, labels, 1, batch_size=1)
+
+
+def test_labels_are_integers_and_a_network_built_for_them_needs_them():
+    network, schedule = networks.build("fast_conditional", (8, 8, 1)), cosine_schedule()
+    with pytest.raises(ValueError, match="labels must be integers, got float64"):
+        sampling.sample(network, schedule, 2, (8, 8, 1), labels=[0.5, 1], guidance=0.5, progress=False)
+    with pytest.raises(ValueError, match="needs guidance and one label for each of the 2 images"):
+        sampling.sample(network, schedule, 2, (8, 8, 1), progress=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from labutils import sampling
+from labutils import checkpoints, networks, sampling, training
 from labutils.sampling import compiled
 from labutils.schedule import cosine_schedule, linear_schedule
 
@@ -133,6 +133,57 @@ def test_algorithm_2_is_the_sampler_ddpm_over_all_steps():
     *_, (_, fast, _) = sampling.reverse_process(network_for_loops, s, x, seed=5, sampler="ddpm")
     np.testing.assert_allclose(plain, by_table, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("eta", [1.2, 1.0001, -0.1, float("nan")])
+def test_eta_out_of_range_is_refused(eta):
+    with pytest.raises(ValueError, match=rf"eta must lie in \[0, 1\], got {eta}"):
+        sampling.ddim(S, sampling.spaced_steps(S.T, 5), eta=eta)
+    with pytest.raises(ValueError, match="eta must lie in"):
+        sampling.sample(network_for_loops, S, 1, (4, 4, 1), sampler=partial(sampling.ddim, eta=eta), progress=False)
+
+
+def test_a_network_is_drawn_from_by_its_own_target():
+    """Without a word about the target: as with it. Another one is refused, by every way that draws or measures."""
+    network, schedule, shape, options = checkpoints.load_for_sampling("fast")
+    chosen = {"sampler": "ddim", "steps": 3, "progress": False}
+    drawn = sampling.sample(network, schedule, 2, shape, **chosen)
+    assert options == {"target": "x0"}
+    assert np.array_equal(drawn, sampling.sample(network, schedule, 2, shape, **chosen, **options))
+    x = RNG.standard_normal((2, *shape), np.float32)
+    plain, told = (
+        np.asarray(sampling.table_sampling(network, schedule, x, RNG, steps=3, **how)) for how in ({}, options)
+    )
+    assert np.array_equal(plain, told)
+    refused = "target must be 'x0', which the network was trained to predict; got 'noise'"
+    for call in (
+        lambda: sampling.sample(network, schedule, 2, shape, target="noise", **chosen),
+        lambda: sampling.table_sampling(network, schedule, x, RNG, steps=3, target="noise"),
+        lambda: sampling.ancestral_sampling(network, schedule, x, RNG),
+        lambda: training.noise_mse(network, schedule, np.zeros((2, *shape))),
+    ):
+        with pytest.raises(ValueError, match=refused):
+            call()
+
+
+@pytest.mark.parametrize("target", ["x0", "v", "noise"])
+def test_a_network_remembers_what_it_was_trained_for(target):
+    network, x = networks.build("classic", (8, 8, 1)), RNG.uniform(-1, 1, (8, 8, 8, 1)).astype("float32")
+    training.train(network, S, x, 1, recipe=training.Recipe(target=target))
+    network = networks.fuse_upsampling(network)
+    options = {"sampler": "ddim", "steps": 2, "progress": False}
+    drawn = sampling.sample(network, S, 2, (8, 8, 1), **options)
+    assert np.array_equal(drawn, sampling.sample(network, S, 2, (8, 8, 1), target=target, **options))
+    with pytest.raises(ValueError, match=f"target must be '{target}'"):
+        sampling.sample(network, S, 2, (8, 8, 1), target="v" if target == "x0" else "x0", **options)
+
+
+@pytest.mark.parametrize(
+    "known", [np.full((8, 8, 1), 255, np.uint8), np.full((1, 8, 8, 1), 1.5), np.full((8, 8, 1), np.nan)]
+)
+def test_known_pixels_out_of_range_are_refused(known):
+    with pytest.raises(ValueError, match=r"known must lie in \[-1, 1\], got .* x / 127.5 - 1"):
+        sampling.inpaint(np.zeros((2, 8, 8, 1), np.float32), known, np.ones((8, 8, 1)))
 
 
 def test_eta_is_between_the_two():

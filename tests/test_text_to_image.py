@@ -128,6 +128,37 @@ def test_attention_maps(denoiser, layer, size):
     assert attention_model(reader, "read_0")(captions.encode(TEXTS)).shape == (2, 4, 8, 8)
 
 
+@pytest.mark.parametrize("shape", [(4, 16, 8), (8, 16, 8), (6, 6, 8), (2, 10, 4)])
+@pytest.mark.parametrize("layer", CROSS_ATTENTION)
+def test_latents_of_other_shapes(shape, layer):
+    """Rows and columns of a map are those of the latent, or of its half."""
+    keras.utils.set_random_seed(0)
+    network = stirred(networks.build_text_to_image(shape))
+    latent = RNG.standard_normal((1, *shape), np.float32)
+    told = [*map(ops.convert_to_tensor, (latent, np.full((1, 1), 0.5, np.float32), captions.encode(TEXTS[:1])))]
+    maps = networks.attention_maps(network, *told, layer=layer)
+    shrunk = 2 if layer == "inner_words" else 1
+    assert network(told).shape == (1, *shape)
+    assert maps.shape == (1, captions.LENGTH, shape[0] // shrunk, shape[1] // shrunk)
+    weights = ops.convert_to_numpy(attention_model(network, layer)(told)).mean(axis=1)  # (1, places, LENGTH)
+    row, column = maps.shape[2] - 1, maps.shape[3] // 3
+    np.testing.assert_array_equal(maps[0, :, row, column], weights[0, row * maps.shape[3] + column])
+
+
+def test_an_odd_latent_is_refused():
+    for shape in [(7, 8, 8), (8, 3, 8), (1, 2, 8)]:
+        with pytest.raises(ValueError, match=r"divisible by 2 \(the network halves them once\)"):
+            networks.build_text_to_image(shape)
+
+
+@pytest.mark.parametrize("bad", [captions.NO_WORD - 1, len(captions.VOCABULARY), 99])
+def test_unknown_words_are_refused_at_the_call(bad, denoiser):
+    tokens = captions.encode(TEXTS)
+    tokens[1, 2] = bad
+    with pytest.raises(ValueError, match=f"labels must lie in -1 … {len(captions.VOCABULARY) - 1}"):
+        sampling.sample(denoiser, cosine_schedule(), 2, (8, 8, 8), labels=tokens, guidance=1.0, progress=False)
+
+
 def test_a_caption_is_dropped_as_a_whole():
     tokens = np.tile(captions.encode(TEXTS), (32, 1))
     images = np.zeros((64, 4, 4, 1), np.float32)

@@ -4,13 +4,17 @@ from labutils import checkpoints
 
 
 def add_arguments(parser):
-    """No arguments."""
+    """The command's arguments."""
+    parser.add_argument("--folder", metavar="DIR", default=checkpoints.CHECKPOINT_DIR, help=checkpoints.FOLDER_HELP)
 
 
 def main(options):
     """Run the command."""
-    for name in checkpoints.names():
-        about = checkpoints.read_record(name)
+    names = checkpoints.names(options.folder)
+    if not names:
+        raise FileNotFoundError(f"no checkpoints in {options.folder}")
+    for name in names:
+        about = checkpoints.read_record(name, options.folder)
         missing = {"dataset", "epochs", "seconds", "seed", "versions"} - about.keys()
         if missing:
             print(f"{name}: network {about['network']}, its record lacks {', '.join(sorted(missing))}")

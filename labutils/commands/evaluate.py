@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 
-from labutils import data, evaluation
+from labutils import checkpoints, data, evaluation
 from labutils._support.files import check_writable, write_atomically
 
 
@@ -15,6 +15,12 @@ def add_arguments(parser):
         help="arrays 'images' (N, H, W, C) in [-1, 1] and perhaps 'labels', as sample writes",
     )
     parser.add_argument("--dataset", default="auto", help="the real images; as for run")
+    parser.add_argument(
+        "--folder",
+        metavar="DIR",
+        default=checkpoints.CHECKPOINT_DIR,
+        help="folder of the judges, the checkpoints digit_features and digit_recogniser (default: the lab's own)",
+    )
     parser.add_argument("--json", metavar="FILE", help="write the numbers there, too")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap and the choice of real images")
 
@@ -26,8 +32,9 @@ def main(options):
     if options.json:
         check_writable(options.json)
     images, labels = evaluation.read_images(options.file), evaluation.read_labels(options.file)
-    dataset = data.load(options.dataset)
-    measures = evaluation.evaluate(images, dataset, labels=labels, seed=options.seed)
+    dataset, judges = data.load(options.dataset), evaluation.load_judges(options.folder)
+    evaluation.check_judges(judges[1], dataset)
+    measures = evaluation.evaluate(images, dataset, judges, labels, seed=options.seed)
     print(evaluation.table(measures, len(images)))
     if options.json:
         numbers = {"images": len(images), "dataset": dataset.name, "seed": options.seed}

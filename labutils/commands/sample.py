@@ -19,6 +19,7 @@ def add_arguments(parser):
     parser.add_argument("--guidance", type=float, metavar="W", help="how strongly labels are followed, at least 0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", default="classic", help="see the command checkpoints (default: classic)")
+    parser.add_argument("--folder", metavar="DIR", default=checkpoints.CHECKPOINT_DIR, help=checkpoints.FOLDER_HELP)
     parser.add_argument("--out", required=True, help="FILE.npz (arrays 'images', 'labels') or FILE.png (a grid)")
 
 
@@ -39,7 +40,7 @@ def main(options):
         write_atomically(out, lambda path: _write_npz(path, arrays))
     else:
         write_atomically(out, lambda path: path.write_bytes(plots.grid_png(images)))
-    print(f"wrote {out}: {len(images)} images")
+    print(f"wrote {out}: {len(images)} images, drawn by {Path(options.folder) / options.checkpoint}")
 
 
 def _write_npz(path, arrays):
@@ -59,16 +60,16 @@ def _draw_captions(options):
         tokens = captions.encode([options.prompt] * options.count)
     chosen = {"steps": options.steps, "sampler": options.sampler, "guidance": options.guidance}
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    drawer = sampling.TextToImage(options.checkpoint)
+    drawer = sampling.TextToImage(options.checkpoint, options.folder)
     return drawer.draw(tokens, seed=options.seed, progress=True, **chosen), tokens
 
 
 def _draw(options):
     """Images (N, H, W, C), and labels (N,) or None."""
-    network, schedule, shape, known = checkpoints.load_for_sampling(options.checkpoint)
+    network, schedule, shape, known = checkpoints.load_for_sampling(options.checkpoint, options.folder)
     known |= {"steps": options.steps, "sampler": options.sampler or "ddpm"}
     if "guidance" in known:
-        known["labels"] = networks.even_labels(max(options.count, 0))
+        known["labels"] = networks.even_labels(max(options.count, 0), network.label_count)
         if options.guidance is not None:
             known["guidance"] = options.guidance
     elif options.guidance is not None:

@@ -3,6 +3,9 @@
 The whole way from a data set to a checkpoint with its provenance.
 """
 
+import os
+import shlex
+import subprocess
 from dataclasses import asdict
 from pathlib import Path
 
@@ -64,6 +67,11 @@ def main(options):
     dataset = data.load(options.dataset)
     record = train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
     print(f"wrote {record}")
+    if options.model in PLANS:
+        picture = folder / f"{options.model}.png"
+        words = f"python -m labutils sample --checkpoint {options.model}".split()
+        words += ["--folder", str(folder), "--out", str(picture)]
+        print(f"draw from it: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}")
 
 
 def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milestones=()):
@@ -84,7 +92,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         Path of the checkpoint's JSON file.
 
     Raises:
-        ValueError: unknown model, labels it does not know, or a bad argument of :func:`labutils.training.train`.
+        ValueError: unknown model, labels other than 0 … n - 1, or a bad argument of :func:`labutils.training.train`.
     """
     check_model(model)
     labelled = model == "fast_conditional" or model in networks.RECOGNISERS
@@ -95,7 +103,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         return _train_autoencoder(dataset, folder, epochs or autoencoder.EPOCHS, images or CAPTIONED, seed)
     material = (_latents if model in ENCODERS else _images)(model, dataset, folder, images, seed)
     x_train = material["images"]
-    network = networks.build(model, x_train.shape[1:])
+    classes = networks.count_classes(dataset.y_train, f"{dataset.name}: labels") if model in networks.LABELLED else None
+    network = networks.build(model, x_train.shape[1:], classes)
     if model == "classic":
         network = networks.fuse_upsampling(network)  # trains the same weights in less time
     if model in networks.RECOGNISERS:
@@ -121,6 +130,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
             **provenance(dataset, len(x_train), seed, history),
             "T": plan.schedule.T,
             "schedule": repr(plan.schedule),
+            "schedule_options": plan.schedule.options,
             "betas": [float(plan.schedule.betas[0]), float(plan.schedule.betas[-1])],
             "recipe": {"optimizer": "Adam", "loss": "mse", "shuffled": True, **asdict(recipe)},
         }
@@ -155,10 +165,7 @@ def _images(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that draws images: those of the data set, with labels if it takes them."""
     material = {"images": dataset.x_train[:images], "validation_images": dataset.x_test[:VALIDATION_IMAGES]}
     if model == "fast_conditional":
-        labels = dataset.y_train[:images]
-        if labels.max() >= networks.CLASSES:
-            raise ValueError(f"{model} knows labels 0 … {networks.CLASSES - 1}, {dataset.name} has {labels.max()}")
-        material |= {"labels": labels, "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
+        material |= {"labels": dataset.y_train[:images], "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
     return material
 
 

@@ -8,6 +8,7 @@
 from labutils.evaluation.benchmarks import recorded
 from labutils.evaluation.metrics import (
     bootstrap,
+    check_drawn,
     class_entropy,
     frechet_distance,
     kernel_distance,
@@ -15,12 +16,23 @@ from labutils.evaluation.metrics import (
     neighbour_measures,
     share,
 )
-from labutils.evaluation.report import CONFIDENT, Measure, evaluate, load_judges, read_images, read_labels, table
+from labutils.evaluation.report import (
+    CONFIDENT,
+    Measure,
+    check_judges,
+    evaluate,
+    load_judges,
+    read_images,
+    read_labels,
+    table,
+)
 
 __all__ = [
     "CONFIDENT",
     "Measure",
     "bootstrap",
+    "check_drawn",
+    "check_judges",
     "class_entropy",
     "evaluate",
     "frechet_distance",

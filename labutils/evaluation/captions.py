@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from labutils.captions import ALONE, COLOURS, SIZE
+from labutils.evaluation.metrics import check_drawn
 from labutils.networks import predict
 
 INK = 0.3  # a pixel darker than this in all colours counts as black
@@ -22,14 +23,17 @@ def read_pictures(images, recogniser):
     """The scene that each picture shows.
 
     Args:
-        images: (N, 32, 32, 3) in [-1, 1].
+        images: (N, 32, 32, 3) in about [-1, 1], see labutils.evaluation.metrics.check_drawn.
         recogniser: the network ``digit_recogniser`` with weights.
 
     Returns:
         (N, 5) int32 as in labutils.captions. Two digits are read from left to right or from top to bottom, so the
         relation is "left of", "above", or ALONE.
+
+    Raises:
+        ValueError: pictures far outside [-1, 1].
     """
-    light = (np.clip(np.asarray(images, np.float32), -1, 1) + 1) / 2
+    light = (check_drawn(images) + 1) / 2
     ink = light.max(axis=-1)  # (N, 32, 32): every colour is bright in one channel
     ink = np.where(ink < INK, 0, ink)
     spread_y, spread_x = _spread(ink, 1), _spread(ink, 2)

@@ -23,6 +23,9 @@ from sklearn.metrics import pairwise_distances_chunked
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
+from labutils.data import check_images
+
+OVERSHOOT = 1.0  # samplers do not clip; real images in units of their standard deviation reach beyond this
 NEIGHBOURS = 3  # k of precision, recall, density and coverage
 
 
@@ -141,8 +144,27 @@ def class_entropy(labels, classes=10):
     return float(min(entropy / np.log(classes), 1.0))  # rounding may give a little over 1
 
 
+def check_drawn(images, name="images"):
+    """Return ``images`` as float32, clipped to [-1, 1], which samplers leave a little.
+
+    Raises:
+        ValueError: as labutils.data.check_images, for values beyond 1 + OVERSHOOT, such as pixels 0 … 255.
+    """
+    images = np.asarray(images, dtype=np.float32)
+    near = images.size and np.abs(images).max() <= 1 + OVERSHOOT
+    return check_images(np.clip(images, -1, 1) if near else images, name)
+
+
 def nearest_images(images, train_images):
-    """For each image the nearest training image: (root mean square distance over the pixels (N,), its index (N,))."""
+    """For each image the nearest training image: (root mean square distance over the pixels (N,), its index (N,)).
+
+    Args:
+        images: (N, H, W, C) in about [-1, 1], see :func:`check_drawn`. train_images: (M, H, W, C) in [-1, 1].
+
+    Raises:
+        ValueError: values out of these ranges.
+    """
+    images, train_images = check_drawn(images), check_images(train_images, "train_images")
     flat, train = (np.reshape(x, (len(x), -1)) for x in (images, train_images))
     distance, index = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(train).kneighbors(flat)
     return distance[:, 0] / np.sqrt(train.shape[1]), index[:, 0]

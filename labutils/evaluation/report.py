@@ -14,9 +14,10 @@ from labutils import checkpoints
 from labutils._support.files import read_npz
 from labutils._support.progress import progress_bar
 from labutils.evaluation import metrics
-from labutils.networks.recognisers import held_out, predict
+from labutils.networks.recognisers import accuracy, held_out, predict
 
 CONFIDENT = 0.9  # the recogniser is sure of a digit if its probability is at least this
+READABLE, JUDGED = 0.5, 2_000  # share of so many test images that it must read if it is to judge a data set
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
     floor is measured on test images.
 
     Args:
-        images: (N, H, W, C) in about [-1, 1]; clipped.
+        images: (N, H, W, C) in about [-1, 1], see labutils.evaluation.metrics.check_drawn.
         dataset: labutils.data.Images with at least N held-out and N test images.
         judges: (features, recogniser), networks on images; None for the lab's own.
         labels: integers (N,), the digits that the network was asked for; None if it was asked for none.
@@ -64,8 +65,8 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
           Copies of training images have 0.
 
     Raises:
-        ValueError: images of a shape that the judges do not know, NaN in them, too few or too many of them, or not one
-            label per image.
+        ValueError: images of a shape that the judges do not know, values far outside [-1, 1] or NaN in them, too few
+            or too many of them, or not one label per image.
     """
     features, recogniser = judges or load_judges()
     images = np.asarray(images, np.float32)
@@ -75,8 +76,8 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         )
     if not np.all(np.isfinite(images)):
         raise ValueError("images hold NaN or infinity")
-    images = np.clip(images, -1, 1)
-    labels = None if labels is None else _check_labels(labels, len(images), recogniser.outputs[0].shape[-1])
+    images, classes = metrics.check_drawn(images), recogniser.outputs[0].shape[-1]
+    labels = None if labels is None else _check_labels(labels, len(images), classes)
     _, kept = held_out(dataset.x_train)
     held = dataset.x_train[kept]
     N, most = len(images), min(len(held), len(dataset.x_test))
@@ -99,6 +100,10 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
     answer, answer_floor = (score.argmax(axis=1) for score in scores)
     yardstick = np.median(distances_floor)
     positive = (0.0, np.inf)
+
+    def entropy(answers):
+        return metrics.class_entropy(answers, classes)
+
     # name → (items, floor), and for what is not a share (mean of booleans): statistic of the items, limits
     rows = {
         "frechet": (sets[0], distance(sets[2]), distance, positive),
@@ -112,7 +117,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         right, right_floor = answer == labels, answer_floor == dataset.y_test[chosen]
         rows["as_asked"] = (sure & right, np.mean(sure_floor & right_floor))
     rows |= {
-        "class_entropy": (answer, metrics.class_entropy(answer_floor), metrics.class_entropy, (0.0, 1.0)),
+        "class_entropy": (answer, entropy(answer_floor), entropy, (0.0, 1.0)),
         "memorisation": (distances, 1.0, lambda x: np.median(x) / yardstick, positive),
     }
     measures = {}
@@ -137,11 +142,34 @@ def _check_labels(labels, count, classes):
     return labels
 
 
-def load_judges():
-    """(features, recogniser): the lab's two networks, from their checkpoints; see labutils.networks.recognisers."""
-    network, _ = checkpoints.load("digit_features")
+def load_judges(folder=checkpoints.CHECKPOINT_DIR):
+    """(features, recogniser): two networks from their checkpoints in ``folder``; see labutils.networks.recognisers.
+
+    Raises:
+        FileNotFoundError, ValueError: as labutils.checkpoints.load.
+    """
+    network, _ = checkpoints.load("digit_features", folder)
     features = keras.Model(network.input, network.get_layer("features").output)
-    return features, checkpoints.load("digit_recogniser")[0]
+    return features, checkpoints.load("digit_recogniser", folder)[0]
+
+
+def check_judges(recogniser, dataset):
+    """Raise ``ValueError`` unless the recogniser can judge a data set: it reads most test images as their labels say.
+
+    It would give a number for everything else, too: a letter looks like some digit, and it may be sure of it.
+
+    Args:
+        recogniser: from :func:`load_judges`. dataset: labutils.data.Images.
+    """
+    classes, shape = recogniser.outputs[0].shape[-1], tuple(recogniser.inputs[0].shape[1:])
+    if dataset.image_shape != shape:
+        raise ValueError(f"the judges know images of shape {shape}, {dataset.name} has {dataset.image_shape}")
+    right = accuracy(recogniser, dataset.x_test[:JUDGED], dataset.y_test[:JUDGED])
+    if right < READABLE:
+        raise ValueError(
+            f"the judges cannot judge {dataset.name}: they know {classes} classes, and the recogniser reads only "
+            f"{right:.0%} of the test images as their labels say"
+        )
 
 
 def table(measures, count):

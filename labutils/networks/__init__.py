@@ -15,7 +15,16 @@ from labutils import captions
 from labutils.networks.attention import Attention, attend, attention_model
 from labutils.networks.autoencoder import build_autoencoder, decode, encode, moments, reparameterise
 from labutils.networks.classic import build_classic_unet, up_block
-from labutils.networks.conditioning import CLASSES, NO_LABEL, even_labels, network_time, sinusoidal_embedding
+from labutils.networks.conditioning import (
+    CLASSES,
+    NO_LABEL,
+    check_known,
+    count_classes,
+    even_labels,
+    network_time,
+    sinusoidal_embedding,
+    target_of,
+)
 from labutils.networks.costs import layer_costs, total_costs
 from labutils.networks.fast import build_fast, depth_to_space, space_to_depth
 from labutils.networks.fusion import fuse_upsampling, upsample_and_convolve
@@ -34,19 +43,30 @@ DENOISERS = {
     "text_to_image_bag": partial(build_text_to_image, positions=False, name="text_to_image_bag"),
 }
 NETWORKS = {**DENOISERS, "autoencoder": build_autoencoder, **RECOGNISERS}
+LABELLED = ("fast_conditional", *RECOGNISERS)  # built for a number of classes
 
 
-def build(name, input_shape):
-    """Build the network called ``name`` for images of ``input_shape``; ``ValueError`` names the known ones."""
+def build(name, input_shape, classes=CLASSES):
+    """Build a network.
+
+    Args:
+        name: a key of NETWORKS.
+        input_shape: (H, W, C) of the images.
+        classes: number of labels that a network in LABELLED knows, see :func:`count_classes`; others have none.
+
+    Raises:
+        ValueError: unknown name, which names the known ones; or a shape that the network cannot take.
+    """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}, known: {', '.join(NETWORKS)}")
-    return NETWORKS[name](input_shape)
+    return NETWORKS[name](input_shape, **({"classes": classes} if name in LABELLED else {}))
 
 
 __all__ = [
     "CLASSES",
     "Attention",
     "DENOISERS",
+    "LABELLED",
     "NETWORKS",
     "NO_LABEL",
     "attend",
@@ -58,6 +78,8 @@ __all__ = [
     "build_fast",
     "build_text_encoder",
     "build_text_to_image",
+    "check_known",
+    "count_classes",
     "decode",
     "depth_to_space",
     "encode",
@@ -70,6 +92,7 @@ __all__ = [
     "reparameterise",
     "sinusoidal_embedding",
     "space_to_depth",
+    "target_of",
     "total_costs",
     "up_block",
     "upsample_and_convolve",

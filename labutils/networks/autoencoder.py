@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from labutils.data import check_images
 from labutils.networks.classic import check_image_shape
 from labutils.networks.fast import depth_to_space, space_to_depth
 
@@ -100,13 +101,16 @@ def encode(autoencoder, images):
 
     Returns:
         float32 array (N, H/4, W/4, channels); each channel has mean 0 and variance 1 over the training pictures.
+
+    Raises:
+        ValueError: pictures that are not (N, H, W, C) in [-1, 1].
     """
     return moments(autoencoder, images)[0]
 
 
 def moments(autoencoder, images):
-    """What the encoder says of pictures: arrays (μ, log σ²), each (N, H/4, W/4, channels)."""
-    return tuple(_in_batches(autoencoder.get_layer("encoder"), images))
+    """What the encoder says of pictures: arrays (μ, log σ²), each (N, H/4, W/4, channels); errors as in `encode`."""
+    return tuple(_in_batches(autoencoder.get_layer("encoder"), check_images(images)))
 
 
 def decode(autoencoder, latents):

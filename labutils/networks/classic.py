@@ -71,15 +71,17 @@ def up_block(x, skip, filters, level=None):
     return layers.Conv2D(filters, 3, padding="same", activation="relu", name=up)(x)
 
 
-def check_image_shape(input_shape):
-    """Return (H, W, C) as integers, or raise ``ValueError`` if a network of two poolings cannot take it."""
+def check_image_shape(input_shape, halvings=2):
+    """Return (H, W, C) as integers, or raise ``ValueError`` if a network cannot halve it so many times, at most 2."""
     try:
         H, W, C = (int(n) for n in input_shape)
     except (TypeError, ValueError):
         raise ValueError(f"input_shape must be (height, width, channels), got {input_shape!r}") from None
-    if H < 4 or W < 4 or H % 4 or W % 4 or C < 1:
+    part = 2**halvings
+    if min(H, W) < part or H % part or W % part or C < 1:
         raise ValueError(
-            f"input_shape must have a height and a width divisible by 4 (the network halves them twice) "
+            f"input_shape must have a height and a width divisible by {part} "
+            f"(the network halves them {'twice' if halvings == 2 else 'once'}) "
             f"and at least one channel, got {(H, W, C)}"
         )
     return H, W, C

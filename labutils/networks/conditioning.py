@@ -1,9 +1,11 @@
-"""What a denoising network gets in addition to the noisy image: the time, and perhaps a label."""
+"""What a denoising network gets in addition to the noisy image: the time, and perhaps a label; and what it predicts."""
 
 import numpy as np
 from keras import ops
 
-CLASSES = 10  # labels 0 … 9 of a network that is told what to draw
+from labutils.schedule import check_target
+
+CLASSES = 10  # labels 0 … 9, unless a network is built for another number of them
 NO_LABEL = -1  # stands for "no label": the network is not told; captions.NO_WORD is the same
 
 
@@ -12,9 +14,66 @@ def network_time(t, T):
     return ops.reshape(ops.cast(t, "float32") / T, (-1, 1))
 
 
-def even_labels(count):
-    """Labels 0, 1, …, 9, 0, …: equally many of each class, (count,) int32."""
-    return np.arange(count, dtype=np.int32) % CLASSES
+def even_labels(count, classes=CLASSES):
+    """Labels 0, 1, …, classes - 1, 0, …: equally many of each class, (count,) int32."""
+    return np.arange(count, dtype=np.int32) % classes
+
+
+def count_classes(labels, name="labels"):
+    """The number of classes n of a data set, for a network that is built for it.
+
+    Args:
+        labels: (N,) integers. name: what the message calls them.
+
+    Raises:
+        ValueError: the labels are not 0 … n - 1, each of them at least once. A network would learn nothing of a label
+            that never occurs, and would still draw something for it.
+    """
+    found = np.unique(labels)
+    if not np.array_equal(found, np.arange(len(found))):
+        raise ValueError(
+            f"{name} must be 0 … n - 1, each of them at least once; got {len(found)} different ones in {found[0]} … "
+            f"{found[-1]}. Number them anew with np.unique(labels, return_inverse=True)[1]"
+        )
+    return len(found)
+
+
+def check_known(network, labels, name="labels", least=NO_LABEL):
+    """Raise ``ValueError`` unless a network knows all labels, or all words of the captions.
+
+    Args:
+        network: its attribute ``label_count`` is the number n of labels or words that it was built for. A network
+            without this attribute, such as a plain function, is not checked.
+        labels: array of any shape: integers in 0 … n - 1, or NO_LABEL.
+        name: what the message calls them.
+        least: 0 for a network that must be told.
+    """
+    labels, n = np.asarray(labels), getattr(network, "label_count", None)
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"{name} must be integers, got {labels.dtype}")
+    if n is not None and labels.size and not least <= labels.min() <= labels.max() < n:
+        raise ValueError(
+            f"{name} must lie in {least} … {n - 1}, which the network {network.name} was built for; "
+            f"got {labels.min()} … {labels.max()}"
+        )
+
+
+def target_of(network, target=None):
+    """What a network predicts, one of labutils.schedule.TARGETS.
+
+    Args:
+        network: its attribute ``target`` is written by training and by labutils.checkpoints.load.
+        target: what the caller says; None for the attribute, or for the noise if there is none.
+
+    Raises:
+        ValueError: an unknown target, or another one than the network was trained for.
+    """
+    trained = getattr(network, "target", None)
+    target = target or trained or "noise"
+    check_target(target)
+    if trained not in (None, target):
+        raise ValueError(f"target must be {trained!r}, which the network was trained to predict; got {target!r}")
+    return target
 
 
 def sinusoidal_embedding(t, dim=32, max_period=10_000.0):

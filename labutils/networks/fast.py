@@ -30,7 +30,7 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
 
     Returns:
         keras.Model with inputs [images (B, H, W, C), t/T (B, 1)] and, with ``classes``, labels (B,) int32; output
-        (B, H, W, C), which starts as 0 everywhere.
+        (B, H, W, C), which starts as 0 everywhere. With ``classes``, this is its attribute ``label_count``.
 
     Raises:
         ValueError: if H or W is not divisible by 4, or the shape is not (H, W, C).
@@ -70,7 +70,10 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     for i in range(blocks[0]):
         x = block(x, half, f"up_{i}")
     x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer=first, name="leave")(ops.silu(x))
-    return keras.Model(inputs, depth_to_space(x), name="fast_conditional" if classes else "fast")
+    network = keras.Model(inputs, depth_to_space(x), name="fast_conditional" if classes else "fast")
+    if classes:
+        network.label_count = classes
+    return network
 
 
 def _signal(told):

@@ -5,8 +5,9 @@ told the time, which scales and shifts their channels, and each place of the map
 text encoder is trained together with the U-Net; Stable Diffusion takes a trained one.
 """
 
+import math
+
 import keras
-import numpy as np
 from keras import layers, ops
 
 from labutils import captions
@@ -48,7 +49,7 @@ def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widt
     """The text encoder and the denoiser, one network.
 
     Args:
-        input_shape: (H, W, C) of a latent; H and W divisible by 4.
+        input_shape: (H, W, C) of a latent; H and W divisible by 2.
         words, positions: of :func:`build_text_encoder`.
         widths: channels at full and at half size of the latent.
         name: of the network.
@@ -56,12 +57,12 @@ def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widt
     Returns:
         keras.Model with inputs [noisy latents (B, H, W, C), t/T (B, 1), tokens (B, LENGTH) int32] and output
         (B, H, W, C), which starts as 0 everywhere. Its layer ``text_encoder`` is a model; the layers CROSS_ATTENTION
-        ask the words, see :func:`attention_maps`.
+        ask the words, see :func:`attention_maps`. Its attribute ``label_count`` is ``words``.
 
     Raises:
-        ValueError: a shape that cannot be halved twice.
+        ValueError: a shape that cannot be halved.
     """
-    H, W, C = check_image_shape(input_shape)
+    H, W, C = check_image_shape(input_shape, halvings=1)
     outer, inner = widths
     latent = keras.Input((H, W, C), name="noisy_latent")
     time = keras.Input((1,), name="time")
@@ -102,7 +103,9 @@ def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widt
     x = over_places(block(x, "last"), lambda x: ask(x, told, "last_words"))
     x = layers.LayerNormalization(name="leave_norm")(x)
     x = layers.Conv2D(C, 3, padding="same", kernel_initializer="zeros", name="leave")(ops.silu(x))
-    return keras.Model([latent, time, tokens], x, name=name)
+    network = keras.Model([latent, time, tokens], x, name=name)
+    network.label_count = words
+    return network
 
 
 def attention_maps(network, latents, time, tokens, layer=CROSS_ATTENTION[0]):
@@ -120,5 +123,6 @@ def attention_maps(network, latents, time, tokens, layer=CROSS_ATTENTION[0]):
     inputs = [ops.convert_to_tensor(part) for part in (latents, time, tokens)]  # Keras does not take a mixture
     weights = ops.convert_to_numpy(attention_model(network, layer)(inputs))
     maps = weights.mean(axis=1).swapaxes(1, 2)  # (B, LENGTH, places)
-    side = int(np.sqrt(maps.shape[-1]))
-    return maps.reshape(*maps.shape[:2], side, -1)
+    H, W = inputs[0].shape[1:3]
+    shrunk = math.isqrt(H * W // maps.shape[-1])  # 1, or 2 at half size
+    return maps.reshape(*maps.shape[:2], H // shrunk, W // shrunk)

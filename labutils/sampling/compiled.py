@@ -6,11 +6,10 @@ import numpy as np
 import tensorflow as tf
 
 from labutils._support.progress import progress_bar
-from labutils.networks import network_time
+from labutils.networks import network_time, target_of
 from labutils.sampling.guidance import check_labels, guided, label_shape
 from labutils.sampling.inpainting import resampled
 from labutils.sampling.samplers import make_table
-from labutils.schedule import check_target
 
 BATCH = 64  # images in one graph call: more need more memory and are not faster on a CPU
 CHUNK = 25  # calls of the network between two states that are yielded
@@ -27,7 +26,8 @@ class Sampler:
         sampler: a key of SAMPLERS, or a function (schedule, steps) → labutils.sampling.Table, such as
             ``partial(sampling.ddim, eta=0.5)``.
         steps: number of steps, 1 … T; None for all T.
-        target: what the network predicts, see :meth:`labutils.schedule.NoiseSchedule.guess_x0`.
+        target: what the network predicts, see :meth:`labutils.schedule.NoiseSchedule.guess_x0`. None for what a
+            trained or loaded network says itself; a network that says nothing predicts the noise.
         guidance: None for a network without labels, else the weight w of classifier-free guidance, see
             labutils.sampling.guided.
         constrain: None, or a function (x̂_0, t) → corrected x̂_0 that is applied at every call.
@@ -35,8 +35,8 @@ class Sampler:
             It takes ``resample`` times as many calls. The free part of the image then fits what ``constrain`` fixes.
 
     Raises:
-        ValueError: unknown sampler or target, number of steps out of range, negative guidance, or ``resample`` with a
-            sampler that does not allow it.
+        ValueError: unknown sampler, unknown target or not the network's own, number of steps out of range, negative
+            guidance, or ``resample`` with a sampler that does not allow it.
     """
 
     def __init__(
@@ -47,17 +47,17 @@ class Sampler:
         *,
         sampler="ddpm",
         steps=None,
-        target="noise",
+        target=None,
         guidance=None,
         constrain=None,
         resample=1,
         jump=1,
     ):
-        check_target(target)
+        target = target_of(network, target)
         if guidance is not None and not guidance >= 0:
             raise ValueError(f"guidance must be at least 0, got {guidance}")
         table = resampled(make_table(schedule, sampler, steps), schedule, resample, jump)
-        self.t, self.guidance = table.t, guidance
+        self.network, self.t, self.guidance = network, table.t, guidance
         # x̂_0 = p·x + q·output for every target: p and q are the guesses for (x, output) = (1, 0) and (0, 1).
         unit = np.eye(2, dtype=np.float32)[:, None].repeat(len(table.t), axis=1)  # (2, rows, 2)
         p, q = (np.ravel(schedule.guess_x0(x[:, :1], table.t, x[:, 1:], target)) for x in unit)
@@ -109,13 +109,14 @@ class Sampler:
             guess: compute x̂_0 for each of these states, with one more call of the network; False yields None instead.
 
         Raises:
-            ValueError: labels without guidance, guidance without labels, or not one label for each item of ``x``.
+            ValueError: labels without guidance, guidance without labels, not one label for each item of ``x``, or a
+                label that the network does not know.
 
         Yields:
             (t, x_t, x̂_0): the next step, the state before it, and the clean image that the network guesses there. The
             last item is (-1, x, x), the finished sample.
         """
-        check_labels(labels, self.guidance, len(x))
+        check_labels(self.network, labels, self.guidance, len(x))
         x = tf.convert_to_tensor(x, tf.float32)
         before = tf.zeros_like(x)
         labels = np.zeros((len(x), *self.label_shape)) if labels is None else labels
@@ -138,7 +139,7 @@ def reverse_process(network, schedule, x, *, seed=0, labels=None, chunk=CHUNK, g
     Raises:
         ValueError: as :class:`Sampler` and :meth:`Sampler.run`, at the call.
     """
-    check_labels(labels, options.get("guidance"), len(x))
+    check_labels(network, labels, options.get("guidance"), len(x))
     return Sampler(network, schedule, x.shape[1:], **options).run(x, seed, labels, chunk, guess)
 
 
@@ -158,12 +159,12 @@ def sample(network, schedule, count, shape, *, seed=0, labels=None, progress=Tru
         float32 array (count, H, W, C). Not clipped: values a little outside [-1, 1] are normal.
 
     Raises:
-        ValueError: ``count`` < 1, labels without guidance or guidance without labels, or an argument that
-            :class:`Sampler` refuses.
+        ValueError: ``count`` < 1, labels that :meth:`Sampler.run` refuses, or an argument that :class:`Sampler`
+            refuses.
     """
     if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
         raise ValueError(f"count must be an integer of at least 1, got {count!r}")
-    check_labels(labels, options.get("guidance"), count)
+    check_labels(network, labels, options.get("guidance"), count)
     process = Sampler(network, schedule, shape, **options)
     finished = np.empty((count, *shape), np.float32)
     batches = math.ceil(count / BATCH)

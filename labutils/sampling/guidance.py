@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from labutils.networks import NO_LABEL
+from labutils.networks import NO_LABEL, check_known
 
 
 def guided(network, x, time, labels, weight):
@@ -28,11 +28,15 @@ def label_shape(network):
     return tuple(inputs[2].shape[1:]) if len(inputs) > 2 else ()
 
 
-def check_labels(labels, guidance, count):
-    """Raise ``ValueError`` unless there are both guidance and ``count`` labels, or neither."""
-    if (labels is None) != (guidance is None) or (labels is not None and len(labels) != count):
+def check_labels(network, labels, guidance, count):
+    """Raise ``ValueError`` unless there are both guidance and ``count`` labels that the network knows, or neither."""
+    told = labels is not None
+    is_asked = hasattr(network, "label_count")  # a network built for labels cannot do without
+    if told != (guidance is not None) or (is_asked and not told) or (told and len(labels) != count):
         raise ValueError(
             f"a network with labels needs guidance and one label for each of the {count} images, another "
             f"network neither; got guidance={guidance} and "
-            f"{'no' if labels is None else len(labels)} labels"
+            f"{len(labels) if told else 'no'} labels"
         )
+    if told:
+        check_known(network, labels)

@@ -2,11 +2,21 @@
 
 import numpy as np
 
+from labutils.data import check_images
 from labutils.sampling.samplers import Table
 
 
 def inpaint(x0, known, mask):
-    """x̂_0 with the known pixels (where ``mask`` is 1) put in. Use it as ``constrain`` to fill in a picture."""
+    """x̂_0 with the known pixels (where ``mask`` is 1) put in. Use it as ``constrain`` to fill in a picture.
+
+    Args:
+        x0: x̂_0, (B, H, W, C) or a number. known: array (…, H, W, C) in [-1, 1]. mask: 1 where a pixel is known, else 0.
+
+    Raises:
+        ValueError: known pixels outside [-1, 1].
+    """
+    if isinstance(known, np.ndarray):  # in a compiled graph, a tensor has no values yet
+        check_images(known.reshape(-1, *known.shape[-3:]), "known")
     return mask * known + (1 - mask) * x0
 
 

@@ -6,7 +6,7 @@
 import numpy as np
 from keras import ops
 
-from labutils.networks import network_time
+from labutils.networks import network_time, target_of
 from labutils.sampling.samplers import make_table
 from labutils.schedule import at, check_same_shape
 
@@ -22,7 +22,11 @@ def ancestral_sampling(network, schedule, x, rng):
 
     Returns:
         x_0, a tensor of the shape of ``x``.
+
+    Raises:
+        ValueError: the network was trained to predict something else than the noise.
     """
+    target_of(network, "noise")
     x = ops.convert_to_tensor(x, "float32")
     for t in reversed(range(schedule.T)):
         z = rng.standard_normal(x.shape, dtype=np.float32)
@@ -54,22 +58,22 @@ def reverse_step(schedule, xt, t, predicted_noise, noise):
     return at(a, t, xt.ndim) * xt - at(b, t, xt.ndim) * predicted_noise + at(sigma, t, xt.ndim) * noise
 
 
-def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, target="noise"):
+def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, target=None):
     """The loop that all samplers share: x ← a·x + b·x̂_0 + c·x̂_0' + σ·z, see :class:`labutils.sampling.Table`.
 
     Args:
         network, schedule, x, rng: as in :func:`ancestral_sampling`.
         sampler: a key of SAMPLERS.
         steps: number of steps, 1 … T; None for all T.
-        target: what the network predicts, one of labutils.schedule.TARGETS.
+        target: what the network predicts, as in :class:`labutils.sampling.Sampler`.
 
     Returns:
         x_0, a tensor of the shape of ``x``.
 
     Raises:
-        ValueError: unknown sampler, or a bad number of steps.
+        ValueError: unknown sampler, a bad number of steps, or another target than the network's own.
     """
-    table = make_table(schedule, sampler, steps)
+    table, target = make_table(schedule, sampler, steps), target_of(network, target)
     x, previous = ops.convert_to_tensor(x, "float32"), 0.0
     for t, a, b, c, sigma in table.rows():
         z = rng.standard_normal(x.shape, dtype=np.float32)

@@ -53,7 +53,12 @@ def ddim(schedule, steps, eta=0.0):
 
     Returns:
         Table with one row per step.
+
+    Raises:
+        ValueError: η outside [0, 1]; a larger σ² than β̃ may be more than all the noise of the next level.
     """
+    if not 0 <= eta <= 1:  # written so that NaN fails too
+        raise ValueError(f"eta must lie in [0, 1], got {eta}")
     alpha_bar, following = _levels(schedule, steps)
     signal, noise = np.sqrt(alpha_bar), np.sqrt(1.0 - alpha_bar)
     sigma = eta * np.sqrt((1.0 - following) / (1.0 - alpha_bar) * (1.0 - alpha_bar / following))

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from labutils.data import check_images
-from labutils.networks import NO_LABEL, network_time
+from labutils.networks import NO_LABEL, check_known, network_time
 from labutils.training.recipe import Recipe
 from labutils.training.run_state import RunState
 from labutils.training.step import draw_noise
@@ -38,6 +38,8 @@ def train(
 ):
     """Train ``network`` in place: shuffled batches, t uniform, the recipe's optimiser.
 
+    A Keras model remembers the recipe's target: labutils.sampling draws from it accordingly.
+
     Args:
         network: see NoisePredictor. For the same result after a kill, build it with the same seed.
         schedule: labutils.schedule.NoiseSchedule.
@@ -60,7 +62,8 @@ def train(
         number per epoch, also for the epochs of an earlier run that is resumed.
 
     Raises:
-        ValueError: bad arguments, or a state file that belongs to another run.
+        ValueError: bad arguments, such as a label that the network does not know; or a state file that belongs to
+            another run.
     """
     check = check_latents if latents else check_images
     images = check(images, "images")
@@ -69,12 +72,12 @@ def train(
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    labels = _check_labels(labels, images, "labels")
+    labels = _check_labels(network, labels, images, "labels")
     if validation_labels is not None and (labels is None or validation_images is None):
         raise ValueError("validation_labels need labels and validation_images")
     if labels is not None and validation_images is not None and validation_labels is None:
         raise ValueError("labels and validation_images are given, so validation_labels must be given too")
-    validation_labels = _check_labels(validation_labels, validation_images, "validation_labels")
+    validation_labels = _check_labels(network, validation_labels, validation_images, "validation_labels")
     steps_per_epoch = -(-len(images) // recipe.batch_size)
     optimizer = recipe.optimizer(steps_per_epoch)
     model = NoisePredictor(network, schedule)
@@ -90,6 +93,7 @@ def train(
         "schedule": hashlib.sha256(schedule.betas).hexdigest(),
     }
     state = RunState(state_file, network, optimizer, run)
+    network.target = recipe.target  # before the first step: callbacks draw during the run
 
     validation = None
     if validation_images is not None:
@@ -126,8 +130,12 @@ def check_latents(latents, name):
     return latents
 
 
-def _check_labels(labels, images, name):
-    """Return ``labels`` as int32 (N,) or (N, L), or None for None; ``ValueError`` unless there is one per image."""
+def _check_labels(network, labels, images, name):
+    """Return ``labels`` as int32 (N,) or (N, L), or None for None.
+
+    Raises:
+        ValueError: unless there is one per image, and the network knows all of them.
+    """
     if labels is None:
         return None
     labels = np.asarray(labels)
@@ -137,6 +145,7 @@ def _check_labels(labels, images, name):
             f"{name} must be {len(images)} integers, one per image, with shape ({len(images)},), or captions with "
             f"shape ({len(images)}, L); got {labels.dtype} {labels.shape}"
         )
+    check_known(network, labels, name)
     return np.ascontiguousarray(labels, dtype=np.int32)
 
 

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from labutils.data import check_images
+from labutils.networks import check_known
 from labutils.training.run_state import History
 
 
@@ -21,8 +23,11 @@ def fit_recogniser(network, x, y, epochs, seed=0, batch_size=128, learning_rate=
         dict: ``loss``, ``seconds`` and ``cpu_seconds``, each a list with one number per epoch.
 
     Raises:
-        ValueError: fewer images than one batch, or not one label per image.
+        ValueError: images out of [-1, 1], fewer of them than one batch, not one label per image, or a label that the
+            network does not know.
     """
+    x = check_images(x, "x")
+    check_known(network, y, "y", least=0)
     if len(x) < batch_size or len(y) != len(x):
         raise ValueError(
             f"need at least batch_size = {batch_size} images and one label per image, got {len(x)} images "

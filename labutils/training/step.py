@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from labutils.data import check_images
-from labutils.networks import network_time
+from labutils.networks import network_time, target_of
 
 
 def training_step(network, optimizer, schedule, x0, t, noise):
@@ -75,7 +75,7 @@ def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
         float. A network that predicts 0 everywhere has an error of about 1, the variance of the noise.
 
     Raises:
-        ValueError: t out of range, or images out of [-1, 1].
+        ValueError: t out of range, images out of [-1, 1], or a network that was trained to predict something else.
     """
     first, end = (0, schedule.T) if t is None else (t, t + 1) if np.ndim(t) == 0 else t
     if not (first < end and batch_size >= 1):
@@ -83,6 +83,7 @@ def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
             f"t must be one step or (first, end) with first < end, and batch_size at least 1; got {t}, {batch_size}"
         )
     schedule.check_t(np.array([first, end - 1]))
+    target_of(network, "noise")
     rng = np.random.default_rng(seed)
     images = check_images(images)
     total = 0.0
