@@ -16,7 +16,6 @@ SPREAD = 30.0  # pixels²: two digits spread the ink further than this along the
 # Shrinking made the strokes dim. Both numbers were chosen so that real pictures of training images are read best.
 DIGIT_SIZE = 16.5  # pixels that become the 20 which a digit's longer side has in MNIST
 BRIGHTEN = 0.6  # exponent
-PARTS = ("colour", "digit", "relation")
 
 
 def read_pictures(images, recogniser):

@@ -53,7 +53,7 @@ import numpy as np
 from labutils import checks, data, plots, presets, sampling
 from labutils.schedule import NoiseSchedule, linear_schedule
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 print(f"preset {settings.name}: {settings.test_images} images for the statistics")
 
@@ -415,7 +415,7 @@ for t in (0, 250, 500, 999):
     mean = np.sqrt(schedule.alpha_bars[t]) * x0.mean()
     var = schedule.alpha_bars[t] * x0.var() + 1 - schedule.alpha_bars[t]
     print(f"{t:5} {xt.mean():14.3f} {mean:10.3f} {xt.var():18.3f} {var:10.3f}")
-    assert abs(xt.mean() - mean) < 0.02 and abs(xt.var() - var) < 0.02
+    assert max(abs(xt.mean() - mean), abs(xt.var() - var)) < 0.02 + 5 / x0.size**0.5  # the second part: chance
 
 # %% [markdown]
 # ## 2.7 What goes wrong when T shrinks and β does not grow

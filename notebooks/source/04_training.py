@@ -59,7 +59,7 @@ from labutils.training import keras_progress
 
 import keras
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 name = images.note or images.name  # what the figures call the data
@@ -678,7 +678,8 @@ plots.show(plots.image_table([rows[-1], list(cut)], starts, [""] * few,
 plan = training.PLANS["fast_conditional"]
 x_told, y_told = images.x_train[: settings.told_images], images.y_train[: settings.told_images]
 keras.utils.set_random_seed(SEED)
-told = networks.build("fast_conditional", images.image_shape)
+classes = networks.count_classes(images.y_train)
+told = networks.build("fast_conditional", images.image_shape, classes)
 recipe = plan.recipe.for_run(settings.told_epochs, -(-len(x_told) // plan.recipe.batch_size))
 bar = keras_progress(settings.told_epochs, f"{len(x_told):,} images")
 training.train(told, plan.schedule, x_told, settings.told_epochs, recipe=recipe, seed=SEED,
@@ -688,19 +689,18 @@ training.train(told, plan.schedule, x_told, settings.told_epochs, recipe=recipe,
 def draw(labels):
     """One image for each label, from the network trained just now."""
     return sampling.sample(told, plan.schedule, len(labels), images.image_shape, seed=SEED,
-                           labels=labels, sampler="dpmpp_2m", steps=12, target="x0",
-                           guidance=plan.guidance, progress=False)
+                           labels=labels, sampler="dpmpp_2m", steps=12, guidance=plan.guidance,
+                           progress=False)
 
 
-mine = draw(networks.even_labels(30))
-plots.show(plots.image_table([list(mine[i : i + 10]) for i in (0, 10, 20)], [""] * 3, list(range(10)),
+mine = draw(networks.even_labels(3 * classes, classes)).reshape(3, classes, *images.image_shape)
+plots.show(plots.image_table([list(row) for row in mine], [""] * 3, list(range(classes)),
                              f"Your own digits: {len(x_told):,} images of {name}, "
                              f"{settings.told_epochs} pass(es)"),
-           "Three rows of ten samples, one column for each label from 0 to 9, drawn by the network of this "
-           "run.")
+           f"Three rows of samples, one column for each of {classes} labels, drawn by the network of this run.")
 
 # %%
-if images.image_shape == (28, 28, 1):
+if images.image_shape == (28, 28, 1) and classes == 10:
     _, recogniser = evaluation.load_judges()
     labels = networks.even_labels(200)
     scores = recognisers.predict(recogniser, np.clip(draw(labels), -1, 1))

@@ -60,7 +60,7 @@ from labutils import checkpoints, checks, data, evaluation, networks, plots, pre
 from labutils.networks import recognisers
 from labutils.schedule import cosine_schedule, linear_schedule
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 name = images.note or images.name  # what the figures call the data
@@ -283,7 +283,7 @@ print(f"different images drawn: {len(set(nearest))} of {len(few)}")
 assert distance.min(axis=1).max() < 1e-2
 
 # %%
-title = f"The oracle: eight samples, and the nearest of 16 images ({name})"
+title = f"The oracle: eight samples, and the nearest of {len(few)} images ({name})"
 rows = [list(drawn[:8]), list(few[nearest[:8]])]
 plots.show(plots.image_table(rows, ["drawn", "nearest"], [""] * 8, title, scale=1.2),
            "Top: eight samples drawn with the exact predictor. Bottom: for each the nearest image "
@@ -567,7 +567,7 @@ if not comparable:
 
 def measure(drawn, labels=None):
     """Four measures of drawn images, and how many are the digit that was asked for."""
-    found = evaluation.evaluate(drawn, images, labels=labels, seed=SEED, progress=False)
+    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, labels=labels, seed=SEED, progress=False)
     wanted = ("frechet", "precision", "recall", "recognised", "as_asked")
     return {key: found[key] for key in wanted if key in found}
 
