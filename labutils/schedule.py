@@ -26,7 +26,7 @@ class NoiseSchedule:
             schedule clips them (``allow_plateau``).
         name: what plots and provenance call it.
         allow_plateau: accept neighbouring β that are equal.
-        options: the arguments beside T of the function ``name``_schedule that made it, for a checkpoint's record.
+        options: the arguments beside T of the function that made it, for a checkpoint's record.
 
     Attributes (NumPy, float64, shape (T,)):
         betas: β_t, variance of the noise added by step t.

@@ -701,7 +701,11 @@ FIELD_WRONG = [
     (checks.check_sample_latent, lambda m, v, e: (m + np.exp(v / 2) * e, m, v), "you returned three things"),
     (checks.check_sample_latent, lambda m, v, e: m + np.exp(v / 2) * np.random.randn(*m.shape), "argument `noise`"),
     (checks.check_guided, lambda n, x, t, tokens, w: n([x, t]), "with a list of three: [x_t, t/T, tokens]"),
-    (checks.check_guided, lambda n, x, t, tokens, w: n([x[:1], t[:1], tokens]), "different numbers of images: [1, 3]"),
+    (
+        checks.check_guided,
+        lambda n, x, t, tokens, w: n([x[:1], t[:1], tokens]),
+        "inputs of the shapes (1, 4, 4, 2), (1, 1), (3, 8)",
+    ),
 ]
 
 

@@ -85,7 +85,7 @@ def test_two_attempts_are_left_to_a_human(grade, book):
     other = book.replace(b'raise NotImplementedError(\\"alpha_bars\\")', b"return 1 - betas")
     _, _, rows = grade(dict(zip(attempts, (book, other), strict=True)))
     assert [(row["student_id"], row["file"], row["status"]) for row in rows if row["file"]] == [
-        ("anna", attempt, "needs a human") for attempt in attempts
+        ("Lab_anna", attempt, "needs a human") for attempt in attempts
     ]
     assert all("which one counts?" in row["remarks"] for row in rows if row["file"])
 
