@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from labutils import data  # isort: skip (before Keras: it keeps the start-up messages away)
 import keras
@@ -66,6 +67,25 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "chromium" in item.fixturenames:
             item.add_marker("slow")
+
+
+# Modules whose fixtures take long: each stays in one process, so that its fixtures are made once.
+TOGETHER = {f"tests/test_{name}.py" for name in ("book", "grade", "judging", "jupyterlab", "matching", "play")}
+TOGETHER |= {f"tests/test_{name}.py" for name in ("release", "shown")}
+
+
+class Scheduling(LoadScopeScheduling):
+    """Which tests go to which process: the modules in TOGETHER as a whole, all other tests one by one."""
+
+    def _split_scope(self, nodeid):
+        module = nodeid.partition("::")[0]
+        return module if module in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Use the scheduling above."""
+    return Scheduling(config, log)
 
 
 def once_for_each_check(table):

@@ -10,7 +10,6 @@ from conftest import reason
 from labutils._support import lessons, pages
 from labutils.commands import book
 
-pytestmark = pytest.mark.xdist_group("book")
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 

@@ -170,7 +170,7 @@ REDEFINITIONS = {
 }
 # Whole cells. No points.
 CELLS = {
-    "bash": ("%%bash\necho All tests passed!\nkill -9 0", "NameError|killed by signal 9"),
+    "bash": ("%%bash\necho All tests passed!\nkill -9 0", "not written yet"),
     "another program": ("%run numpy.py", "not written yet"),
 }
 # Each in the function of an answer, before the right result, which gets its points.
@@ -598,7 +598,11 @@ def attackers_get_what_their_answers_are_worth(out):
         for question, answer in attacks.items():
             got = verdicts[question]
             said = [each["found"] for each in got["properties"]] or [got["found"]]
-            as_said = all(re.search(pattern, text, re.DOTALL) for pattern, text in zip(answer.says, said, strict=False))
+            if got["status"] == "needs a human":  # one sentence for all of the answer
+                as_said = any(re.search(pattern, said[0], re.DOTALL) for pattern in answer.says)
+            else:
+                pairs = zip(answer.says, said, strict=False)
+                as_said = all(re.search(pattern, text, re.DOTALL) for pattern, text in pairs)
             if not as_said or got["points"] != (POINTS[question] if answer.right else 0):
                 wrong.append(f"{student}, {answer.attacks}: {got['status']}, {got['points']} points: {said}"[:600])
         expected = sum(

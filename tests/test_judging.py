@@ -28,8 +28,6 @@ from grading.verdicts import Answer
 from labutils import checks
 from labutils.checks.feedback import Property
 
-pytestmark = pytest.mark.xdist_group("judging")
-
 
 def plain():
     """The student's process without any confinement."""

@@ -17,7 +17,6 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-pytestmark = pytest.mark.xdist_group("jupyterlab")
 PATIENCE = 300_000  # milliseconds until a page must show what is waited for; the machine may be busy with other tests
 FIGURES = """\
 import sys

@@ -16,7 +16,6 @@ from grading.sources import PARSED
 from labutils._support import lessons
 from labutils.commands import build
 
-pytestmark = pytest.mark.xdist_group("matching")
 LESSON, DISCUSSION = "02_forward_noising", "06_discussion"
 ALPHA, NOISE, POSTERIOR = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"
 TEXT = "text-6-3-measurement"

@@ -23,7 +23,6 @@ from labutils.networks import network_time
 from labutils.sampling import samplers
 from labutils.sampling.guidance import guided
 
-pytestmark = pytest.mark.xdist_group("play")
 PAGE = play.PLAY_DIR / "index.html"
 RUNNER = Path(__file__).parent / "play" / "run_engine.mjs"
 SIDE, STEPS, W = 28, 12, 0.5

@@ -16,7 +16,6 @@ from grading.batch import hidden_seeds, read_manifest
 from grading.release import release
 from labutils._support import lessons, stubs
 
-pytestmark = pytest.mark.xdist_group("release")
 LESSON = lessons.LESSONS[0]
 AT_TOP = {"notebooks", "labutils", "data", "benchmarks", "requirements.txt", "constraints.txt", "LICENSE", "START.txt"}
 every_lesson = pytest.mark.parametrize("lesson", lessons.LESSONS)

@@ -14,7 +14,6 @@ from grading.shown import NOT_RUN_AGAIN
 from grading.submissions import Submission
 from labutils._support.lessons import LESSONS, NOTEBOOK_DIR
 
-pytestmark = pytest.mark.xdist_group("shown")
 LESSON = "02_forward_noising"
 
 
