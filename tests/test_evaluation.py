@@ -225,6 +225,7 @@ def test_judges_know_digits(name):
         )
 
 
+@pytest.mark.slow
 def test_a_recogniser_learns():
     keras.utils.set_random_seed(0)
     network = networks.build("digit_features", (28, 28, 1))

@@ -302,6 +302,7 @@ def test_an_answer_that_ends_the_process_costs_itself_only(entry, bench):
     assert found["posterior_variances"]["status"] == "right"
 
 
+@pytest.mark.slow
 def test_each_question_has_the_whole_time(entry):
     """Two answers that take most of the time, and one limit for all properties and seeds of one answer."""
     slow = "\n import time; end = time.process_time() + {}\n while time.process_time() < end: pass\n return"
@@ -400,7 +401,13 @@ def test_a_kill_that_the_grader_did_not_order_is_tried_again(number, entry):
     assert "killed by signal" in found["found"]
 
 
-@pytest.mark.parametrize("error", [MemoryError(), OSError("too many open files"), ZeroDivisionError()])
+FAULTS = [
+    MemoryError(),
+    *(pytest.param(error, marks=pytest.mark.slow) for error in (OSError("no"), ZeroDivisionError())),
+]
+
+
+@pytest.mark.parametrize("error", FAULTS)
 def test_a_fault_of_the_judge_is_no_students_zero(error, entry, bench, monkeypatch):
     """In the check, and while it talks with the student's process."""
 

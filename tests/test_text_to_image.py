@@ -207,6 +207,7 @@ def test_half_precision_is_half_the_size_and_comes_back(name, coder, denoiser, t
             np.testing.assert_allclose(weight, expected, rtol=tolerance, atol=tolerance / 1000)
 
 
+@pytest.mark.slow
 def test_training_of_all_parts_and_drawing_from_them(tmp_path, monkeypatch):
     monkeypatch.setattr(train_command, "VALIDATION_IMAGES", 64)
     digits = data.load("digits")
