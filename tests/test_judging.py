@@ -465,7 +465,8 @@ def test_a_student_cannot_speak_with_the_graders_voice(line, entry, bench):
         "[np.zeros((1, 8, 8, 1), np.int8), np.zeros((9, 9, 9, 1)), np.zeros((1, 8), np.int8)]",
     ],
 )
-def test_a_small_message_never_becomes_gigabytes(inputs, conversation):
+def test_a_small_message_never_becomes_gigabytes(inputs, bench):
+    conversation = bench.fresh()
     conversation.run(f"import numpy as np\ndef guided(network, x, time, tokens, w):\n return network({inputs})")
     tracemalloc.start()
     with pytest.raises(checks.CheckFailed, match="inputs of the shapes"):
