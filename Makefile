@@ -19,7 +19,7 @@ $(VENV)/ready: requirements.txt constraints.txt pyproject.toml
 	touch $@
 
 run: $(VENV)/ready  ## execute all lessons into build/ and make the book of them (PRESET=smoke|quick|full, DATASET=…)
-	$(BIN)/python -m labutils run --preset $(PRESET) --dataset $(DATASET) --out build
+	$(BIN)/python -m lab run --preset $(PRESET) --dataset $(DATASET) --out build
 
 test: $(VENV)/ready  ## each promise of the lab once, in minutes; it says first what it cannot test on this machine
 	$(BIN)/python -m pytest
@@ -28,26 +28,26 @@ test-all: $(VENV)/ready  ## every test, also the slow ones: most of an hour
 	$(BIN)/python -m pytest -m ""
 
 lab: $(VENV)/ready  ## open JupyterLab on your own copies in my_lab/; notebooks/ is the book beside them
-	$(BIN)/python -m labutils copy
+	$(BIN)/python -m lab copy
 	$(BIN)/python -m jupyterlab --notebook-dir=. my_lab/01_function_inversion.ipynb
 
 book: $(VENV)/ready  ## the lessons as web pages, from the committed notebooks: build/book/index.html
-	$(BIN)/python -m labutils book --out build/book
+	$(BIN)/python -m lab book --out build/book
 
 colab: $(VENV)/ready  ## each lesson as one notebook that needs nothing beside it, to upload to Colab: build/colab
-	$(BIN)/python -m labutils colab --out build/colab
+	$(BIN)/python -m lab colab --out build/colab
 
 notebooks: $(VENV)/ready  ## for authors: execute the text twins into the committed notebooks
-	$(BIN)/python -m labutils build $(LESSONS)
+	$(BIN)/python -m lab build $(LESSONS)
 
 train: $(VENV)/ready  ## the recorded full run, hours; stop it and start it again as you like
-	$(BIN)/python -m labutils train --model classic --dataset mnist --out build/classic --resume
+	$(BIN)/python -m lab train --model classic --dataset mnist --out build/classic --resume
 
 bench: $(VENV)/ready  ## measure again what README and lessons quote: an hour; may be stopped and started again
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.ablation
 	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.grading
+	$(BIN)/python -m benchmarks.marking
 	$(BIN)/python -m benchmarks.filling
 
 lint: $(VENV)/ready  ## ruff, as in CI

@@ -26,7 +26,7 @@ def batch():
 
 
 def classic(fused=True):
-    """The classic network; ``fused`` is the form in which the lab trains and samples, see labutils.networks.fusion."""
+    """The classic network; ``fused`` is the form in which the lab trains and samples."""
     from labutils.networks import build_classic_unet, fuse_upsampling
 
     network = build_classic_unet()
@@ -113,10 +113,10 @@ def lab_classic():
 def lab_best(name, steps, guidance=None, count=640):
     """``sample`` with a committed checkpoint and dpmpp_2m, compiling included; images/s."""
     import labutils  # noqa: F401
-    from labutils import checkpoints, networks
+    from labutils import networks, pretrained
     from labutils.sampling import sample
 
-    network, schedule, shape, options = checkpoints.load_for_sampling(name)
+    network, schedule, shape, options = pretrained.load_for_sampling(name)
     if guidance is not None:
         options |= {"guidance": guidance, "labels": networks.even_labels(count)}
     started = time.perf_counter()

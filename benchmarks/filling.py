@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from benchmarks import report
 from benchmarks.quality import draw
-from labutils import checkpoints, data, evaluation, sampling
-from labutils.networks import recognisers
+from labutils import data, evaluation, metrics, pretrained, sampling
+from labutils.networks import classifiers
 
 DIGITS, PART, FACTOR = 200, 50, 4  # digits; how many at once, at most labutils.sampling.BATCH; pixels of a block's side
 TASKS = ("fill", "enlarge")
@@ -72,7 +72,7 @@ def given(task, digits):
 
 def complete(item, digits):
     """The completed digits, and how many calls of the network each took."""
-    network, schedule, shape, options = checkpoints.load_for_sampling(item["checkpoint"])
+    network, schedule, shape, options = pretrained.load_for_sampling(item["checkpoint"])
     known = tf.Variable(digits[:PART])  # a variable, so that one compiled loop serves all parts
     process = sampling.Sampler(
         network,
@@ -92,12 +92,12 @@ def complete(item, digits):
 
 def share(found):
     """A share of the digits with its 95 % Wilson interval."""
-    return dict(zip(("value", "low", "high"), evaluation.share(found), strict=True))
+    return dict(zip(("value", "low", "high"), metrics.share(found), strict=True))
 
 
 def judge(images, labels, recogniser):
     """Two shares of the images: the recogniser is sure; it is sure and names the true digit."""
-    scores = scipy.special.softmax(recognisers.predict(recogniser, np.clip(images, -1, 1)), axis=1)
+    scores = scipy.special.softmax(classifiers.predict(recogniser, np.clip(images, -1, 1)), axis=1)
     sure = scores.max(axis=1) >= evaluation.CONFIDENT
     return {"recognised": share(sure), "true_digit": share(sure & (scores.argmax(axis=1) == labels))}
 

@@ -12,8 +12,8 @@ import json
 import numpy as np
 
 from benchmarks import report
-from labutils import checkpoints, data, evaluation, networks, sampling
-from labutils._support.files import write_atomically
+from labutils import data, evaluation, networks, pretrained, sampling
+from labutils.support.files import write_atomically
 
 IMAGES = 1_000  # in benchmarks.ablation, too: Fréchet distances of different numbers of images cannot be compared
 FEW = [(sampler, steps) for steps in (5, 10) for sampler in ("ddim", "dpmpp_2m", "ddpm")] + [("heun", 3), ("heun", 5)]
@@ -60,7 +60,7 @@ def draw_all(process, shape, labels, count, file, budget):
 
 def measure(item, dataset, budget, header):
     """What one row holds: draw, and measure."""
-    network, schedule, shape, options = checkpoints.load_for_sampling(item["checkpoint"])
+    network, schedule, shape, options = pretrained.load_for_sampling(item["checkpoint"])
     labels = None
     if item["guidance"] is not None:
         options["guidance"] = item["guidance"]

@@ -12,10 +12,10 @@ try:
 except ModuleNotFoundError:  # Windows: there only one program at a time may write to a file of results
     fcntl = None
 
-from labutils import checkpoints
-from labutils._support.files import write_atomically
-from labutils.commands import doctor
-from labutils.evaluation.benchmarks import RESULTS, read
+from lab import doctor
+from labutils import pretrained
+from labutils.results import RESULTS, read
+from labutils.support.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 README, MAINTAINERS = ROOT / "README.md", ROOT / "docs" / "maintainers.md"
@@ -126,8 +126,8 @@ def about(weights=(), timing=False):
     machine = doctor.machine()
     if not timing:
         del machine["cores"]
-    hashes = {name: checkpoints.read_record(name)["weights_sha256"] for name in weights}
-    header = {"machine": machine, "versions": checkpoints.versions(), "method": METHOD}
+    hashes = {name: pretrained.read_record(name)["weights_sha256"] for name in weights}
+    header = {"machine": machine, "versions": pretrained.versions(), "method": METHOD}
     return {**header, "weights": hashes} if hashes else header
 
 
@@ -140,7 +140,7 @@ def rounded(measures):
 
 
 def save(name, results):
-    """Write ``results`` as ``results/NAME.json``, which labutils.evaluation.recorded reads."""
+    """Write ``results`` as ``results/NAME.json``, which labutils.results.recorded reads."""
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
     write_atomically(RESULTS / f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
 

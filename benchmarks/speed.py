@@ -19,8 +19,8 @@ import numpy as np
 from benchmarks import ablation, quality, report
 from benchmarks.contenders import CHECKPOINTS, CONTENDERS, ENVIRONMENT
 from labutils import plots
-from labutils._support.files import write_atomically
-from labutils._support.progress import progress_bar
+from labutils.support.files import write_atomically
+from labutils.support.progress import progress_bar
 
 PEERS = ("PyTorch", "diffusers")
 ROUNDS = 3

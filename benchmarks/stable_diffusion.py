@@ -10,8 +10,8 @@ https://arxiv.org/abs/2103.00020) is counted by its formula. It needs ``requirem
 import argparse
 import json
 
-from labutils._support.files import write_atomically
-from labutils.evaluation.benchmarks import RESULTS
+from labutils.results import RESULTS
+from labutils.support.files import write_atomically
 
 PICTURE, LATENT = (512, 512, 3), (64, 64, 4)
 WORDS, WIDTH, VOCABULARY, BLOCKS = 77, 768, 49_408, 12  # of the text encoder

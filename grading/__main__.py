@@ -2,7 +2,7 @@
 
 import sys
 
-from labutils._support.command_line import run_command
+from lab.cli import run_command
 
 COMMANDS = {
     "release": ("grading.release", "Write notebooks without solutions for the students, and a manifest for you."),
@@ -11,7 +11,7 @@ COMMANDS = {
 
 
 def main(arguments=None):
-    """Run one command; returns the exit code, see :func:`labutils._support.command_line.run_command`."""
+    """Run one command; returns the exit code, see :func:`lab.cli.run_command`."""
     return run_command("grading", "Introduction to Stable Diffusion Models: for instructors.", COMMANDS, arguments)
 
 

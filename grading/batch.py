@@ -27,8 +27,8 @@ from grading.release import MANIFEST_VERSION
 from grading.shown import NOT_RUN_AGAIN
 from grading.submissions import safe_name, stream
 from grading.verdicts import Answer, Status, first_verdict
-from labutils._support.files import check_writable, write_atomically
-from labutils._support.progress import progress_bar
+from labutils.support.files import check_writable, write_atomically
+from labutils.support.progress import progress_bar
 
 NOW = ".now"  # ending of the file that names the student who is being judged
 ENDED = "grading ended while this student was judged; run the same command again to try once more"

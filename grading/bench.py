@@ -7,7 +7,7 @@ from pathlib import Path
 import labutils
 from grading import sandbox
 from grading.examiner import Conversation, Ended
-from labutils.checkpoints import CHECKPOINT_DIR
+from labutils.pretrained import CHECKPOINT_DIR
 
 PACKAGES = [Path(labutils.__file__).parent, Path(__file__).parent]
 PLACES = {"PYTHONPATH": os.pathsep.join(dict.fromkeys(str(folder.parent) for folder in PACKAGES))}

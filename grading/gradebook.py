@@ -13,7 +13,7 @@ from grading.papers import Paper
 from grading.submissions import listed, safe_name
 from grading.verdicts import Answer, Status, first_verdict
 from labutils import __version__
-from labutils._support.files import write_atomically
+from labutils.support.files import write_atomically
 
 FIELDS = ("student_id", "notebook", "score", "max_score", "status", "file", "open_points", "sandbox", "remarks")
 # Where a cell of a spreadsheet may begin: at the start of a text, or after anything that separates cells or lines. What

@@ -2,7 +2,7 @@
 
 import re
 
-from labutils._support.stubs import SOLUTION, in_cell, is_answer, regions
+from lab.stubs import SOLUTION, in_cell, is_answer, regions
 
 ALLOWED = "repeats-solution"  # tag of a cell in which the instructor shows a solution on purpose
 SHORT = 12  # characters; a shorter line may be in another cell by chance

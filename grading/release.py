@@ -11,9 +11,9 @@ from pathlib import Path
 import nbformat
 
 from grading.leaks import check_no_traces
-from labutils._support.files import check_writable, write_atomically
-from labutils._support.lessons import NOTEBOOK_DIR, find_lessons
-from labutils._support.stubs import function_name, is_answer, marker, student_copy
+from lab.lessons import NOTEBOOK_DIR, find_lessons
+from lab.stubs import function_name, is_answer, marker, student_copy
+from labutils.support.files import check_writable, write_atomically
 
 MANIFEST_VERSION = 4
 ROOT = NOTEBOOK_DIR.parent
@@ -52,7 +52,7 @@ def release(names=(), out="release", source=NOTEBOOK_DIR, say=print):
     the secret.
 
     Args:
-        names: as in :func:`labutils._support.lessons.find_lessons`.
+        names: as in :func:`lab.lessons.find_lessons`.
         out: folder; it is made if it does not exist.
         source: folder of the instructor's notebooks.
         say: receives one line at the end.

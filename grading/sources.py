@@ -9,7 +9,7 @@ import contextlib
 import re
 import warnings
 
-from labutils._support.stubs import PLACEHOLDER, python_of
+from lab.stubs import PLACEHOLDER, python_of
 
 # Characters. For some lines (import a.a.a…) the memory of the parser grows with the square of the length.
 PARSED = 20_000

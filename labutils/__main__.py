@@ -1,7 +1,5 @@
-"""Entry point of ``python -m labutils``."""
+"""``python -m labutils`` names the command that took its place."""
 
 import sys
 
-from labutils.commands import main
-
-sys.exit(main())
+sys.exit("the commands of the lab are in another package: python -m lab --help")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labutils._support.files import read_npz
 from labutils.picture_folder import HELD_OUT, read_folder
+from labutils.support.files import read_npz
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")

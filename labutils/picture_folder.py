@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from labutils._support.progress import progress_bar
+from labutils.support.progress import progress_bar
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")  # no other reader of Pillow sees a file

@@ -18,7 +18,7 @@ from matplotlib.text import Text
 from PIL import Image
 from scipy.optimize import isotonic_regression
 
-from labutils._support.pictures import animation_gif, as_text, grid_png, png, slider_html
+from labutils.support.pictures import animation_gif, as_text, grid_png, png, slider_html
 
 __all__ = [
     "COLOURS",

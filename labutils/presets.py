@@ -12,7 +12,7 @@ class Preset:
         seeds: repetitions where a lesson reports a spread.
         fit_epochs: lesson 1, epochs of each small function fit.
         toy_steps: lesson 1, training steps of the one-dimensional diffusion.
-        train_images, epochs: size and length of the training run of lesson 4 (and ``python -m labutils train``).
+        train_images, epochs: size and length of the training run of lesson 4 (and ``python -m lab train``).
         told_images, told_epochs: the run of lesson 4 with a network that is told the digit.
         ablation_images, ablation_epochs: the short runs of lessons 3 and 4 that compare variants.
         test_images: number of test images on which a loss is measured.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from labutils import captions, checks, networks, sampling, schedule, training
+from labutils import caption_data, checks, networks, sampling, schedule, training
 from labutils.toys import inversion
 
 L = keras.layers
@@ -414,12 +414,12 @@ def guide_in_one_call(network, x, time, tokens, w):
 
 def guide_by_difference(network, x, time, tokens, w):
     told = network([x, time, tokens])
-    return told + w * (told - network([x, time, captions.encode([""] * len(x))]))
+    return told + w * (told - network([x, time, caption_data.encode([""] * len(x))]))
 
 
 def guide_in_place(network, x, time, tokens, w):
     told = np.array(network((x, time, tokens)))
-    tokens[:] = captions.NO_WORD
+    tokens[:] = caption_data.NO_WORD
     told *= 1 + w
     told -= w * network((x, time, tokens))
     return told

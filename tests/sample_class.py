@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 
 from grading.release import release
-from labutils._support.files import write_atomically
+from labutils.support.files import write_atomically
 
 PARTLY = {  # answers in which one property fails
     "ex-2-3-posterior-variances": """def posterior_variances(betas):

@@ -42,9 +42,9 @@ import contextlib, importlib, io, pathlib, runpy
 import labutils
 from benchmarks import report
 from grading import __main__ as for_instructors
-from labutils import commands
+from lab import cli
 
-programs = [("labutils",), *(("labutils", name) for name in commands.COMMANDS)]
+programs = [("lab",), *(("lab", name) for name in cli.COMMANDS)]
 programs += [("grading",), *(("grading", name) for name in for_instructors.COMMANDS)]
 for path in sorted(pathlib.Path("benchmarks").glob("*.py")):
     text = path.read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ for name, *words in programs:
 """
     printed = run_bare(code, tmp_path)
     assert len(re.findall("^plan of", printed, re.MULTILINE)) >= 6
-    for program in ("labutils train", "grading grade", "benchmarks.contenders", "benchmarks.stable_diffusion"):
+    for program in ("lab train", "grading grade", "benchmarks.contenders", "benchmarks.stable_diffusion"):
         assert f"help of {program}\n" in printed
 
 

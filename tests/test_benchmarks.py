@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import ablation, contenders, filling, grading, quality, report, speed, text_to_image
 from grading.release import release
-from labutils import checkpoints, sampling
-from labutils.evaluation import benchmarks as measured
+from labutils import pretrained, sampling
+from labutils import results as measured
 from labutils.sampling import reverse
 from labutils.schedule import linear_schedule
 
@@ -84,7 +84,7 @@ def test_all_results_are_of_one_machine():
 @pytest.mark.parametrize("name", ["quality", "ablation", "filling", "speed", "text_to_image"])
 def test_results_are_of_the_committed_weights(name):
     for checkpoint, sha256 in committed(name)["weights"].items():
-        assert checkpoints.read_record(checkpoint)["weights_sha256"] == sha256, f"{checkpoint} has changed: make bench"
+        assert pretrained.read_record(checkpoint)["weights_sha256"] == sha256, f"{checkpoint} has changed: make bench"
 
 
 @pytest.mark.parametrize("name", ["quality", "speed", "grading", "text_to_image"])

@@ -7,8 +7,7 @@ import nbformat
 import pytest
 from conftest import reason
 
-from labutils._support import lessons, pages
-from labutils.commands import book
+from lab import book, lessons, pages
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
@@ -87,7 +86,7 @@ def test_the_search_needs_no_server(whole):
 
 def test_every_room_of_labutils_is_described():
     found = book.rooms()
-    assert found[:3] == ["picture_folder", "data", "schedule"] and "commands" not in found and "_support" not in found
+    assert found[:3] == ["picture_folder", "data", "schedule"] and "support" not in found
     listed = [line for room in found for line in book.room_page(room).splitlines() if "automodule" in line]
     for path in (*book.PACKAGE.glob("*.py"), *(book.PACKAGE / "sampling").glob("*.py")):
         name = ".".join(("labutils", *path.relative_to(book.PACKAGE).with_suffix("").parts)).removesuffix(".__init__")

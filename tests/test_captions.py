@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import needs
 
-from labutils import captions, checkpoints, data
-from labutils.captions import ALONE, COLOURS, KINDS, NO_WORD, RELATIONS, VOCABULARY
-from labutils.evaluation.captions import as_read, judge, read_pictures
+from labutils import caption_data, data, pretrained
+from labutils.caption_data import ALONE, COLOURS, KINDS, NO_WORD, RELATIONS, VOCABULARY
+from labutils.caption_reader import as_read, judge, read_pictures
 from labutils.networks import NO_LABEL
 
 RNG = np.random.default_rng(0)
@@ -26,15 +26,15 @@ def objects(scenes):
 
 def test_the_pairs_that_are_kept_out_are_a_latin_square():
     colour, digit = np.divmod(np.arange(60), 10)
-    out = captions.unseen_pair(colour, digit).reshape(6, 10)
+    out = caption_data.unseen_pair(colour, digit).reshape(6, 10)
     assert out.sum() == 12
     assert set(out.sum(axis=1)) == {2}
     assert set(out.sum(axis=0)) == {1, 2}
 
 
 def test_held_out_pairs_and_orders_never_occur_in_training():
-    scenes = captions.draw_scenes(60_000, np.random.default_rng(1))
-    assert not captions.unseen_pair(*objects(scenes).T).any()
+    scenes = caption_data.draw_scenes(60_000, np.random.default_rng(1))
+    assert not caption_data.unseen_pair(*objects(scenes).T).any()
     shown = set(map(tuple, as_read(scenes)[:, [1, 2, 4]]))  # by the picture, not by the sentence
     for digit in range(10):
         assert (digit, 0, (digit + 3) % 10) not in shown
@@ -43,23 +43,23 @@ def test_held_out_pairs_and_orders_never_occur_in_training():
     assert len({tuple(pair) for pair in objects(scenes)}) == 48
     assert sum(relation == 0 for _, relation, _ in shown) == sum(relation == 2 for _, relation, _ in shown) == 90
     # A sentence with two words exchanged says the same thing the other way round, and is kept out too.
-    same = captions.parse(["a red three left of a blue six", "a blue six right of a red three"])
-    assert captions.has_unseen_order(same).all()
-    assert not captions.has_unseen_order(captions.parse(["a blue six left of a red three"])).any()
+    same = caption_data.parse(["a red three left of a blue six", "a blue six right of a red three"])
+    assert caption_data.has_unseen_order(same).all()
+    assert not caption_data.has_unseen_order(caption_data.parse(["a blue six left of a red three"])).any()
 
 
 def test_the_tests_ask_for_what_training_never_showed():
-    pairs = captions.draw_scenes(2_000, np.random.default_rng(2), "unseen_pair")
-    assert captions.has_unseen_pair(pairs).all()
-    assert not captions.has_unseen_order(pairs).any()
-    orders = captions.draw_scenes(2_000, np.random.default_rng(2), "unseen_order")
-    assert captions.has_unseen_order(orders).all()
-    assert not captions.has_unseen_pair(orders).any()
+    pairs = caption_data.draw_scenes(2_000, np.random.default_rng(2), "unseen_pair")
+    assert caption_data.has_unseen_pair(pairs).all()
+    assert not caption_data.has_unseen_order(pairs).any()
+    orders = caption_data.draw_scenes(2_000, np.random.default_rng(2), "unseen_order")
+    assert caption_data.has_unseen_order(orders).all()
+    assert not caption_data.has_unseen_pair(orders).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_follow_the_seed_and_lie_in_the_range(digits, kind):
-    first, again, other = (captions.make(digits, 40, kind=kind, seed=seed) for seed in (5, 5, 6))
+    first, again, other = (caption_data.make(digits, 40, kind=kind, seed=seed) for seed in (5, 5, 6))
     assert first.images.shape == (40, 32, 32, 3)
     assert first.images.dtype == np.float32
     assert first.images.min() == -1
@@ -69,7 +69,7 @@ def test_pictures_follow_the_seed_and_lie_in_the_range(digits, kind):
 
 
 def test_each_digit_stands_in_its_half_in_its_colour(digits):
-    made = captions.make(digits, 300, seed=3)
+    made = caption_data.make(digits, 300, seed=3)
     light = (made.images + 1) / 2
     colours = np.array(list(COLOURS.values())) / 255
     for picture, (colour, _, relation, other, _) in zip(light, made.scenes, strict=True):
@@ -95,30 +95,30 @@ def test_colours_differ_in_brightness():
 
 def test_words_and_numbers():
     texts = ["a red three left of a blue seven", "a white nine", "a green one above a yellow four", ""]
-    tokens = captions.encode(texts)
-    assert tokens.shape == (4, captions.LENGTH)
+    tokens = caption_data.encode(texts)
+    assert tokens.shape == (4, caption_data.LENGTH)
     assert tokens.dtype == np.int32
-    assert captions.decode(tokens) == texts
+    assert caption_data.decode(tokens) == texts
     assert (tokens[3] == NO_WORD).all()
     assert NO_WORD == NO_LABEL  # training and guidance take a caption away as they take a label away
-    scenes = captions.all_scenes()
+    scenes = caption_data.all_scenes()
     assert len(scenes) == 60 + len(RELATIONS) * 60**2
-    np.testing.assert_array_equal(captions.parse(captions.sentences(scenes)), scenes)
-    assert captions.encode(captions.sentences(scenes)).max() == len(VOCABULARY) - 1
-    assert captions.encode_pairs(scenes).max() == 63
-    assert len(np.unique(captions.encode_pairs(scenes), axis=0)) == len(scenes)
+    np.testing.assert_array_equal(caption_data.parse(caption_data.sentences(scenes)), scenes)
+    assert caption_data.encode(caption_data.sentences(scenes)).max() == len(VOCABULARY) - 1
+    assert caption_data.encode_pairs(scenes).max() == 63
+    assert len(np.unique(caption_data.encode_pairs(scenes), axis=0)) == len(scenes)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: captions.encode(["a red cat"]), "unknown word 'cat' in 'a red cat', known: a, of, blue, red"),
-        (lambda d: captions.encode("a red two"), "must be a list of texts"),
-        (lambda d: captions.encode(["a " * 9]), "at most 8 words"),
-        (lambda d: captions.parse(["a red"]), "need a caption such as"),
-        (lambda d: captions.make(d, 0), "count must be an integer of at least 1"),
-        (lambda d: captions.make(d, 4, part="all"), "part must be 'train' or 'test'"),
-        (lambda d: captions.make(d, 4, kind="new"), "unknown kind 'new', known: seen, unseen_pair, unseen_order"),
+        (lambda d: caption_data.encode(["a red cat"]), "unknown word 'cat' in 'a red cat', known: a, of, blue, red"),
+        (lambda d: caption_data.encode("a red two"), "must be a list of texts"),
+        (lambda d: caption_data.encode(["a " * 9]), "at most 8 words"),
+        (lambda d: caption_data.parse(["a red"]), "need a caption such as"),
+        (lambda d: caption_data.make(d, 0), "count must be an integer of at least 1"),
+        (lambda d: caption_data.make(d, 4, part="all"), "part must be 'train' or 'test'"),
+        (lambda d: caption_data.make(d, 4, kind="new"), "unknown kind 'new', known: seen, unseen_pair, unseen_order"),
     ],
 )
 def test_bad_arguments(digits, call, message):
@@ -129,12 +129,12 @@ def test_bad_arguments(digits, call, message):
 def test_data_without_ten_grey_digits(tiny_npz):
     few = dataclasses.replace(data.load(str(tiny_npz)), y_test=np.arange(24) % 9)
     with pytest.raises(ValueError, match="need grey images of the ten digits"):
-        captions.make(few, 4, part="test")
+        caption_data.make(few, 4, part="test")
 
 
 def test_sentences_that_show_the_same_are_read_the_same():
-    scenes = captions.parse(["a red three right of a blue six", "a red three below a blue six", "a red three"])
-    assert captions.sentences(as_read(scenes)) == [
+    scenes = caption_data.parse(["a red three right of a blue six", "a red three below a blue six", "a red three"])
+    assert caption_data.sentences(as_read(scenes)) == [
         "a blue six left of a red three",
         "a blue six above a red three",
         "a red three",
@@ -142,7 +142,7 @@ def test_sentences_that_show_the_same_are_read_the_same():
 
 
 def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
-    made = captions.make(digits, 200, seed=4)
+    made = caption_data.make(digits, 200, seed=4)
     found = read_pictures(made.images, lambda images, training: np.zeros((len(images), 10), np.float32))
     right = as_read(made.scenes)[:, [0, 2, 3]] == found[:, [0, 2, 3]]
     assert right.mean() > 0.98
@@ -150,13 +150,13 @@ def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
 
 @needs("MNIST")
 def test_the_reader_reads_real_pictures():
-    made = captions.make(data.load("mnist"), 500, "test", seed=1)
-    right = judge(made.scenes, made.images, checkpoints.load("digit_recogniser")[0])
+    made = caption_data.make(data.load("mnist"), 500, "test", seed=1)
+    right = judge(made.scenes, made.images, pretrained.load("digit_recogniser")[0])
     assert right["caption"].mean() > 0.95
     assert right["colour"].mean() > 0.98
     swapped = made.scenes[:, [3, 4, 2, 0, 1]]
     two = (made.scenes[:, 2] != ALONE) & (made.scenes[:, 1] != made.scenes[:, 4])
-    assert judge(swapped[two], made.images[two], checkpoints.load("digit_recogniser")[0])["caption"].mean() < 0.02
+    assert judge(swapped[two], made.images[two], pretrained.load("digit_recogniser")[0])["caption"].mean() < 0.02
 
 
 def test_noise_is_no_scene_and_no_error():

@@ -11,9 +11,8 @@ import pytest
 from conftest import is_here
 from nbclient import NotebookClient
 
-from labutils import checkpoints, sampling
-from labutils._support import lessons
-from labutils.commands import colab
+from lab import colab, lessons
+from labutils import pipeline, pretrained
 
 
 def committed(lesson):
@@ -27,10 +26,10 @@ def notebook_of(*sources):
 @pytest.mark.parametrize(
     ("source", "names"),
     [
-        ('network, about = checkpoints.load("classic")', ["classic"]),
-        ("network, about = checkpoints.load()", ["classic"]),
-        ('for name in ["fast", "classic_epoch_05"]:\n    checkpoints.load(name)', ["classic_epoch_05", "fast"]),
-        ('checkpoints.load(f"classic_epoch_{n:02d}")', ["classic_epoch_01", "classic_epoch_05", "classic_epoch_20"]),
+        ('network, about = pretrained.load("classic")', ["classic"]),
+        ("network, about = pretrained.load()", ["classic"]),
+        ('for name in ["fast", "classic_epoch_05"]:\n    pretrained.load(name)', ["classic_epoch_05", "fast"]),
+        ('pretrained.load(f"classic_epoch_{n:02d}")', ["classic_epoch_01", "classic_epoch_05", "classic_epoch_20"]),
         ("numbers = evaluation.evaluate(drawn, real)", ["digit_features", "digit_recogniser"]),
         ("from labutils.evaluation import load_judges", ["digit_features", "digit_recogniser"]),
         ('%matplotlib inline\nsaved = load_for_sampling("fast_conditional")', ["fast_conditional"]),
@@ -76,11 +75,11 @@ def test_packed_weights_are_nearly_the_same(tmp_path):
     where = unpack("07_better_and_faster", tmp_path)
     assert where == str(tmp_path / "lab" / "labutils" / "__init__.py")
     packed = tmp_path / "lab" / "data" / "checkpoints"
-    assert checkpoints.names(packed) == ["classic", "fast"]
+    assert pretrained.names(packed) == ["classic", "fast"]
     assert {path.name for path in (tmp_path / "lab/benchmarks/results").iterdir()} == {"ablation.json", "speed.json"}
-    for name in checkpoints.names(packed):
-        network, about = checkpoints.load(name, packed)
-        original, record = checkpoints.load(name)
+    for name in pretrained.names(packed):
+        network, about = pretrained.load(name, packed)
+        original, record = pretrained.load(name)
         assert about.pop("rounded") == "to 12 significant bits, to make the file small"
         assert about.pop("weights_sha256") != record.pop("weights_sha256") and about == record
         for weight, exact in zip(network.get_weights(), original.get_weights(), strict=True):
@@ -90,10 +89,10 @@ def test_packed_weights_are_nearly_the_same(tmp_path):
 def test_packed_weights_of_two_bytes_draw_the_same(tmp_path):
     unpack("08_text_to_image", tmp_path)
     packed = tmp_path / "lab" / "data" / "checkpoints"
-    assert checkpoints.names(packed) == ["autoencoder", "digit_recogniser", "text_to_image"]
+    assert pretrained.names(packed) == ["autoencoder", "digit_recogniser", "text_to_image"]
     texts = ["a red three left of a blue seven", "a green one above a white two"]
     drawn = [
-        sampling.TextToImage("text_to_image", folder).draw(texts) for folder in (packed, checkpoints.CHECKPOINT_DIR)
+        pipeline.TextToImage("text_to_image", folder).draw(texts) for folder in (packed, pretrained.CHECKPOINT_DIR)
     ]
     assert np.sqrt(np.mean((drawn[0] - drawn[1]) ** 2)) < 0.05  # of pictures from other noise it is 0.4
 

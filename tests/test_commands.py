@@ -12,11 +12,12 @@ import pytest
 from conftest import write_classes
 
 from grading import __main__ as for_instructors
-from labutils import checkpoints, commands, data, networks, sampling, training
+from lab import cli
+from labutils import data, networks, pretrained, sampling, training
 
 
 def test_help_of_every_command():
-    for package in (commands, for_instructors):
+    for package in (cli, for_instructors):
         for arguments in ([], *([name] for name in package.COMMANDS)):
             with pytest.raises(SystemExit) as left:
                 package.main([*arguments, "--help"])
@@ -75,7 +76,7 @@ BAD_FOR_INSTRUCTORS = [
 
 @pytest.mark.parametrize(
     ("package", "arguments", "message"),
-    [(commands, *bad) for bad in BAD] + [(for_instructors, *bad) for bad in BAD_FOR_INSTRUCTORS],
+    [(cli, *bad) for bad in BAD] + [(for_instructors, *bad) for bad in BAD_FOR_INSTRUCTORS],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_input_is_one_line_and_exit_code_2(package, arguments, message, capsys, tmp_path):
@@ -90,21 +91,21 @@ def test_bad_input_is_one_line_and_exit_code_2(package, arguments, message, caps
 
 
 def test_exit_code_of_the_process():
-    done = subprocess.run([sys.executable, "-m", "labutils", "run", "99"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "lab", "run", "99"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
 
 
 def test_sample_writes_npz_and_png(tmp_path):
     common = ["sample", "--count", "3", "--steps", "5", "--seed", "1"]
-    assert commands.main([*common, "--out", str(tmp_path / "a.npz")]) == 0
+    assert cli.main([*common, "--out", str(tmp_path / "a.npz")]) == 0
     with np.load(tmp_path / "a.npz", allow_pickle=False) as archive:
         images = archive["images"]
     assert images.dtype == np.float32 and images.shape == (3, 28, 28, 1)
     assert images.min() >= -1 and images.max() <= 1
-    assert commands.main([*common, "--out", str(tmp_path / "new" / "a.png")]) == 0
+    assert cli.main([*common, "--out", str(tmp_path / "new" / "a.png")]) == 0
     assert matplotlib.image.imread(tmp_path / "new" / "a.png").shape[:2] == (3 * 28, 3 * 3 * 28)
     for name in ("B.PNG", "b.Png", "B.NPZ", "b.nPz"):  # the case of an ending does not matter
-        assert commands.main([*common, "--out", str(tmp_path / "capitals" / name)]) == 0
+        assert cli.main([*common, "--out", str(tmp_path / "capitals" / name)]) == 0
         assert (tmp_path / "capitals" / name).is_file()
     assert len(list((tmp_path / "capitals").iterdir())) == 4
     with np.load(tmp_path / "capitals" / "B.NPZ", allow_pickle=False) as archive:
@@ -114,11 +115,11 @@ def test_sample_writes_npz_and_png(tmp_path):
 def test_samples_of_a_network_with_labels_are_measured_as_asked(tmp_path, capsys):
     file = tmp_path / "a.npz"
     options = "--checkpoint fast_conditional --sampler dpmpp_2m --steps 4 --count 140"
-    assert commands.main(["sample", *options.split(), "--out", str(file)]) == 0
+    assert cli.main(["sample", *options.split(), "--out", str(file)]) == 0
     with np.load(file, allow_pickle=False) as archive:
         assert list(archive["labels"][:12]) == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
     capsys.readouterr()
-    assert commands.main(["evaluate", str(file), "--dataset", "digits", "--json", str(tmp_path / "a.json")]) == 0
+    assert cli.main(["evaluate", str(file), "--dataset", "digits", "--json", str(tmp_path / "a.json")]) == 0
     asked = json.loads((tmp_path / "a.json").read_text())["as_asked"]
     assert "as_asked" in capsys.readouterr().out and asked["value"] > 0.9
 
@@ -126,13 +127,13 @@ def test_samples_of_a_network_with_labels_are_measured_as_asked(tmp_path, capsys
 def test_train_writes_a_checkpoint_that_can_be_resumed(tmp_path, tiny_npz, capsys):
     arguments = ["train", "--model", "classic", "--epochs", "1", "--dataset", str(tiny_npz)]
     arguments += ["--out", str(tmp_path / "run")]
-    assert commands.main(arguments) == 0
+    assert cli.main(arguments) == 0
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"classic.json", "classic.weights.h5", "state.npz"}
     capsys.readouterr()
-    assert commands.main(arguments) == 2
+    assert cli.main(arguments) == 2
     assert "add --resume" in capsys.readouterr().err
     arguments[4] = "2"
-    assert commands.main([*arguments, "--resume"]) == 0
+    assert cli.main([*arguments, "--resume"]) == 0
 
 
 @pytest.mark.parametrize(
@@ -145,13 +146,13 @@ def test_train_writes_a_checkpoint_that_can_be_resumed(tmp_path, tiny_npz, capsy
     ids=["weights", "record", "nothing there"],
 )
 def test_doctor_names_each_checkpoint_that_does_not_load(damage, said, tmp_path, monkeypatch, capsys):
-    for file in checkpoints.CHECKPOINT_DIR.iterdir():
+    for file in pretrained.CHECKPOINT_DIR.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     damage(tmp_path)
-    load, names = checkpoints.load, checkpoints.names
-    monkeypatch.setattr(checkpoints, "load", lambda name: load(name, tmp_path))
-    monkeypatch.setattr(checkpoints, "names", lambda: names(tmp_path))
-    assert commands.main(["doctor"]) == 1
+    load, names = pretrained.load, pretrained.names
+    monkeypatch.setattr(pretrained, "load", lambda name: load(name, tmp_path))
+    monkeypatch.setattr(pretrained, "names", lambda: names(tmp_path))
+    assert cli.main(["doctor"]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(said)]
     assert not line.endswith("good")
 
@@ -160,8 +161,8 @@ def test_doctor_survives_whatever_a_checkpoint_raises(monkeypatch, capsys):
     def fail(name):
         raise RuntimeError(f"{name} is\n\nbad")
 
-    monkeypatch.setattr(checkpoints, "load", fail)
-    assert commands.main(["doctor"]) == 1
+    monkeypatch.setattr(pretrained, "load", fail)
+    assert cli.main(["doctor"]) == 1
     assert "checkpoint fast: fast is bad\n" in capsys.readouterr().out
 
 
@@ -176,7 +177,7 @@ def test_doctor_names_a_missing_package(package, monkeypatch, capsys):
 
     monkeypatch.setattr(importlib.metadata, "version", found)
     monkeypatch.setitem(sys.modules, package, None)
-    assert commands.main(["doctor"]) == 1
+    assert cli.main(["doctor"]) == 1
     printed = capsys.readouterr().out
     assert f"  {package} MISSING\n" in printed and printed.splitlines()[-1].startswith("To do: python -m pip install")
 
@@ -186,7 +187,7 @@ def test_doctor_is_content_without_mnist(monkeypatch, capsys, tmp_path):
     for files in ([], [tmp_path / "mnist.npz"]):
         monkeypatch.setattr(data, "candidates", lambda name="mnist", files=files: files)
         monkeypatch.setattr(data, "_download", lambda name: data.read_npz(tmp_path / "mnist.npz", data.ARRAYS))
-        assert commands.main(["doctor"]) == 0
+        assert cli.main(["doctor"]) == 0
         assert ("is damaged or unreadable" in capsys.readouterr().out) == bool(files)
 
 
@@ -196,23 +197,23 @@ def test_doctor_is_content_without_mnist(monkeypatch, capsys, tmp_path):
 def test_the_command_that_train_prints_draws_what_was_trained(model, tmp_path, capsys):
     folder, file = tmp_path / "my run", tmp_path / "a.npz"
     arguments = ["train", "--model", model, "--preset", "smoke", "--dataset", "digits", "--out", str(folder)]
-    assert commands.main(arguments) == 0
+    assert cli.main(arguments) == 0
     printed = shlex.split(capsys.readouterr().out.partition("draw from it: ")[2])
-    assert printed[:4] == ["python", "-m", "labutils", "sample"] and printed[-1] == str(folder / f"{model}.png")
+    assert printed[:4] == ["python", "-m", "lab", "sample"] and printed[-1] == str(folder / f"{model}.png")
     quick = ["--sampler", "ddim", "--steps", "4", "--count", "3", "--out", str(file)]
-    assert commands.main([*printed[3:], *quick]) == 0
+    assert cli.main([*printed[3:], *quick]) == 0
     with np.load(file) as archive:
         drawn = archive["images"]
     plan, network = training.PLANS[model], networks.build(model, (28, 28, 1))
     options = {"steps": 4, "sampler": "ddim", "target": plan.recipe.target, "progress": False}
     if plan.guidance is not None:
         options |= {"guidance": plan.guidance, "labels": [0, 1, 2]}
-    for weights, is_same in ((folder, True), (checkpoints.CHECKPOINT_DIR, False)):
+    for weights, is_same in ((folder, True), (pretrained.CHECKPOINT_DIR, False)):
         network.load_weights(weights / f"{model}.weights.h5")
         expected = sampling.sample(network, plan.schedule, 3, (28, 28, 1), **options).clip(-1, 1)
         assert np.allclose(drawn, expected, atol=1e-3) == is_same
     capsys.readouterr()
-    assert commands.main(["checkpoints", "--folder", str(folder)]) == 0
+    assert cli.main(["checkpoints", "--folder", str(folder)]) == 0
     listed = capsys.readouterr().out
     assert listed.startswith(f"{model}: network {model}") and "digit_features" not in listed
 
@@ -221,21 +222,21 @@ def test_samples_of_26_classes(tmp_path, capsys):
     """The labels of the samples are those of the data; the lab's judges say that they cannot read them."""
     letters, file = write_classes(tmp_path / "letters.npz", 26), str(tmp_path / "a.npz")
     common = ["--model", "fast_conditional", "--epochs", "1", "--dataset", str(letters), "--out", str(tmp_path)]
-    assert commands.main(["train", *common]) == 0
+    assert cli.main(["train", *common]) == 0
     options = ["--sampler", "ddim", "--steps", "2", "--count", "30", "--checkpoint", "fast_conditional"]
-    assert commands.main(["sample", *options, "--folder", str(tmp_path), "--out", file]) == 0
+    assert cli.main(["sample", *options, "--folder", str(tmp_path), "--out", file]) == 0
     with np.load(file) as archive:
         assert list(archive["labels"]) == [*range(26), 0, 1, 2, 3]
     capsys.readouterr()
-    assert commands.main(["evaluate", file, "--dataset", str(letters)]) == 2
+    assert cli.main(["evaluate", file, "--dataset", str(letters)]) == 2
     assert "the judges know images of shape (28, 28, 1), letters.npz has (8, 8, 1)" in capsys.readouterr().err
 
 
 def test_checkpoints_and_doctor(capsys):
-    assert commands.main(["checkpoints"]) == 0
+    assert cli.main(["checkpoints"]) == 0
     printed = capsys.readouterr().out
     assert "classic: network classic, 257,265 parameters" in printed and "trained on mnist" in printed
-    assert commands.main(["doctor"]) == 0
+    assert cli.main(["doctor"]) == 0
     printed = capsys.readouterr().out
     for word in ("Python", "tensorflow", "threads", "GPU", "MNIST", "checkpoint classic: good"):
         assert word in printed

@@ -8,16 +8,14 @@ import nbformat
 import pytest
 
 from grading.release import release
-from labutils import commands
-from labutils._support import lessons, stubs
-from labutils.commands import address
-from labutils.commands import copy as copying
+from lab import address, cli, lessons, stubs
+from lab import copies as copying
 
 NAMES = [f"{lesson}.ipynb" for lesson in lessons.LESSONS]
 
 
 def test_the_command_writes_what_release_hands_out(tmp_path, no_partial_files, capsys):
-    assert commands.main(["copy", "--out", str(tmp_path / "mine")]) == 0
+    assert cli.main(["copy", "--out", str(tmp_path / "mine")]) == 0
     assert capsys.readouterr().out.count(": new\n") == len(NAMES)
     release(out=tmp_path / "release", say=lambda line: None)
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == NAMES
@@ -35,7 +33,7 @@ def test_the_command_writes_what_release_hands_out(tmp_path, no_partial_files, c
 def test_a_folder_whose_name_the_screen_cannot_show(folder, encoding, tmp_path, monkeypatch):
     screen = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     monkeypatch.setattr(sys, "stdout", screen)
-    assert commands.main(["copy", "--out", str(tmp_path / folder)]) == 0
+    assert cli.main(["copy", "--out", str(tmp_path / folder)]) == 0
     assert sorted(path.name for path in (tmp_path / folder).iterdir()) == NAMES
     screen.flush()
     printed = screen.buffer.getvalue().decode(encoding)

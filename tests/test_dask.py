@@ -12,7 +12,7 @@ import pytest
 from conftest import needs, reason
 from sample_class import STUDENTS, sample_class
 
-from grading import __main__ as commands
+from grading import __main__ as cli
 from grading.release import release
 
 pytest.importorskip("distributed", reason=reason("requirements-dask.txt"))
@@ -77,6 +77,6 @@ def test_no_scheduler_is_one_clear_line(tmp_path, capsys):
     sample_class(json.loads(manifest.read_text()), tmp_path / "handout" / "student", tmp_path / "in", CLASS[:1])
     arguments = ["grade", str(tmp_path / "in"), "--manifest", str(manifest), "--out", str(tmp_path / "out")]
     for address in ("tcp://127.0.0.1:9", "nonsense://here"):
-        assert commands.main([*arguments, "--dask", address]) == 2
+        assert cli.main([*arguments, "--dask", address]) == 2
         error = capsys.readouterr().err
         assert f"no Dask scheduler answers at {address}" in error and error.count("\n") == 1

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import is_here, needs
 
-from labutils import checkpoints, commands, data, evaluation, networks
-from labutils.evaluation import benchmarks
-from labutils.evaluation.captions import read_pictures
-from labutils.networks import recognisers
-from labutils.training import fit_recogniser
+from lab import cli
+from lab.classifier_training import fit_recogniser
+from labutils import data, evaluation, metrics, networks, pretrained, results
+from labutils.caption_reader import read_pictures
+from labutils.networks import classifiers
 
 DIGITS = data.load("digits")
 
@@ -140,9 +140,9 @@ def test_images_out_of_range_are_refused(images, judges, tmp_path, capsys):
     with pytest.raises(ValueError, match=refused):
         measure(images, judges)
     with pytest.raises(ValueError, match=refused):
-        evaluation.nearest_images(images, DIGITS.x_train)
+        metrics.nearest_images(images, DIGITS.x_train)
     with pytest.raises(ValueError, match=refused):
-        recognisers.predict(judges[1], images)
+        classifiers.predict(judges[1], images)
     with pytest.raises(ValueError, match=refused):
         read_pictures(np.tile(images, 3), judges[1])
     with pytest.raises(ValueError, match=refused):
@@ -150,7 +150,7 @@ def test_images_out_of_range_are_refused(images, judges, tmp_path, capsys):
     with pytest.raises(ValueError, match=refused.replace("images", "x")):
         fit_recogniser(judges[1], images, DIGITS.y_test[:200], 1)
     np.savez(tmp_path / "a.npz", images=images)
-    assert commands.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "digits"]) == 2
+    assert cli.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "digits"]) == 2
     assert "scale pixels" in capsys.readouterr().err
 
 
@@ -170,7 +170,7 @@ def test_a_single_grey_image_has_defined_values(judges):
 def test_the_command(tmp_path, capsys):
     file, out = tmp_path / "images.npz", tmp_path / "numbers.json"
     np.savez(file, images=DIGITS.x_test[:150])
-    assert commands.main(["evaluate", str(file), "--dataset", "digits", "--json", str(out)]) == 0
+    assert cli.main(["evaluate", str(file), "--dataset", "digits", "--json", str(out)]) == 0
     printed = capsys.readouterr().out
     numbers = json.loads(out.read_text(encoding="utf-8"))
     assert "frechet" in printed and "150 images" in printed
@@ -204,23 +204,23 @@ def test_labels_in_a_file(tmp_path):
 
 def test_recorded_numbers_that_are_not_there(tmp_path, monkeypatch, capsys):
     """A lesson goes on, after one line."""
-    monkeypatch.setattr(benchmarks, "RESULTS", tmp_path)
-    assert evaluation.recorded("quality") is None
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    assert results.recorded("quality") is None
     line = "benchmarks/results/quality.json is not here, so the recorded figures are left out\n"
     assert capsys.readouterr().out == line
     (tmp_path / "quality.json").write_text('{"rows": []}', encoding="utf-8")
-    assert evaluation.recorded("quality") == benchmarks.read("quality") == {"rows": []}
+    assert results.recorded("quality") == results.read("quality") == {"rows": []}
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", recognisers.RECOGNISERS)
+@pytest.mark.parametrize("name", classifiers.RECOGNISERS)
 def test_judges_know_digits(name):
-    about = checkpoints.read_record(name)
+    about = pretrained.read_record(name)
     assert about["test_accuracy"] >= 0.993 and about["train_images"] == 50_000
-    network, _ = checkpoints.load(name)
+    network, _ = pretrained.load(name)
     if is_here("MNIST"):
         mnist = data.load("mnist")
-        assert recognisers.accuracy(network, mnist.x_test, mnist.y_test) == pytest.approx(
+        assert classifiers.accuracy(network, mnist.x_test, mnist.y_test) == pytest.approx(
             about["test_accuracy"], abs=1e-3
         )
 
@@ -231,11 +231,11 @@ def test_a_recogniser_learns():
     network = networks.build("digit_features", (28, 28, 1))
     history = fit_recogniser(network, DIGITS.x_train, DIGITS.y_train, epochs=4, batch_size=16)
     assert history["loss"][-1] < 0.5 * history["loss"][0] and len(history["cpu_seconds"]) == 4
-    assert recognisers.accuracy(network, DIGITS.x_test, DIGITS.y_test) > 0.5
+    assert classifiers.accuracy(network, DIGITS.x_test, DIGITS.y_test) > 0.5
 
 
 def test_what_the_judges_may_see():
-    seen, kept = recognisers.held_out(np.zeros(60_000))
+    seen, kept = classifiers.held_out(np.zeros(60_000))
     assert (seen.stop, kept.start) == (50_000, 50_000)
 
 
@@ -244,8 +244,8 @@ def test_what_is_left_of_a_shortened_mnist(count, left, judges, monkeypatch):
     """The judges have seen its first 50,000 images, however many there are."""
     images = np.broadcast_to(np.linspace(-1, 1, 784, dtype=np.float32).reshape(28, 28, 1), (count, 28, 28, 1))
     pixels = np.round(127.5 * (images[0] + 1)).astype(np.uint8)
-    monkeypatch.setattr(recognisers, "MNIST_FIRST", hashlib.sha256(pixels.tobytes()).hexdigest())
-    seen, kept = recognisers.held_out(images)
+    monkeypatch.setattr(classifiers, "MNIST_FIRST", hashlib.sha256(pixels.tobytes()).hexdigest())
+    seen, kept = classifiers.held_out(images)
     assert (seen.stop, len(images[kept])) == (count - left, left)
     if not left:
         with pytest.raises(ValueError, match="has only 0 real ones"):
@@ -256,7 +256,7 @@ def test_what_is_left_of_a_shortened_mnist(count, left, judges, monkeypatch):
 @pytest.mark.parametrize(("count", "left"), [(60_000, 10_000), (30_000, 0)])
 def test_what_is_left_of_the_real_mnist(count, left):
     images = data.load("mnist").x_train[:count]
-    assert len(images[recognisers.held_out(images)[1]]) == left
+    assert len(images[classifiers.held_out(images)[1]]) == left
 
 
 def letters(labels):
@@ -275,7 +275,7 @@ def letters(labels):
 def test_what_the_judges_cannot_judge(dataset, judges, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(data, "load", lambda name: dataset)
     np.savez(tmp_path / "a.npz", images=DIGITS.x_test[:200])
-    assert commands.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "letters"]) == 2
+    assert cli.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "letters"]) == 2
     error = capsys.readouterr().err
     assert "the judges cannot judge letters: they know 10 classes" in error and error.count("\n") == 1
 
@@ -284,14 +284,14 @@ def test_judges_of_your_own(tmp_path, capsys):
     """A folder without them, with all of them, and with untrained ones."""
     np.savez(tmp_path / "a.npz", images=DIGITS.x_test[:150])
     command = ["evaluate", str(tmp_path / "a.npz"), "--dataset", "digits", "--folder", str(tmp_path)]
-    assert commands.main(command) == 2
+    assert cli.main(command) == 2
     assert "no checkpoint 'digit_features' in" in capsys.readouterr().err
-    for file in checkpoints.CHECKPOINT_DIR.glob("digit_*"):
+    for file in pretrained.CHECKPOINT_DIR.glob("digit_*"):
         shutil.copy(file, tmp_path)
-    assert commands.main(command) == 0
+    assert cli.main(command) == 0
     assert "150 images" in capsys.readouterr().out
-    checkpoints.save(networks.build("digit_recogniser", (28, 28, 1), 26), "digit_recogniser", {}, tmp_path)
-    assert commands.main(command) == 2
+    pretrained.save(networks.build("digit_recogniser", (28, 28, 1), 26), "digit_recogniser", {}, tmp_path)
+    assert cli.main(command) == 2
     assert "cannot judge digits: they know 26 classes" in capsys.readouterr().err
 
 

@@ -8,8 +8,8 @@ import pytest
 from answers import RIGHT, WRONG
 from IPython.core.interactiveshell import InteractiveShell
 
+from lab import lessons
 from labutils import checks
-from labutils._support import lessons
 from labutils.checks import feedback
 
 NAMES = [name for name in checks.__all__ if name.startswith("check_")]

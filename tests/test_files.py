@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from labutils._support import files
-from labutils._support.files import check_writable, write_atomically
+from labutils.support import files
+from labutils.support.files import check_writable, write_atomically
 
 # The module is run by its path: importing the package would load TensorFlow.
 HAMMER = """

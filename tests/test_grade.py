@@ -16,7 +16,7 @@ import pytest
 from conftest import needs
 from sample_class import FIRST, STUDENTS, sample_class
 
-from grading import __main__ as commands
+from grading import __main__ as cli
 from grading import gradebook
 from grading.papers import read_papers
 from grading.release import release
@@ -173,7 +173,7 @@ def decided(handed_out, folder, files, *more):
         for name, content in sent.items():
             (folder / "in" / student / f"{name}.ipynb").write_bytes(content)
     arguments = ["grade", str(folder / "in"), "--manifest", str(handed_out), "--out", str(folder / "out")]
-    assert commands.main([*arguments, "--no-execute", *more]) == 0
+    assert cli.main([*arguments, "--no-execute", *more]) == 0
     with open(folder / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file)), folder / "out" / "verdicts"
 
@@ -282,8 +282,8 @@ def test_bad_arguments(folder, handed_out, tmp_path, capsys):
         (3, str(tmp_path / "empty.json"), "is not a manifest"),
         (5, "/proc/nothing/here", "cannot write"),
     ):
-        assert commands.main([*good[:place], value, *good[place + 1 :]]) == 2
+        assert cli.main([*good[:place], value, *good[place + 1 :]]) == 2
         error = capsys.readouterr().err
         assert words in error and error.count("\n") == 1
-    assert commands.main([*good, "--seeds", "0"]) == 2 and "at least 1" in capsys.readouterr().err
+    assert cli.main([*good, "--seeds", "0"]) == 2 and "at least 1" in capsys.readouterr().err
     assert not (tmp_path / "out" / "grades.csv").exists()

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from grading import __main__ as commands
+from grading import __main__ as cli
 from grading import gradebook
 from grading.release import release
 
@@ -36,7 +36,7 @@ def grade(handed_out, tmp_path, capsys):
             for path, content in files.items():
                 archive.writestr(path, content)
         arguments = ["grade", str(tmp_path / "class.zip"), "--manifest", str(handed_out / "manifest.json")]
-        code = commands.main([*arguments, "--out", str(tmp_path / "out"), "--no-execute", *more])
+        code = cli.main([*arguments, "--out", str(tmp_path / "out"), "--no-execute", *more])
         said = capsys.readouterr()
         with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
             return code, said.out + said.err, list(csv.DictReader(file))

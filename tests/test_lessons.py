@@ -4,9 +4,8 @@ import nbformat
 import pytest
 from conftest import is_here, needs, write_npz, write_pictures
 
-from labutils._support import lessons
-from labutils.commands import book
-from labutils.commands import run as running
+from lab import book, lessons
+from lab import run as running
 
 
 def execute(lesson, dataset, out):

@@ -13,8 +13,7 @@ from grading.context import names
 from grading.matching import SIGNS, identify, match
 from grading.release import release
 from grading.sources import PARSED
-from labutils._support import lessons
-from labutils.commands import build
+from lab import build, lessons
 
 LESSON, DISCUSSION = "02_forward_noising", "06_discussion"
 ALPHA, NOISE, POSTERIOR = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"

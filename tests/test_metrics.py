@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.stats
 
-from labutils.evaluation import metrics
+from labutils import metrics
 
 RNG = np.random.default_rng(0)
 

@@ -15,7 +15,7 @@ from sample_class import PARTLY, WRONG, fill
 
 from grading.context import needed
 from grading.release import check_no_traces, read_notebook, release
-from labutils._support import lessons
+from lab import lessons
 
 pytest.importorskip("nbgrader", reason=reason("requirements-nbgrader.txt"))
 from nbgrader.api import Gradebook  # noqa: E402

@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from conftest import write_classes, write_npz
 
-from labutils import checkpoints, data, networks, sampling, training
-from labutils.commands.train import check_model, train_model
+from lab.classifier_training import fit_recogniser
+from lab.train import check_model, train_model
+from labutils import data, networks, pretrained, sampling, training
 from labutils.schedule import cosine_schedule
 
 RNG = np.random.default_rng(0)
@@ -195,8 +196,8 @@ def test_unknown_labels_are_refused(tmp_path):
 def test_a_network_is_built_for_the_classes_of_the_data(classes, tmp_path):
     dataset = data.load(str(write_classes(tmp_path / "own.npz", classes)))
     train_model("fast_conditional", dataset, tmp_path, epochs=1)
-    assert checkpoints.read_record("fast_conditional", tmp_path)["classes"] == classes
-    network, schedule, shape, options = checkpoints.load_for_sampling("fast_conditional", tmp_path)
+    assert pretrained.read_record("fast_conditional", tmp_path)["classes"] == classes
+    network, schedule, shape, options = pretrained.load_for_sampling("fast_conditional", tmp_path)
     assert network.label_count == classes
     options |= {"steps": 2, "sampler": "ddim", "progress": False}
     sampling.sample(network, schedule, 1, shape, labels=[classes - 1], **options)
@@ -229,7 +230,7 @@ def test_a_label_that_the_network_does_not_have_is_refused_at_the_call(bad):
     with pytest.raises(ValueError, match="labels " + known + found):
         sampling.reverse_process(network, cosine_schedule(), images, labels=labels, guidance=0.5)
     with pytest.raises(ValueError, match=r"y must lie in 0 … 9"):
-        training.fit_recogniser(networks.build("digit_features", (8, 8, 1)), images, labels, 1, batch_size=1)
+        fit_recogniser(networks.build("digit_features", (8, 8, 1)), images, labels, 1, batch_size=1)
 
 
 def test_labels_are_integers_and_a_network_built_for_them_needs_them():

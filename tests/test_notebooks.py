@@ -11,9 +11,8 @@ import sys
 import nbformat
 import pytest
 
+from lab import address, build, lessons
 from labutils import checks, presets
-from labutils._support import lessons
-from labutils.commands import address, build
 
 COMMITTED = {lesson: lessons.NOTEBOOK_DIR / f"{lesson}.ipynb" for lesson in lessons.LESSONS}
 
@@ -100,7 +99,7 @@ def test_every_picture_has_alternative_text(notebook):
 
 def test_outputs_come_from_the_code_above_them(lesson, notebook):
     """Titles and legends cannot be read in a picture, so `build` notes which code it executed."""
-    assert lessons.executed_code().get(lesson) == lessons.code_hash(notebook), f"run: python -m labutils build {lesson}"
+    assert lessons.executed_code().get(lesson) == lessons.code_hash(notebook), f"run: python -m lab build {lesson}"
 
 
 GIVEN = {"show": {1: "alt"}, "show_animation": {2: "alt"}, "show_slider": {3: "title", 4: "alt"}}
@@ -177,7 +176,7 @@ def test_questions_before_plots(notebook):
 
 
 def test_twins_are_in_step(lesson):
-    assert build.in_step(lesson), f"run: python -m labutils build {lesson}"
+    assert build.in_step(lesson), f"run: python -m lab build {lesson}"
 
 
 def test_address_is_written_everywhere(monkeypatch, tmp_path):

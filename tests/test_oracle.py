@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import reason
 
-from labutils import sampling
+from labutils import samplers, sampling
 from labutils.schedule import cosine_schedule, linear_schedule
 
 pytest.importorskip("torch", reason=reason("requirements-oracle.txt"))
@@ -61,7 +61,7 @@ def test_reverse_step_for_all_t():
 def test_spacing_of_steps(count):
     scheduler = diffusers.DDIMScheduler(num_train_timesteps=1000, timestep_spacing="trailing")
     scheduler.set_timesteps(count)
-    assert list(sampling.spaced_steps(1000, count)) == scheduler.timesteps.tolist()
+    assert list(samplers.spaced_steps(1000, count)) == scheduler.timesteps.tolist()
 
 
 def diffusers_steps(name, count):
@@ -97,7 +97,7 @@ def test_samplers_step_by_step(name, count):
     scheduler = diffusers_steps(name, count)
     steps = np.array(scheduler.timesteps).round().astype(np.int32)
     calls = steps if name != "heun" else steps[[0, *range(1, len(steps), 2)]]  # theirs lists every call
-    table = sampling.SAMPLERS[name](s, calls)
+    table = samplers.SAMPLERS[name](s, calls)
     assert list(table.t) == list(steps)
 
     state = torch.from_numpy(start) * (scheduler.init_noise_sigma if name == "heun" else 1)
@@ -118,12 +118,12 @@ def test_samplers_step_by_step(name, count):
 
 def test_the_weights_load_under_another_backend(tmp_path):
     """Keras layers only: the classic checkpoint computes the same with PyTorch underneath."""
-    from labutils import checkpoints
+    from labutils import pretrained
 
     code = (
-        "import sys, numpy as np\nimport keras\nfrom labutils import checkpoints\n"  # labutils would choose TensorFlow
+        "import sys, numpy as np\nimport keras\nfrom labutils import pretrained\n"  # labutils would choose TensorFlow
         "assert keras.backend.backend() == 'torch'\n"
-        "network, _ = checkpoints.load('classic')\ninputs = np.load(sys.argv[1])\n"
+        "network, _ = pretrained.load('classic')\ninputs = np.load(sys.argv[1])\n"
         "outputs = network([inputs['x'], inputs['t']])\n"
         "np.save(sys.argv[2], keras.ops.convert_to_numpy(outputs))\n"
     )
@@ -133,5 +133,5 @@ def test_the_weights_load_under_another_backend(tmp_path):
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     command = [sys.executable, "-c", code, str(tmp_path / "inputs.npz"), str(tmp_path / "outputs.npy")]
     subprocess.run(command, check=True, env=environment)
-    network, _ = checkpoints.load("classic")
+    network, _ = pretrained.load("classic")
     assert np.allclose(np.load(tmp_path / "outputs.npy"), network([x, t]), atol=1e-4)

@@ -8,8 +8,8 @@ import pytest
 from conftest import write_pictures
 from PIL import Image
 
+from lab.cli import main
 from labutils import data
-from labutils.commands import main
 
 
 def brightest(folder, picture, name="odd.png", **options):

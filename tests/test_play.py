@@ -17,8 +17,8 @@ from conftest import reason
 from keras import ops
 from PIL import Image
 
-from labutils import checkpoints, commands, sampling
-from labutils.commands import play
+from lab import cli, play
+from labutils import pretrained, sampling
 from labutils.networks import network_time
 from labutils.sampling import samplers
 from labutils.sampling.guidance import guided
@@ -37,14 +37,14 @@ def part(page, name):
 
 
 def test_committed_page_is_what_the_command_makes(tmp_path):
-    assert commands.main(["play", "--out", str(tmp_path / "page.HTML")]) == 0
-    assert (tmp_path / "page.HTML").read_bytes() == PAGE.read_bytes(), "run python -m labutils play"
+    assert cli.main(["play", "--out", str(tmp_path / "page.HTML")]) == 0
+    assert (tmp_path / "page.HTML").read_bytes() == PAGE.read_bytes(), "run python -m lab play"
 
 
 def test_page_is_small_names_its_checkpoint_and_loads_nothing():
     page = PAGE.read_text(encoding="utf-8")
     assert len(page.encode()) <= 4e6
-    about = checkpoints.read_record(play.CHECKPOINT)
+    about = pretrained.read_record(play.CHECKPOINT)
     model = json.loads(part(page, "model"))
     assert model["weights_sha256"] == about["weights_sha256"] and model["parameters"] == about["parameters"]
     assert "default-src 'none'" in page  # the browser itself refuses whatever would be loaded
@@ -53,7 +53,7 @@ def test_page_is_small_names_its_checkpoint_and_loads_nothing():
 
 
 def test_weights_are_rounded_by_half_a_step_at_most():
-    network, _ = checkpoints.load(play.CHECKPOINT)
+    network, _ = pretrained.load(play.CHECKPOINT)
     for kept, layer in zip(page_weights(network), [x for x in network.layers if x.weights], strict=True):
         kernel, bias = layer.get_weights()
         step = np.abs(kernel).max(axis=(0, 1, 2)) / play.LARGEST
@@ -90,7 +90,7 @@ def test_kernel_is_what_its_text_says():
     ],
 )
 def test_bad_input_is_one_line(arguments, message, capsys, tmp_path):
-    assert commands.main(["play", *(a.replace("OUT", str(tmp_path)) for a in arguments)]) == 2
+    assert cli.main(["play", *(a.replace("OUT", str(tmp_path)) for a in arguments)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not list(tmp_path.iterdir())
@@ -124,7 +124,7 @@ def flat(array):
 @pytest.fixture(scope="module")
 def model():
     """(network, schedule, shape, options) of the checkpoint."""
-    return checkpoints.load_for_sampling(play.CHECKPOINT)
+    return pretrained.load_for_sampling(play.CHECKPOINT)
 
 
 def test_network_answers_like_keras(model):
@@ -289,7 +289,7 @@ def visit(chromium, request):
 def test_every_control_can_be_used(visit):
     page = visit.page
     assert "24 calls of the network" in visit.text("status")
-    assert checkpoints.read_record(play.CHECKPOINT)["weights_sha256"] in visit.text("facts")
+    assert pretrained.read_record(play.CHECKPOINT)["weights_sha256"] in visit.text("facts")
     assert "WebAssembly SIMD" in visit.text("facts")
     drawn = visit.picture()
     for digit in [*range(10), -1]:

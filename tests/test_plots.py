@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from labutils import networks, plots
-from labutils._support import lessons, pictures
+from labutils.support import lessons, pictures
 
 IMAGES = {channels: np.random.default_rng(0).uniform(-1.2, 1.2, (10, 8, 8, channels)) for channels in (1, 3)}
 

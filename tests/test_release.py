@@ -10,11 +10,11 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
-from grading import __main__ as commands
+from grading import __main__ as cli
 from grading import leaks
 from grading.batch import hidden_seeds, read_manifest
 from grading.release import release
-from labutils._support import lessons, stubs
+from lab import lessons, stubs
 
 LESSON = lessons.LESSONS[0]
 AT_TOP = {"notebooks", "labutils", "data", "benchmarks", "requirements.txt", "constraints.txt", "LICENSE", "START.txt"}
@@ -110,7 +110,7 @@ def test_all_is_handed_out_and_the_same_each_time(out, tmp_path, capsys):
     secret = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["secret"]
     (tmp_path / "manifest.json").write_text(json.dumps({"secret": secret}))  # the only part that is drawn by chance
     for _ in range(2):  # the second time over the first
-        assert commands.main(["release", "--out", str(tmp_path)]) == 0
+        assert cli.main(["release", "--out", str(tmp_path)]) == 0
         assert files_in(tmp_path) == files_in(out)
     assert f"{len(lessons.LESSONS)} notebooks, " in capsys.readouterr().out
     packed, loose = files_in(out.with_name("unpacked")), files_in(out / "student")

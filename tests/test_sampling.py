@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from labutils import checkpoints, networks, sampling, training
+from labutils import networks, pretrained, samplers, sampling, training
 from labutils.sampling import compiled
 from labutils.schedule import cosine_schedule, linear_schedule
 
@@ -44,7 +44,7 @@ def test_no_noise_at_the_last_step():
 
 
 @pytest.mark.parametrize("steps", [None, 50, 7, 2, 1])
-@pytest.mark.parametrize("sampler", sampling.SAMPLERS)
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_one_known_image_is_returned_exactly(sampler, steps):
     image = RNG.uniform(-1, 1, (1, 6, 6, 2)).astype("float32")
     exact = sampling.exact_noise_predictor(image, S)
@@ -63,7 +63,7 @@ def test_samples_come_from_the_data_set_in_right_proportion():
 
 def test_ddpm_over_all_steps_is_the_posterior():
     """DDIM with η = 1 against DDPM's formulas."""
-    table = sampling.SAMPLERS["ddpm"](S, np.arange(S.T)[::-1])
+    table = samplers.SAMPLERS["ddpm"](S, np.arange(S.T)[::-1])
     t = table.t
     assert np.allclose(table.sigma**2, S.posterior_variances[t])
     assert np.allclose(table.b, np.sqrt(S.alpha_bars_previous[t]) * S.betas[t] / (1 - S.alpha_bars[t]))
@@ -109,7 +109,7 @@ def network_for_loops(inputs):
 
 
 @pytest.mark.parametrize("target", ["noise", "v", "x0"])
-@pytest.mark.parametrize("sampler", sampling.SAMPLERS)
+@pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_the_compiled_loop_equals_the_plain_one(sampler, target):
     x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
     options = {"sampler": sampler, "steps": 12, "target": target}
@@ -138,14 +138,14 @@ def test_algorithm_2_is_the_sampler_ddpm_over_all_steps():
 @pytest.mark.parametrize("eta", [1.2, 1.0001, -0.1, float("nan")])
 def test_eta_out_of_range_is_refused(eta):
     with pytest.raises(ValueError, match=rf"eta must lie in \[0, 1\], got {eta}"):
-        sampling.ddim(S, sampling.spaced_steps(S.T, 5), eta=eta)
+        samplers.ddim(S, samplers.spaced_steps(S.T, 5), eta=eta)
     with pytest.raises(ValueError, match="eta must lie in"):
-        sampling.sample(network_for_loops, S, 1, (4, 4, 1), sampler=partial(sampling.ddim, eta=eta), progress=False)
+        sampling.sample(network_for_loops, S, 1, (4, 4, 1), sampler=partial(samplers.ddim, eta=eta), progress=False)
 
 
 def test_a_network_is_drawn_from_by_its_own_target():
     """Without a word about the target: as with it. Another one is refused, by every way that draws or measures."""
-    network, schedule, shape, options = checkpoints.load_for_sampling("fast")
+    network, schedule, shape, options = pretrained.load_for_sampling("fast")
     chosen = {"sampler": "ddim", "steps": 3, "progress": False}
     drawn = sampling.sample(network, schedule, 2, shape, **chosen)
     assert options == {"target": "x0"}
@@ -187,25 +187,25 @@ def test_known_pixels_out_of_range_are_refused(known):
 
 
 def test_eta_is_between_the_two():
-    steps = sampling.spaced_steps(S.T, 10)
-    half = partial(sampling.ddim, eta=0.5)(S, steps)
-    assert np.allclose(half.sigma, 0.5 * sampling.SAMPLERS["ddpm"](S, steps).sigma)
-    assert not sampling.ddim(S, steps).sigma.any()
+    steps = samplers.spaced_steps(S.T, 10)
+    half = partial(samplers.ddim, eta=0.5)(S, steps)
+    assert np.allclose(half.sigma, 0.5 * samplers.SAMPLERS["ddpm"](S, steps).sigma)
+    assert not samplers.ddim(S, steps).sigma.any()
     sampling.sample(
         sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S),
         S,
         1,
         (4, 4, 1),
         steps=3,
-        sampler=partial(sampling.ddim, eta=0.5),
+        sampler=partial(samplers.ddim, eta=0.5),
         progress=False,
     )
 
 
-@pytest.mark.parametrize("name", sampling.SAMPLERS)
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_calls_of_the_network(name):
     for steps in (1, 2, 25):
-        calls = len(sampling.SAMPLERS[name](S, sampling.spaced_steps(S.T, steps)).t)
+        calls = len(samplers.SAMPLERS[name](S, samplers.spaced_steps(S.T, steps)).t)
         assert calls == (2 * steps - 1 if name == "heun" else steps)
 
 
@@ -340,11 +340,11 @@ def test_bad_arguments(options, message):
 
 
 def test_spaced_steps():
-    assert list(sampling.spaced_steps(1000, 1)) == [999]
-    assert list(sampling.spaced_steps(1000, 1000)) == list(range(999, -1, -1))
-    assert list(sampling.spaced_steps(1000, 5)) == [999, 799, 599, 399, 199]
+    assert list(samplers.spaced_steps(1000, 1)) == [999]
+    assert list(samplers.spaced_steps(1000, 1000)) == list(range(999, -1, -1))
+    assert list(samplers.spaced_steps(1000, 5)) == [999, 799, 599, 399, 199]
     for count in (2, 3, 10, 333, 999):
-        steps = sampling.spaced_steps(1000, count)
+        steps = samplers.spaced_steps(1000, count)
         assert len(set(steps)) == count and steps[0] == 999
         # Every call removes the same share of the steps; the last one, too.
         assert np.allclose(-np.diff([*steps, -1]), 1000 / count, atol=1)
@@ -353,14 +353,14 @@ def test_spaced_steps():
 def test_heun_with_few_steps_corrects_gently():
     """A correction multiplies the difference of two estimates: a factor far above 1 would throw x off its path."""
     for steps in (3, 5, 10, 50):
-        table = sampling.heun(S, sampling.spaced_steps(S.T, steps))
+        table = samplers.heun(S, samplers.spaced_steps(S.T, steps))
         assert np.max(table.b[1::2]) < 2
 
 
 def test_resampled_steps_go_back_by_the_forward_process():
     """Two walks over a block: the step back, the forward process by hand, and the step back once more."""
-    steps = sampling.spaced_steps(S.T, 4)
-    plain = sampling.SAMPLERS["ddpm"](S, steps)
+    steps = samplers.spaced_steps(S.T, 4)
+    plain = samplers.SAMPLERS["ddpm"](S, steps)
     table = sampling.resampled(plain, S, times=2, jump=2)
     assert list(table.t) == [steps[i] for i in (0, 1, 0, 1, 2, 3, 2, 3)]
     x, x0 = 0.7, -0.2  # the mean of x after row 1, and the variance of what is added there
@@ -377,7 +377,7 @@ def test_resampled_steps_go_back_by_the_forward_process():
 def test_resampling_keeps_the_distribution(times, jump):
     """For Gaussian data N(0, c²) each row is linear, so the variance of x can be followed exactly: it ends at c²."""
     c = 0.5
-    table = sampling.resampled(sampling.SAMPLERS["ddpm"](S, sampling.spaced_steps(S.T, S.T)), S, times, jump)
+    table = sampling.resampled(samplers.SAMPLERS["ddpm"](S, samplers.spaced_steps(S.T, S.T)), S, times, jump)
     bars = S.alpha_bars[table.t]
     estimate = np.sqrt(bars) * c**2 / (bars * c**2 + 1 - bars)  # x̂_0 = E[x_0 | x_t] = estimate · x_t
     variance = 1.0

@@ -7,12 +7,12 @@ import shutil
 import nbformat
 import pytest
 
-from grading import __main__ as commands
+from grading import __main__ as cli
 from grading.papers import read_paper
 from grading.release import release
 from grading.shown import NOT_RUN_AGAIN
 from grading.submissions import Submission
-from labutils._support.lessons import LESSONS, NOTEBOOK_DIR
+from lab.lessons import LESSONS, NOTEBOOK_DIR
 
 LESSON = "02_forward_noising"
 
@@ -77,7 +77,7 @@ def test_the_command(handed_out, tmp_path):
         (tmp_path / "in" / student).mkdir(parents=True)
         shutil.copy(folder / f"{LESSON}.ipynb", tmp_path / "in" / student)
     arguments = ["grade", str(tmp_path / "in"), "--manifest", str(handed_out / "manifest.json"), "--no-execute"]
-    assert commands.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
     with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file) if row["notebook"] == LESSON}
     assert [(row["score"], row["status"]) for row in rows.values()] == [("8.0", "graded"), ("0.0", "graded")]

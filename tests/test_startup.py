@@ -9,16 +9,17 @@ import conftest
 import keras
 import pytest
 
-from labutils import checkpoints, commands
-from labutils._support import startup
+from lab import cli
+from labutils import pretrained
+from labutils.support import startup
 
 WORKS = """
-from labutils import checkpoints, sampling
+from labutils import pretrained, sampling
 import keras
 config = keras.config
 settings = config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name
 assert settings == ("tensorflow", "float32", 1e-7, "channels_last", "float32"), settings
-network, schedule, shape, options = checkpoints.load_for_sampling("fast")
+network, schedule, shape, options = pretrained.load_for_sampling("fast")
 drawn = sampling.sample(network, schedule, 1, shape, sampler="ddim", steps=2, progress=False, **options)
 assert drawn.shape == (1, 28, 28, 1)
 print("works")
@@ -70,7 +71,7 @@ def test_settings_from_outside_do_no_harm(first, settings, variables, tmp_path):
     ],
 )
 def test_settings_that_keras_refuses_are_one_line(settings, tmp_path):
-    done = run(["-m", "labutils", "doctor"], tmp_path, settings)
+    done = run(["-m", "lab", "doctor"], tmp_path, settings)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
     assert f"{tmp_path / '.keras' / 'keras.json'} may be why: correct or delete it" in done.stderr
 
@@ -80,8 +81,8 @@ def test_another_backend_that_came_first_is_one_line(monkeypatch, capsys):
     startup._configure_keras()
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "with the backend torch" in said and "import labutils first" in said
-    monkeypatch.setattr(checkpoints, "names", lambda: [])
-    assert commands.main(["doctor"]) == 1
+    monkeypatch.setattr(pretrained, "names", lambda: [])
+    assert cli.main(["doctor"]) == 1
     assert "Keras runs on torch; the lessons need TensorFlow\n" in capsys.readouterr().out
 
 
@@ -99,7 +100,7 @@ assert open("next").read() == ""
 def test_standard_error_may_be_closed(tmp_path):
     done = run(CLOSED + WORKS, tmp_path, closed=True)
     assert (done.returncode, done.stdout) == (0, "works\n")
-    done = run(["-m", "labutils", "run", "99"], tmp_path, closed=True)
+    done = run(["-m", "lab", "run", "99"], tmp_path, closed=True)
     assert done.returncode == 2
 
 

@@ -10,21 +10,25 @@ PACKAGE = Path(labutils.__file__).parent
 MODULES = [*PACKAGE.rglob("*.py"), *Path(grading.__file__).parent.rglob("*.py")]
 # From the ground up: a room imports only what stands before it. Inside a package the modules have an order, too.
 ROOMS = {
-    "_support": "startup files pages progress pictures lessons stubs command_line",
+    "support": "startup files progress pictures",
     "picture_folder": "",
     "data": "",
-    "captions": "",
+    "caption_data": "",
     "schedule": "",
-    "networks": "classic conditioning attention fast autoencoder text_to_image fusion recognisers costs",
-    "training": "step recipe run_state loop autoencoder recognisers",
-    "checkpoints": "",
-    "sampling": "samplers reverse guidance inpainting compiled exact text_to_image",
-    "evaluation": "metrics benchmarks report captions",
+    "networks": "unet embeddings attention unet_fast autoencoder text_to_image unet_fused classifiers costs",
+    "training": "step config run_state loop",
+    "pretrained": "",
+    "samplers": "",
+    "sampling": "reverse guidance inpainting compiled exact",
+    "pipeline": "",
+    "metrics": "",
+    "results": "",
+    "evaluation": "",
+    "caption_reader": "",
     "toys": "inversion ring",
     "plots": "",
     "presets": "",
     "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7 lesson_8",
-    "commands": "address build checkpoints colab book copy doctor evaluate play run sample train",
 }
 ORDER = [f"{room}.{module}".rstrip(".") for room, modules in ROOMS.items() for module in [*modules.split(), ""]]
 

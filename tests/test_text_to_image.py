@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from keras import ops
 
-from labutils import captions, checkpoints, data, networks, sampling, training
-from labutils.commands import train as train_command
-from labutils.commands.train import train_model
+from lab import train as train_command
+from lab.autoencoder_training import kl_divergence, stroke_loss
+from lab.train import train_model
+from labutils import caption_data, data, networks, pipeline, pretrained, sampling, training
 from labutils.networks.attention import attention_model
 from labutils.networks.autoencoder import moments, normalise_latents
 from labutils.networks.text_to_image import CROSS_ATTENTION
 from labutils.schedule import cosine_schedule
-from labutils.training.autoencoder import kl_divergence, stroke_loss
 
 RNG = np.random.default_rng(0)
 TEXTS = ["a red three left of a blue seven", "a white nine"]
@@ -43,12 +43,12 @@ def coder():
 
 @pytest.fixture(scope="module")
 def pictures():
-    return captions.make(data.load("digits"), 128, seed=0)
+    return caption_data.make(data.load("digits"), 128, seed=0)
 
 
 def inputs(count=2):
     latents = RNG.standard_normal((count, 8, 8, 8), np.float32)
-    return [latents, np.full((count, 1), 0.5, np.float32), captions.encode((TEXTS * count)[:count])]
+    return [latents, np.full((count, 1), 0.5, np.float32), caption_data.encode((TEXTS * count)[:count])]
 
 
 def test_sizes():
@@ -108,7 +108,7 @@ def test_words_reach_the_picture_and_their_order_matters(denoiser):
     x, time, _ = inputs()
 
     def answer(network, *texts):
-        return ops.convert_to_numpy(network([x, time, captions.encode(texts)]))
+        return ops.convert_to_numpy(network([x, time, caption_data.encode(texts)]))
 
     right, turned = "a red three left of a blue seven", "a blue seven left of a red three"
     assert np.abs(answer(denoiser, right, right) - answer(denoiser, turned, turned)).max() > 1e-3
@@ -122,10 +122,10 @@ def test_words_reach_the_picture_and_their_order_matters(denoiser):
 @pytest.mark.parametrize(("layer", "size"), zip(CROSS_ATTENTION, (8, 4, 8), strict=True))
 def test_attention_maps(denoiser, layer, size):
     maps = networks.attention_maps(denoiser, *inputs(), layer=layer)
-    assert maps.shape == (2, captions.LENGTH, size, size)
+    assert maps.shape == (2, caption_data.LENGTH, size, size)
     np.testing.assert_allclose(maps.sum(axis=1), 1, rtol=1e-5)
     reader = denoiser.get_layer("text_encoder")
-    assert attention_model(reader, "read_0")(captions.encode(TEXTS)).shape == (2, 4, 8, 8)
+    assert attention_model(reader, "read_0")(caption_data.encode(TEXTS)).shape == (2, 4, 8, 8)
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 8), (8, 16, 8), (6, 6, 8), (2, 10, 4)])
@@ -135,11 +135,11 @@ def test_latents_of_other_shapes(shape, layer):
     keras.utils.set_random_seed(0)
     network = stirred(networks.build_text_to_image(shape))
     latent = RNG.standard_normal((1, *shape), np.float32)
-    told = [*map(ops.convert_to_tensor, (latent, np.full((1, 1), 0.5, np.float32), captions.encode(TEXTS[:1])))]
+    told = [*map(ops.convert_to_tensor, (latent, np.full((1, 1), 0.5, np.float32), caption_data.encode(TEXTS[:1])))]
     maps = networks.attention_maps(network, *told, layer=layer)
     shrunk = 2 if layer == "inner_words" else 1
     assert network(told).shape == (1, *shape)
-    assert maps.shape == (1, captions.LENGTH, shape[0] // shrunk, shape[1] // shrunk)
+    assert maps.shape == (1, caption_data.LENGTH, shape[0] // shrunk, shape[1] // shrunk)
     weights = ops.convert_to_numpy(attention_model(network, layer)(told)).mean(axis=1)  # (1, places, LENGTH)
     row, column = maps.shape[2] - 1, maps.shape[3] // 3
     np.testing.assert_array_equal(maps[0, :, row, column], weights[0, row * maps.shape[3] + column])
@@ -151,22 +151,22 @@ def test_an_odd_latent_is_refused():
             networks.build_text_to_image(shape)
 
 
-@pytest.mark.parametrize("bad", [captions.NO_WORD - 1, len(captions.VOCABULARY), 99])
+@pytest.mark.parametrize("bad", [caption_data.NO_WORD - 1, len(caption_data.VOCABULARY), 99])
 def test_unknown_words_are_refused_at_the_call(bad, denoiser):
-    tokens = captions.encode(TEXTS)
+    tokens = caption_data.encode(TEXTS)
     tokens[1, 2] = bad
-    with pytest.raises(ValueError, match=f"labels must lie in -1 … {len(captions.VOCABULARY) - 1}"):
+    with pytest.raises(ValueError, match=f"labels must lie in -1 … {len(caption_data.VOCABULARY) - 1}"):
         sampling.sample(denoiser, cosine_schedule(), 2, (8, 8, 8), labels=tokens, guidance=1.0, progress=False)
 
 
 def test_a_caption_is_dropped_as_a_whole():
-    tokens = np.tile(captions.encode(TEXTS), (32, 1))
+    tokens = np.tile(caption_data.encode(TEXTS), (32, 1))
     images = np.zeros((64, 4, 4, 1), np.float32)
     batches = training.noise_batches(images, 1000, 64, seed=0, labels=tokens, label_dropout=0.5)
     told = next(batches)[0][3]
     dropped = (told == networks.NO_LABEL).all(axis=1)
     assert 10 < dropped.sum() < 54
-    assert set(captions.decode(told[~dropped])) == set(TEXTS)
+    assert set(caption_data.decode(told[~dropped])) == set(TEXTS)
     assert (tokens[:, 0] != networks.NO_LABEL).all()  # the caller's captions stay
 
 
@@ -183,7 +183,7 @@ def test_samples_follow_their_captions_and_the_seed(denoiser):
         options = {"guidance": guidance, "target": "v", "sampler": "ddim", "steps": 2, "progress": False}
         return sampling.sample(denoiser, cosine_schedule(), len(tokens), (8, 8, 8), labels=tokens, seed=seed, **options)
 
-    tokens = captions.encode(TEXTS)
+    tokens = caption_data.encode(TEXTS)
     first = draw(tokens)
     np.testing.assert_array_equal(first, draw(tokens))
     assert not np.allclose(first, draw(tokens[::-1]), atol=1e-3)
@@ -196,12 +196,12 @@ def test_samples_follow_their_captions_and_the_seed(denoiser):
 @pytest.mark.parametrize("name", ["autoencoder", "text_to_image"])
 def test_half_precision_is_half_the_size_and_comes_back(name, coder, denoiser, tmp_path):
     network = {"autoencoder": coder, "text_to_image": denoiser}[name]
-    checkpoints.save(network, "whole", {}, tmp_path)
-    checkpoints.save(network, "half", {}, tmp_path, half=True)
+    pretrained.save(network, "whole", {}, tmp_path)
+    pretrained.save(network, "half", {}, tmp_path, half=True)
     sizes = [(tmp_path / f"{file}.weights.h5").stat().st_size for file in ("whole", "half")]
     assert sizes[1] < 0.6 * sizes[0]
     for file, tolerance in (("whole", 0), ("half", 1e-3)):
-        loaded, _ = checkpoints.load(file, tmp_path)
+        loaded, _ = pretrained.load(file, tmp_path)
         for weight, expected in zip(loaded.variables, network.variables, strict=True):
             assert weight.dtype == "float32"
             np.testing.assert_allclose(weight, expected, rtol=tolerance, atol=tolerance / 1000)
@@ -223,14 +223,14 @@ def test_training_of_all_parts_and_drawing_from_them(tmp_path, monkeypatch):
     for file in ("autoencoder.json", "autoencoder.weights.h5"):
         (folder / file).write_bytes((tmp_path / "a" / file).read_bytes())
     train_model("text_to_image", digits, folder, epochs=2, images=64, milestones=(1,))
-    about = checkpoints.read_record("text_to_image", folder)
+    about = pretrained.read_record("text_to_image", folder)
     assert len(about["history"]["val_loss"]) == 2
     assert about["recipe"]["target"] == "v"
     assert (folder / "text_to_image_epoch_01.json").is_file()
-    drawer = sampling.TextToImage(folder=folder)
+    drawer = pipeline.TextToImage(folder=folder)
     drawn = drawer.draw(TEXTS, steps=2)
     assert drawn.shape == (2, 32, 32, 3)
     assert np.abs(drawn).max() <= 1
-    np.testing.assert_array_equal(drawn, drawer.draw(captions.encode(TEXTS), steps=2))
+    np.testing.assert_array_equal(drawn, drawer.draw(caption_data.encode(TEXTS), steps=2))
     with pytest.raises(ValueError, match="unknown word 'purple'"):
         drawer.draw(["a purple two"])

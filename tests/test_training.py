@@ -16,7 +16,8 @@ import pytest
 import tensorflow as tf
 from conftest import write_npz
 
-from labutils import checkpoints, data, networks, training
+from lab.classifier_training import fit_recogniser
+from labutils import data, networks, pretrained, training
 from labutils.networks import build_fast
 from labutils.schedule import TARGETS, linear_schedule
 
@@ -313,12 +314,12 @@ def test_recognisers_shift_each_batch_as_a_whole():
     x = np.full((8, 9, 9, 1), -1.0, np.float32)
     x[:, 4, 4] = 1  # one bright pixel in the middle
     network = Recorder()
-    training.fit_recogniser(network, x, np.zeros(8, int), epochs=10, batch_size=4)
+    fit_recogniser(network, x, np.zeros(8, int), epochs=10, batch_size=4)
     places = [{tuple(place) for place in np.argwhere(batch[..., 0] == 1)[:, 1:]} for batch, _ in network.batches]
     assert all(len(place) == 1 for place in places) and len(set.union(*places)) > 5
-    assert "each batch is shifted" in training.fit_recogniser.__doc__.lower()
+    assert "each batch is shifted" in fit_recogniser.__doc__.lower()
     with pytest.raises(ValueError, match="need at least batch_size = 4 images.*got 3 images"):
-        training.fit_recogniser(network, x[:3], np.zeros(3, int), epochs=1, batch_size=4)
+        fit_recogniser(network, x[:3], np.zeros(3, int), epochs=1, batch_size=4)
 
 
 def test_the_rate_rises_and_falls():
@@ -363,7 +364,7 @@ def test_noise_mse_by_step():
 DIE_WHILE_WRITING = """
 import os, signal, sys
 import numpy as np
-from labutils import commands
+from lab import cli
 writes, save = [0], np.savez
 def dying_save(path, **arrays):
     save(path, **arrays)
@@ -372,7 +373,7 @@ def dying_save(path, **arrays):
         os.truncate(path, os.path.getsize(path) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 np.savez = dying_save
-commands.main(sys.argv[1:])
+cli.main(sys.argv[1:])
 """
 
 
@@ -384,7 +385,7 @@ def command(out, file):
 def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
     file = write_npz(tmp_path / "tiny.npz", count=600)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    module = [sys.executable, "-m", "labutils"]
+    module = [sys.executable, "-m", "lab"]
     subprocess.run([*module, *command(tmp_path / "straight", file)], check=True, **quiet)
 
     killed = tmp_path / "killed"
@@ -411,8 +412,8 @@ def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
         os.utime(partial, (0, 0))
     subprocess.run([*module, *command(killed, file)], check=True, **quiet)
 
-    straight, about = checkpoints.load("classic", tmp_path / "straight")
-    resumed, about_resumed = checkpoints.load("classic", killed)
+    straight, about = pretrained.load("classic", tmp_path / "straight")
+    resumed, about_resumed = pretrained.load("classic", killed)
     assert equal(straight, resumed)
     for key in ("loss", "val_loss"):
         assert about["history"][key] == about_resumed["history"][key] and len(about["history"][key]) == 4

@@ -1,4 +1,4 @@
-"""Sphinx configuration of the book. ``python -m labutils book`` gathers its pages and builds it."""
+"""Sphinx configuration of the book. ``python -m lab book`` gathers its pages and builds it."""
 
 # Which theme? Measured with the versions of constraints.txt:
 #

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labutils.captions import LENGTH, NO_WORD, VOCABULARY
+from labutils.caption_data import LENGTH, NO_WORD, VOCABULARY
 from labutils.checks.feedback import Check, StandIn, as_numbers, close, compare, ignores, require, run
 
 check_sample_latent = Check(
@@ -143,7 +143,7 @@ def _(guided, rng):
         run(guided, network, x, time, tokens, w),
         told + w * (told - untold),
         {
-            "0 is the word 'a'; an empty caption has captions.NO_WORD, −1, at each of its places": told
+            "0 is the word 'a'; an empty caption has caption_data.NO_WORD, −1, at each of its places": told
             + w * (told - a_only),
             "the caption is pushed away: with and without have changed places": untold + w * (untold - told),
             "you mix the two; guidance goes beyond the answer with caption, away from the one without": (1 - w) * told

@@ -1,21 +1,22 @@
 """The networks: each takes a batch of images, and :func:`build` makes it by name.
 
-- ``classic``: the U-Net of the lab, in plain layers; ``fusion``: the same network with less arithmetic
-- ``fast``: a network that is made for two CPU cores
+- ``unet``: the U-Net of the lab, in plain layers; ``unet_fused``: the same network with less arithmetic
+- ``unet_fast``: a network that is made for two CPU cores
 - ``autoencoder``: a picture to a smaller latent and back
 - ``attention``, ``text_to_image``: a text encoder, and a U-Net on latents that asks the words
-- ``conditioning``: what a denoising network gets in addition to the image, such as the time t/T
-- ``recognisers``: two networks that know digits, which judge what the others draw
+- ``embeddings``: what a denoising network gets in addition to the image, such as the time t/T
+- ``classifiers``: two networks that know digits, which judge what the others draw
 - ``costs``: parameters and multiply-adds of each layer
 """
 
 from functools import partial
 
-from labutils import captions
+from labutils import caption_data
 from labutils.networks.attention import Attention, attend, attention_model
 from labutils.networks.autoencoder import build_autoencoder, decode, encode, moments, reparameterise
-from labutils.networks.classic import build_classic_unet, up_block
-from labutils.networks.conditioning import (
+from labutils.networks.classifiers import RECOGNISERS, predict
+from labutils.networks.costs import layer_costs, total_costs
+from labutils.networks.embeddings import (
     CLASSES,
     NO_LABEL,
     check_known,
@@ -25,11 +26,10 @@ from labutils.networks.conditioning import (
     sinusoidal_embedding,
     target_of,
 )
-from labutils.networks.costs import layer_costs, total_costs
-from labutils.networks.fast import build_fast, depth_to_space, space_to_depth
-from labutils.networks.fusion import fuse_upsampling, upsample_and_convolve
-from labutils.networks.recognisers import RECOGNISERS, predict
 from labutils.networks.text_to_image import attention_maps, build_text_encoder, build_text_to_image
+from labutils.networks.unet import build_classic_unet, up_block
+from labutils.networks.unet_fast import build_fast, depth_to_space, space_to_depth
+from labutils.networks.unet_fused import fuse_upsampling, upsample_and_convolve
 
 DENOISERS = {
     "classic": build_classic_unet,
@@ -38,7 +38,7 @@ DENOISERS = {
     "text_to_image": build_text_to_image,
     # Two that must fail: one number for each colour–digit pair, and words without their order.
     "text_to_image_pairs": partial(
-        build_text_to_image, words=captions.PAIRS + len(captions.RELATIONS), name="text_to_image_pairs"
+        build_text_to_image, words=caption_data.PAIRS + len(caption_data.RELATIONS), name="text_to_image_pairs"
     ),
     "text_to_image_bag": partial(build_text_to_image, positions=False, name="text_to_image_bag"),
 }

@@ -11,8 +11,8 @@ import numpy as np
 from keras import layers, ops
 
 from labutils.data import check_images
-from labutils.networks.classic import check_image_shape
-from labutils.networks.fast import depth_to_space, space_to_depth
+from labutils.networks.unet import check_image_shape
+from labutils.networks.unet_fast import depth_to_space, space_to_depth
 
 CHANNELS = 8  # of the latent: 8×8×8 = 512 numbers for 32×32×3 = 3072
 LOG_VARIANCES = (-12.0, 2.0)  # limits; without them one bad step could overflow the exponential

@@ -10,18 +10,18 @@ import math
 import keras
 from keras import layers, ops
 
-from labutils import captions
+from labutils import caption_data
 from labutils.networks.attention import Places, ask, attention_model, feed_forward
-from labutils.networks.classic import check_image_shape
-from labutils.networks.conditioning import sinusoidal_embedding
-from labutils.networks.fast import TIME_SCALE, WAVES, depth_to_space
+from labutils.networks.embeddings import sinusoidal_embedding
+from labutils.networks.unet import check_image_shape
+from labutils.networks.unet_fast import TIME_SCALE, WAVES, depth_to_space
 
 SIGNAL = 160  # numbers that describe the time
-WORDS, WORD = len(captions.VOCABULARY), 128  # words that are known; numbers that describe one
+WORDS, WORD = len(caption_data.VOCABULARY), 128  # words that are known; numbers that describe one
 CROSS_ATTENTION = ("outer_words", "inner_words", "last_words")  # at 8×8, 4×4, 8×8
 
 
-def build_text_encoder(words=WORDS, length=captions.LENGTH, width=WORD, blocks=2, positions=True):
+def build_text_encoder(words=WORDS, length=caption_data.LENGTH, width=WORD, blocks=2, positions=True):
     """Tokens → one vector for each word, which knows of the words around it.
 
     Args:
@@ -32,11 +32,13 @@ def build_text_encoder(words=WORDS, length=captions.LENGTH, width=WORD, blocks=2
         positions: False leaves the positions out. Then a caption is a bag of words: their order is lost (an ablation).
 
     Returns:
-        keras.Model from tokens (B, length) int32, captions.NO_WORD … words - 1, to vectors (B, length, width).
+        keras.Model from tokens (B, length) int32, caption_data.NO_WORD … words - 1, to vectors (B, length, width).
     """
     tokens = keras.Input((length,), dtype="int32", name="tokens")
     start = keras.initializers.RandomNormal(stddev=0.5)
-    x = layers.Embedding(words + 1, width, embeddings_initializer=start, name="word_vectors")(tokens - captions.NO_WORD)
+    x = layers.Embedding(words + 1, width, embeddings_initializer=start, name="word_vectors")(
+        tokens - caption_data.NO_WORD
+    )
     if positions:
         x = Places(name="positions")(x)
     for i in range(blocks):
@@ -66,7 +68,7 @@ def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widt
     outer, inner = widths
     latent = keras.Input((H, W, C), name="noisy_latent")
     time = keras.Input((1,), name="time")
-    tokens = keras.Input((captions.LENGTH,), dtype="int32", name="tokens")
+    tokens = keras.Input((caption_data.LENGTH,), dtype="int32", name="tokens")
     told = build_text_encoder(words, positions=positions)(tokens)  # (B, LENGTH, WORD)
     signal = sinusoidal_embedding(TIME_SCALE * time, WAVES)
     signal = layers.Dense(SIGNAL, activation="silu", name="time_hidden")(signal)

@@ -5,11 +5,11 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from labutils._support.progress import progress_bar
 from labutils.networks import network_time, target_of
+from labutils.samplers import make_table
 from labutils.sampling.guidance import check_labels, guided, label_shape
 from labutils.sampling.inpainting import resampled
-from labutils.sampling.samplers import make_table
+from labutils.support.progress import progress_bar
 
 BATCH = 64  # images in one graph call: more need more memory and are not faster on a CPU
 CHUNK = 25  # calls of the network between two states that are yielded
@@ -23,8 +23,8 @@ class Sampler:
             model or, without captions, any function of tensors.
         schedule: labutils.schedule.NoiseSchedule.
         shape: of one image, (H, W, C).
-        sampler: a key of SAMPLERS, or a function (schedule, steps) → labutils.sampling.Table, such as
-            ``partial(sampling.ddim, eta=0.5)``.
+        sampler: a key of SAMPLERS, or a function (schedule, steps) → labutils.samplers.Table, such as
+            ``partial(samplers.ddim, eta=0.5)``.
         steps: number of steps, 1 … T; None for all T.
         target: what the network predicts, see :meth:`labutils.schedule.NoiseSchedule.guess_x0`. None for what a
             trained or loaded network says itself; a network that says nothing predicts the noise.

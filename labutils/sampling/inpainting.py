@@ -3,7 +3,7 @@
 import numpy as np
 
 from labutils.data import check_images
-from labutils.sampling.samplers import Table
+from labutils.samplers import Table
 
 
 def inpaint(x0, known, mask):

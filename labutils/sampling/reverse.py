@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from labutils.networks import network_time, target_of
-from labutils.sampling.samplers import make_table
+from labutils.samplers import make_table
 from labutils.schedule import at, check_same_shape
 
 
@@ -59,7 +59,7 @@ def reverse_step(schedule, xt, t, predicted_noise, noise):
 
 
 def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, target=None):
-    """The loop that all samplers share: x ← a·x + b·x̂_0 + c·x̂_0' + σ·z, see :class:`labutils.sampling.Table`.
+    """The loop that all samplers share: x ← a·x + b·x̂_0 + c·x̂_0' + σ·z, see :class:`labutils.samplers.Table`.
 
     Args:
         network, schedule, x, rng: as in :func:`ancestral_sampling`.

@@ -2,17 +2,13 @@
 
 - ``step``: one training step, as the paper has it; the loss
 - ``loop``: :func:`train`, the same step for every batch of a run that may be stopped and resumed
-- ``recipe``: learning rate, target and the like; the plans by which the lab's checkpoints were trained
-- ``autoencoder``: training of the network that makes latents
-- ``recognisers``: training of the two networks that recognise digits
+- ``config``: learning rate, target and the like; the plans by which the lab's checkpoints were trained
 - ``run_state``: the state of a run on disk
 """
 
-from labutils._support.progress import keras_progress
-from labutils.training.autoencoder import fit_autoencoder
+from labutils.support.progress import keras_progress
+from labutils.training.config import PLANS, Plan, Recipe
 from labutils.training.loop import NoisePredictor, noise_batches, train
-from labutils.training.recipe import PLANS, Plan, Recipe
-from labutils.training.recognisers import fit_recogniser
 from labutils.training.step import draw_noise, mean_loss, noise_mse, training_step
 
 __all__ = [
@@ -21,8 +17,6 @@ __all__ = [
     "Plan",
     "Recipe",
     "draw_noise",
-    "fit_autoencoder",
-    "fit_recogniser",
     "keras_progress",
     "mean_loss",
     "noise_batches",

@@ -13,7 +13,7 @@ import numpy as np
 
 from labutils.data import check_images
 from labutils.networks import NO_LABEL, check_known, network_time
-from labutils.training.recipe import Recipe
+from labutils.training.config import Recipe
 from labutils.training.run_state import RunState
 from labutils.training.step import draw_noise
 
@@ -48,7 +48,7 @@ def train(
         recipe: Recipe; None for the classic one.
         seed: makes the run repeatable.
         labels: for a network that is told what to draw: (N,) integers, or captions (N, L) of integers, see
-            labutils.captions.encode. None for one that is not.
+            labutils.caption_data.encode. None for one that is not.
         validation_images: if given, ``val_loss`` is measured on them after each epoch, always with the same t and ε.
         validation_labels: their labels; needed if ``labels`` and ``validation_images`` are given.
         latents: True if the images are latents of an autoencoder, which have no bounds.

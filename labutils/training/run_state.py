@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from labutils._support.files import read_npz, write_atomically
+from labutils.support.files import read_npz, write_atomically
 
 
 class History(keras.callbacks.Callback):

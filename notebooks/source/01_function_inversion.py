@@ -44,7 +44,7 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 import matplotlib.pyplot as plt
 import numpy as np
 
-from labutils import checkpoints, checks, plots, presets, sampling
+from labutils import checks, plots, presets, pretrained, sampling
 from labutils.schedule import linear_schedule
 from labutils.toys import inversion
 from labutils.training import keras_progress
@@ -63,7 +63,7 @@ print(f"preset {settings.name}: {settings.fit_epochs} epochs per fit, {settings.
 
 # %%
 wanted = [3, 1, 4, 1, 5, 9, 2, 6]
-drawer, its_schedule, shape, options = checkpoints.load_for_sampling("fast_conditional")
+drawer, its_schedule, shape, options = pretrained.load_for_sampling("fast_conditional")
 digits = sampling.sample(drawer, its_schedule, len(wanted), shape, seed=SEED, labels=wanted,
                          sampler="dpmpp_2m", steps=12, progress=False, **options)
 asked = " ".join(map(str, wanted))

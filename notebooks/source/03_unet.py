@@ -48,7 +48,7 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 import matplotlib.pyplot as plt
 import numpy as np
 
-from labutils import checkpoints, checks, data, networks, plots, presets, training
+from labutils import checks, data, networks, plots, presets, pretrained, training
 from labutils.schedule import linear_schedule
 from labutils.training import keras_progress
 
@@ -440,7 +440,7 @@ if PRESET != "smoke":
 # or stay the same?
 
 # %%
-saved, record = checkpoints.load("classic")
+saved, record = pretrained.load("classic")
 own = data.load(DATASET).image_shape == tuple(record["input_shape"])
 clean = images.x_test[:200] if own else data.load("digits").x_test[:200]
 true_steps, told_steps = [50, 200, 400, 600, 800], [0, 50, 100, 200, 400, 600, 800, 999]  # try others

@@ -51,9 +51,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from labutils import checkpoints, checks, data, evaluation
+from labutils import checks, data, evaluation, pretrained, results, samplers
 from labutils import networks, plots, presets, sampling, training
-from labutils.networks import recognisers
+from labutils.networks import classifiers
 from labutils.schedule import linear_schedule
 from labutils.training import keras_progress
 
@@ -375,14 +375,14 @@ plots.show(plots.image_table([list(grid.rows[i]) for i in chosen], [f"epoch {i +
 #
 # The lab's checkpoint `classic` is the U-Net of lesson 3, trained on all 60,000 MNIST images for 50 epochs with Adam
 # at a constant rate of 2e-4. Its record holds the loss after each epoch; checkpoints were kept on the way. The
-# command `make train` (or `python -m labutils train`) repeats this run. It takes about two hours on a CPU. You can
+# command `make train` (or `python -m lab train`) repeats this run. It takes about two hours on a CPU. You can
 # stop it and start it again (section 4.6).
 #
 # **Predict before you run:** in the first epoch the training loss is 0.14. Where will it be after 50 epochs: 0.1,
 # 0.03 or 0.0001?
 
 # %%
-about = checkpoints.read_record("classic")
+about = pretrained.read_record("classic")
 recorded = about["history"]
 n = len(recorded["loss"])
 figure, ax = plots.axes(f"The recorded run: {n} epochs on {about['train_images']:,} images of "
@@ -415,8 +415,8 @@ rows, labels, by_t = [], [], {}
 buckets = [(0, 10), (10, 50), (50, 100), (100, 200), (200, 400), (400, 600), (600, 800), (800, 1000)]
 few = 8 if PRESET != "smoke" else 2
 for milestone in milestones:
-    record = checkpoints.read_record(milestone)
-    saved, _, shape, _ = checkpoints.load_for_sampling(milestone)
+    record = pretrained.read_record(milestone)
+    saved, _, shape, _ = pretrained.load_for_sampling(milestone)
     labels.append(f"{record['epochs']} epoch{'s' if record['epochs'] > 1 else ''}")
     drawn = sampling.sample(saved, schedule, few, shape, seed=SEED, steps=settings.sample_steps)
     rows.append(list(drawn))
@@ -429,7 +429,7 @@ plots.show(plots.image_table(rows, labels, [""] * few,
                              f"The recorded run: samples ({settings.sample_steps} steps, same noise)"),
            "Samples of the recorded run: strokes that are no digits after 1 epoch, a few clear digits among "
            "unclear forms after 50.")
-if quality := evaluation.recorded("quality"):
+if quality := results.recorded("quality"):
     wanted = {"checkpoint": "classic", "sampler": "ddpm", "steps": schedule.T}
     measured = next(row["measures"] for row in quality["rows"] if wanted.items() <= row.items())
     share = measured["recognised"]
@@ -647,7 +647,7 @@ late = int(np.argmin(np.abs(schedule.alpha_bars - careless.alpha_bars[-1])))
 
 def late_start(schedule, steps):
     """Ancestral sampling that begins at step `late`."""
-    return sampling.SAMPLERS["ddpm"](schedule, steps[steps <= late])
+    return samplers.SAMPLERS["ddpm"](schedule, steps[steps <= late])
 
 
 cut = sampling.sample(saved, schedule, few, shape, seed=SEED, sampler=late_start)
@@ -703,7 +703,7 @@ plots.show(plots.image_table([list(row) for row in mine], [""] * 3, list(range(c
 if images.image_shape == (28, 28, 1) and classes == 10:
     _, recogniser = evaluation.load_judges()
     labels = networks.even_labels(200)
-    scores = recognisers.predict(recogniser, np.clip(draw(labels), -1, 1))
+    scores = classifiers.predict(recogniser, np.clip(draw(labels), -1, 1))
     right = np.mean(scores.argmax(axis=1) == labels)
     print(f"a recogniser reads the digit that was asked for in {right:.0%} of {len(labels)} samples")
 if PRESET == "smoke":

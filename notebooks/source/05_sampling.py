@@ -56,16 +56,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from labutils import checkpoints, checks, data, evaluation, networks, plots, presets, sampling
-from labutils.networks import recognisers
+from labutils import checks, data, evaluation, metrics, networks, plots, presets, pretrained, results, samplers, sampling
+from labutils.networks import classifiers
 from labutils.schedule import cosine_schedule, linear_schedule
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 name = images.note or images.name  # what the figures call the data
-network, schedule, shape, _ = checkpoints.load_for_sampling("classic")
-about = checkpoints.read_record("classic")
+network, schedule, shape, _ = pretrained.load_for_sampling("classic")
+about = pretrained.read_record("classic")
 print(f"preset {settings.name}: {settings.samples} samples; data: {name}")
 print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset']}, "
       f"test noise MSE {about['test_mse']['mean']:.4f}")
@@ -318,7 +318,7 @@ own = np.asarray(loop(network, hundred, start, np.random.default_rng(SEED + 1)))
 # %%
 def without_noise(schedule, steps):
     """Ancestral sampling with z = 0: the mean of every step, and nothing else."""
-    table = sampling.SAMPLERS["ddpm"](schedule, steps)
+    table = samplers.SAMPLERS["ddpm"](schedule, steps)
     return replace(table, sigma=np.zeros_like(table.sigma))
 
 
@@ -365,8 +365,8 @@ plots.show(plots.image_grid(digits, title, scale=1),
 
 # %%
 if images.sha256 == about["dataset_sha256"]:
-    rms, nearest = evaluation.nearest_images(np.clip(digits, -1, 1), images.x_train)
-    yardstick, _ = evaluation.nearest_images(images.x_test[: len(digits)], images.x_train)
+    rms, nearest = metrics.nearest_images(np.clip(digits, -1, 1), images.x_train)
+    yardstick, _ = metrics.nearest_images(images.x_test[: len(digits)], images.x_train)
     for who, found in (("drawn", rms), ("real test digits", yardstick)):
         print(f"distance to the nearest training image, {who}: "
               f"median {np.median(found):.2f}, smallest {found.min():.2f}")
@@ -478,7 +478,7 @@ def walk_table(table, x, rng):
 
 x = np.random.default_rng(SEED).standard_normal((2, *shape), dtype="float32")
 for sampler in ("ddim", "dpmpp_2m", "heun"):
-    table = sampling.SAMPLERS[sampler](schedule, sampling.spaced_steps(schedule.T, 10))
+    table = samplers.SAMPLERS[sampler](schedule, samplers.spaced_steps(schedule.T, 10))
     plain = walk_table(table, x, np.random.default_rng(SEED))
     *_, (_, compiled, _) = sampling.reverse_process(network, schedule, x, sampler=sampler, steps=10)
     gap = np.abs(plain - compiled).max()
@@ -489,9 +489,9 @@ for sampler in ("ddim", "dpmpp_2m", "heun"):
 # Now the numbers of three samplers, for the same three steps:
 
 # %%
-three = sampling.spaced_steps(schedule.T, 3)
+three = samplers.spaced_steps(schedule.T, 3)
 for sampler in ("ddpm", "ddim", "dpmpp_2m"):
-    table = sampling.SAMPLERS[sampler](schedule, three)
+    table = samplers.SAMPLERS[sampler](schedule, three)
     for t, a, b, c, sigma in table.rows():
         print(f"{sampler:9} t = {t:3}:  a = {a:5.2f}   b = {b:5.2f}   "
               f"c = {c + 0:5.2f}   σ = {sigma:4.2f}")
@@ -516,7 +516,7 @@ for sampler in ("ddpm", "ddim", "dpmpp_2m"):
 calls = 21
 start = np.random.default_rng(SEED + 1).standard_normal((4, *shape), dtype="float32")
 paths = {}
-for sampler in sampling.SAMPLERS:
+for sampler in samplers.SAMPLERS:
     steps = (calls + 1) // 2 if sampler == "heun" else calls
     looks = sampling.reverse_process(network, schedule, start, seed=SEED, sampler=sampler,
                                      steps=steps, chunk=3)
@@ -552,12 +552,12 @@ for sampler in ("ddpm", "dpmpp_2m", "heun"):
 #
 # Compare every number with the same number for real images. For a distance this value is a *floor*, for a share it is a ceiling. And use
 # the same number of images: with the same network, the Fréchet distance falls when more images are taken.
-# (`python -m labutils evaluate` prints further measures.)
+# (`python -m lab evaluate` prints further measures.)
 #
 # **Predict before you run:** the same network, 20 calls: will `ddpm` (fresh noise) or `dpmpp_2m` (none) draw better?
 
 # %%
-most = min(len(images.x_train[recognisers.held_out(images.x_train)[1]]), len(images.x_test))
+most = min(len(images.x_train[classifiers.held_out(images.x_train)[1]]), len(images.x_test))
 count = min(settings.measured_images, most)
 comparable = images.image_shape == shape and count > 128  # the judges know 28×28×1, by 128 features
 if not comparable:
@@ -607,7 +607,7 @@ if comparable:
 # With w = 0 only the prediction with the label is left, and one call a step is enough. With w > 0 each step needs two calls.
 
 # %%
-fast, fast_schedule, fast_shape, fast_options = checkpoints.load_for_sampling("fast_conditional")
+fast, fast_schedule, fast_shape, fast_options = pretrained.load_for_sampling("fast_conditional")
 started = time.perf_counter()
 fast_digits = sampling.sample(fast, fast_schedule, 40, fast_shape, seed=SEED,
                               labels=networks.even_labels(40), sampler="dpmpp_2m", steps=12,
@@ -674,7 +674,7 @@ for w in weights[:3] if comparable else ():
 # **Predict before you run:** does `classic` with a thousand calls draw better or worse than `fast` with ten?
 
 # %%
-recorded = evaluation.recorded("quality")
+recorded = results.recorded("quality")
 
 
 def rows_of(checkpoint, sampler, guidance=None):
@@ -749,7 +749,7 @@ if recorded:
 # %%
 if recorded:
     curves = {sampler: [row for row in rows_of("classic", sampler) if row["calls"] <= 50]
-              for sampler in sampling.SAMPLERS}
+              for sampler in samplers.SAMPLERS}
     plot_quality(curves, "classic, four samplers",
                  "Left: Fréchet distance of classic against the number of calls, one curve a sampler. "
                  "heun with few calls lies far beyond the axis. Right: share recognised for the same rows.",
@@ -786,8 +786,8 @@ if recorded:
 
 # %%
 for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosine_schedule())):
-    steps = sampling.spaced_steps(s.T, 5)
-    factors = sampling.heun(s, steps).b[1::2]
+    steps = samplers.spaced_steps(s.T, 5)
+    factors = samplers.heun(s, steps).b[1::2]
     levels = np.sqrt(1 / s.snr[steps])
     print(f"{schedule_name:17} noise levels", ", ".join(f"{level:,.1f}" for level in levels))
     print(f"{'':17} factors of the corrections", ", ".join(f"{factor:,.2f}" for factor in factors))
@@ -832,7 +832,7 @@ for constrain in (None, clipped) if comparable else ():
 # %%
 def images_a_second(checkpoint, sampler, steps):
     """(calls, images a second), timed on the second of two runs: the first one compiles."""
-    drawer, its_schedule, its_shape, options = checkpoints.load_for_sampling(checkpoint)
+    drawer, its_schedule, its_shape, options = pretrained.load_for_sampling(checkpoint)
     process = sampling.Sampler(drawer, its_schedule, its_shape, sampler=sampler, steps=steps,
                                **options)
     start = np.random.default_rng(SEED).standard_normal((64, *its_shape), dtype="float32")
@@ -863,7 +863,7 @@ print(f"fast_conditional with {calls} calls draws {rate * classic_seconds:.0f} t
 # would have too small a variance. We use `fast`. Its only input beside the image is t.
 
 # %%
-walker, walker_schedule, _, walker_options = checkpoints.load_for_sampling("fast")
+walker, walker_schedule, _, walker_options = pretrained.load_for_sampling("fast")
 turn = np.linspace(0, np.pi / 2, 8, dtype="float32").reshape(-1, 1, 1, 1)
 pairs = np.random.default_rng(SEED + 2).standard_normal((3, 2, *shape), dtype="float32")
 between = np.concatenate([np.cos(turn) * a + np.sin(turn) * b for a, b in pairs])

@@ -52,16 +52,16 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
-from labutils import checkpoints, checks, data, evaluation, networks, plots, presets, sampling, toys
-from labutils.networks import recognisers
+from labutils import checks, data, evaluation, metrics, networks, plots, presets, pretrained, results, samplers, sampling, toys
+from labutils.networks import classifiers
 from labutils.schedule import cosine_schedule, linear_schedule
 from labutils.toys import inversion
 from labutils.training import keras_progress
 
 settings = presets.get(PRESET)
 plots.use_lab_style()
-classic, linear, shape, classic_options = checkpoints.load_for_sampling("classic")  # lesson 4: predicts ε
-fast, cosine, _, fast_options = checkpoints.load_for_sampling("fast")  # lesson 7: predicts x_0
+classic, linear, shape, classic_options = pretrained.load_for_sampling("classic")  # lesson 4: predicts ε
+fast, cosine, _, fast_options = pretrained.load_for_sampling("fast")  # lesson 7: predicts x_0
 images = data.load(DATASET)
 if images.image_shape != shape:
     images = data.load("digits")  # images of the shape that the checkpoints draw
@@ -77,7 +77,7 @@ judged = 32 if PRESET == "smoke" else 200  # images for each number of the table
 
 def probabilities(x):
     """What the recogniser says of each image: (N, 10)."""
-    return scipy.special.softmax(recognisers.predict(recogniser, np.clip(x, -1, 1)), axis=1)
+    return scipy.special.softmax(classifiers.predict(recogniser, np.clip(x, -1, 1)), axis=1)
 
 
 def recognised(x):
@@ -247,12 +247,12 @@ alt = f"Four rows of eight drawn images, one row a schedule. {shares}."
 show_rows(f"One network, four schedules for sampling, {few} steps each", alt, by_schedule)
 
 # %%
-real = recognisers.predict(features, x_test[-judged:])
+real = classifiers.predict(features, x_test[-judged:])
 lines = []
 for label, x in by_schedule.items():
     x = np.clip(x, -1, 1)
-    found = evaluation.neighbour_measures(recognisers.predict(features, x), real)
-    even = evaluation.class_entropy(probabilities(x).argmax(axis=1))
+    found = metrics.neighbour_measures(classifiers.predict(features, x), real)
+    even = metrics.class_entropy(probabilities(x).argmax(axis=1))
     values = [f"{v:.2f}" for v in (found["precision"].mean(), found["recall"].mean(), even)]
     last = f"{schedules[label].alpha_bars[-1]:.1e}"
     lines.append([label, last, f"{recognised(x):.0%}", *values, f"{(x.mean() + 1) / 2:.3f}"])
@@ -276,7 +276,7 @@ plots.show_table(
 # schedule, one pass over MNIST, and drew 1,000 images with 20 calls each.
 
 # %%
-ablation = evaluation.recorded("ablation")
+ablation = results.recorded("ablation")
 for row in [] if ablation is None else ablation["rows"]:
     if row["variant"] in ("fast", "linear schedule"):
         m = row["measures"]
@@ -438,7 +438,7 @@ def walk_back(x0, t, seed=SEED):
     xt = cosine.add_noise(x0, t, noise)
     options = {
         "steps": steps,
-        "sampler": lambda s, grid: sampling.ddim(s, grid[grid <= t], eta=1.0),
+        "sampler": lambda s, grid: samplers.ddim(s, grid[grid <= t], eta=1.0),
     }
     process = sampling.reverse_process(fast, cosine, xt, seed=seed, **options, **fast_options)
     *_, (_, x, _) = process
@@ -596,7 +596,7 @@ compare(lambda *using: solve(some, 4, *using))
 # %% tags=["nbval-check-output"]
 def show_recorded(task):
     """Show the rows of the recorded measurement for one task, with 95 % intervals."""
-    recorded, lines = evaluation.recorded("filling"), []
+    recorded, lines = results.recorded("filling"), []
     for row in [] if recorded is None else recorded["rows"]:
         if row["task"] not in (task, None):
             continue
@@ -727,7 +727,7 @@ for label, constrain in {"as it is": None, "clipped": clip}.items():
 # %%
 def without_noise(schedule, grid):
     """Ancestral sampling with z = 0."""
-    table = sampling.ddim(schedule, grid, eta=1.0)
+    table = samplers.ddim(schedule, grid, eta=1.0)
     return replace(table, sigma=np.zeros(len(grid)))
 
 
@@ -895,8 +895,8 @@ columns = min(per_image, 4)
 given = mask * sources - (1 - mask) * 0.5
 rows = {}
 for i in range(len(sources)):
-    results = [x for groups in filled.values() for x in groups[i][:columns]]
-    rows[f"image {i + 1}"] = [sources[i], given[i], *results]
+    completed = [x for groups in filled.values() for x in groups[i][:columns]]
+    rows[f"image {i + 1}"] = [sources[i], given[i], *completed]
 heads = ["original", "given", *[f"R = {times}" for times in filled for _ in range(columns)]]
 alt = (
     "For each of the digits: original, upper half only, fillings without and fillings with "
@@ -982,7 +982,7 @@ show_rows(
 # given the digit (lesson 5).
 
 # %%
-conditional, its_schedule, _, its_options = checkpoints.load_for_sampling("fast_conditional")
+conditional, its_schedule, _, its_options = pretrained.load_for_sampling("fast_conditional")
 asked = networks.even_labels(16)
 drawings = {
     "classic": sampling.sample(

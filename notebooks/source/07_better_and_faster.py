@@ -55,7 +55,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.stats
 
-from labutils import checkpoints, checks, data, evaluation, networks
+from labutils import checks, data, networks, pretrained, results
 from labutils import plots, presets, sampling, schedule, training
 
 settings = presets.get(PRESET)
@@ -79,7 +79,7 @@ print(f"preset {settings.name}: {settings.samples} samples drawn at the end; ima
 network = networks.build_classic_unet(images.image_shape)
 costs = {row["name"]: row["multiply_adds"] for row in networks.layer_costs(network)}
 total = sum(costs.values())
-speed = evaluation.recorded("speed")
+speed = results.recorded("speed")
 
 
 def plot_shares(layers_ms):
@@ -403,7 +403,7 @@ for setting, value in asdict(recipe).items():
 # or not.
 
 # %%
-ablation = evaluation.recorded("ablation")
+ablation = results.recorded("ablation")
 
 
 def distances(variant):
@@ -558,7 +558,7 @@ if speed:
         print(f"{label:58} {ratio['median']:8.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})")
 
 # %%
-walker, walker_schedule, shape, options = checkpoints.load_for_sampling("fast")
+walker, walker_schedule, shape, options = pretrained.load_for_sampling("fast")
 started = time.perf_counter()
 digits = sampling.sample(walker, walker_schedule, settings.samples, shape, seed=SEED,
                          sampler="dpmpp_2m", steps=10, **options)

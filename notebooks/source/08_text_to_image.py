@@ -55,9 +55,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from labutils import captions, checkpoints, checks, data, evaluation, networks
+from labutils import caption_data, checks, data, metrics, networks, pipeline, pretrained, results, samplers
 from labutils import plots, presets, sampling, training
-from labutils.evaluation.captions import judge
+from labutils.caption_reader import judge
 
 settings = presets.get(PRESET)
 plots.use_lab_style()
@@ -74,7 +74,7 @@ print(f"preset {settings.name}: {settings.captioned_images:,} pictures with capt
 # is there. The sentence is the only thing that the model is told.
 
 # %%
-few = captions.make(images, 12, seed=SEED)
+few = caption_data.make(images, 12, seed=SEED)
 plots.show(plots.captioned(few.images, few.captions, f"Pictures and their captions ({name})"),
            "Twelve pictures of one or two coloured handwritten digits on black, each with its caption, such as: "
            + "; ".join(few.captions[:3]) + ".")
@@ -82,13 +82,13 @@ print(few.images.shape, f"values in [{few.images.min():.0f}, {few.images.max():.
 
 # %% [markdown]
 # For the network a caption is a row of *tokens*, one number for each word. Eight places are enough for the longest caption;
-# −1 (`captions.NO_WORD`) fills the rest. A row of −1 only is an empty caption.
+# −1 (`caption_data.NO_WORD`) fills the rest. A row of −1 only is an empty caption.
 
 # %%
 caption = "a red three left of a blue seven"
-print(len(captions.VOCABULARY), "words:", ", ".join(captions.VOCABULARY))
+print(len(caption_data.VOCABULARY), "words:", ", ".join(caption_data.VOCABULARY))
 for text in (caption, "a red three", ""):
-    print(f"{text!r:36}", captions.encode([text])[0])
+    print(f"{text!r:36}", caption_data.encode([text])[0])
 
 # %% [markdown]
 # ### What training never shows
@@ -101,17 +101,17 @@ for text in (caption, "a red three", ""):
 
 # %%
 colour, digit = np.indices((6, 10))
-hidden = captions.unseen_pair(colour, digit)
+hidden = caption_data.unseen_pair(colour, digit)
 figure, ax = plots.axes("Pairs of colour and digit in training", "digit", "colour", size=(8, 3.6))
 ax.imshow(hidden, cmap="gray_r", vmax=2, aspect="auto")
 for c, d in np.argwhere(hidden):
     ax.text(d, c, "never", ha="center", va="center", fontsize=plots.SMALL)
-ax.set_xticks(range(10), captions.DIGITS)
-ax.set_yticks(range(6), captions.COLOURS)
+ax.set_xticks(range(10), caption_data.DIGITS)
+ax.set_yticks(range(6), caption_data.COLOURS)
 ax.grid(False)
 plots.show(figure, "A table of six colours and ten digits; twelve cells, two in each row, are marked: never in training.")
-scenes = captions.draw_scenes(20_000, np.random.default_rng(SEED))
-assert not captions.has_unseen_pair(scenes).any() and not captions.has_unseen_order(scenes).any()
+scenes = caption_data.draw_scenes(20_000, np.random.default_rng(SEED))
+assert not caption_data.has_unseen_pair(scenes).any() and not caption_data.has_unseen_order(scenes).any()
 print(f"{hidden.sum()} of {hidden.size} pairs never occur in {len(scenes):,} training scenes")
 
 # %% [markdown]
@@ -172,9 +172,9 @@ checks.check_sample_latent(sample_latent)
 
 # %%
 draw_latent = checks.check_sample_latent.answer_or(networks.reparameterise)
-model = sampling.TextToImage()
+model = pipeline.TextToImage()
 autoencoder = model.autoencoder
-test = captions.make(images, settings.captioned_test, "test", seed=SEED)
+test = caption_data.make(images, settings.captioned_test, "test", seed=SEED)
 mean, log_variance = networks.moments(autoencoder, test.images[:6])
 rng = np.random.default_rng(SEED)
 rows = [test.images[:6], networks.decode(autoencoder, mean)]
@@ -195,7 +195,7 @@ plots.show(plots.image_table(rows, labels, [""] * 6, f"Pictures, encoded and dec
 
 # %%
 reconstructed = networks.decode(autoencoder, networks.encode(autoencoder, test.images))
-recogniser, _ = checkpoints.load("digit_recogniser")
+recogniser, _ = pretrained.load("digit_recogniser")
 for label, pictures in (("pictures", test.images), ("reconstructions", reconstructed)):
     right = judge(test.scenes, pictures, recogniser)
     print(f"{label:16} mean squared error {np.mean((pictures - test.images) ** 2):.4f}; the judge reads the whole caption "
@@ -205,11 +205,11 @@ for label, pictures in (("pictures", test.images), ("reconstructions", reconstru
 # Little is lost: thin strokes are a little softer, and the judge reads nearly as many captions as on the pictures themselves. It makes
 # mistakes on real pictures, too, so its share there is the best that a drawing can be expected to reach.
 #
-# How small may a latent be? `python -m benchmarks.text_to_image` trained the same autoencoder with fewer channels, each for the
+# How small may a latent be? `python -m benchmarks.prompts` trained the same autoencoder with fewer channels, each for the
 # same short time.
 
 # %%
-recorded = evaluation.recorded("text_to_image")
+recorded = results.recorded("text_to_image")
 
 
 def recorded_rows(**wanted):
@@ -284,7 +284,7 @@ def seconds_per_call(network, count=16, calls=2 if PRESET == "smoke" else 8):
     """Median seconds of one call for a batch, after a first call that compiles."""
     H, W, C = network.inputs[0].shape[1:]
     call = tf.function(network)
-    told = [np.zeros((count, H, W, C), "float32"), np.zeros((count, 1), "float32"), captions.encode([caption] * count)]
+    told = [np.zeros((count, H, W, C), "float32"), np.zeros((count, 1), "float32"), caption_data.encode([caption] * count)]
     call(told)
     times = []
     for _ in range(calls):
@@ -381,7 +381,7 @@ def by_labutils(queries, keys, values):
 
 attention = checks.check_cross_attention.answer_or(by_labutils)
 encoder = on_latents.get_layer("text_encoder")
-tokens = captions.encode([caption])
+tokens = caption_data.encode([caption])
 layer = encoder.get_layer("read_0")
 before = keras.Model(encoder.input, encoder.get_layer("read_0_norm").output)(tokens)  # (1, 8, 128)
 heads = [np.asarray(layer._split(part(before)))[0] for part in (layer.query, layer.key, layer.value)]
@@ -397,7 +397,7 @@ assert np.allclose(own, network_own, atol=1e-3)
 # colour and its place?
 
 # %%
-words = [*captions.decode(tokens)[0].split()]
+words = [*caption_data.decode(tokens)[0].split()]
 asked = [f"{i + 1} {word}" for i, word in enumerate(words)]
 figure, row = plt.subplots(1, 2, figsize=(11, 5))
 for block, ax in enumerate(row):
@@ -426,7 +426,7 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 # what stands at the other place. Nobody told the encoder what a colour is. It learned this in training, together with the denoiser.
 
 # %%
-told = np.asarray(encoder(captions.encode([caption, "a blue three left of a red seven", "a red three"])))
+told = np.asarray(encoder(caption_data.encode([caption, "a blue three left of a red seven", "a red three"])))
 three, other_three, alone = told[0, 2], told[1, 2], told[2, 2]
 
 
@@ -437,7 +437,7 @@ def likeness(a, b):
 
 print(f"'three' after 'red' and after 'blue': likeness {likeness(three, other_three):.2f}")
 print(f"'three' with and without a neighbour: likeness {likeness(three, alone):.2f}")
-red, other_red = np.asarray(encoder(captions.encode([caption, caption.replace("three", "five")])))[:, 1]
+red, other_red = np.asarray(encoder(caption_data.encode([caption, caption.replace("three", "five")])))[:, 1]
 print(f"'red' before 'three' and before 'five': likeness {likeness(red, other_red):.2f}")
 print(f"'red' and 'blue' at the same place: likeness {likeness(told[0, 1], told[1, 1]):.2f}")
 assert likeness(told[0, 1], told[1, 1]) < likeness(red, other_red) < likeness(three, other_three) < 1
@@ -481,7 +481,7 @@ def describe(costs):
     return f"{short(costs['parameters'])} parameters, {short(costs['multiply_adds'])} multiply-adds"
 
 
-parts, stable = lab_parts(), evaluation.recorded("stable_diffusion")
+parts, stable = lab_parts(), results.recorded("stable_diffusion")
 shapes = {"encoder": "32×32×3 → 8×8×8", "decoder": "8×8×8 → 32×32×3", "text encoder": "8 tokens → 8×128",
           "denoiser": "8×8×8, 8×128 → 8×8×8"}
 stable_shapes = {"encoder": "512×512×3 → 64×64×4", "decoder": "64×64×4 → 512×512×3",
@@ -514,7 +514,7 @@ assert total < 4e6
 DRAWN = 8  # pictures of one caption; the maps are means, so that what is common can be seen
 LAYERS = {"8×8": "last_words", "4×4": "inner_words"}
 start = np.random.default_rng(SEED).standard_normal((DRAWN, *model.shape)).astype("float32")
-tokens = captions.encode([caption] * DRAWN)
+tokens = caption_data.encode([caption] * DRAWN)
 looks = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in
          sampling.reverse_process(on_latents, model.schedule, start, labels=tokens, sampler="dpmpp_2m", steps=12, chunk=1,
                                   **model.options)]
@@ -577,7 +577,7 @@ for i in (0, 2, 7):
 
 # %%
 plan = training.PLANS["text_to_image"]
-pictures = captions.make(images, settings.captioned_images, seed=SEED)
+pictures = caption_data.make(images, settings.captioned_images, seed=SEED)
 latents = networks.encode(autoencoder, pictures.images)
 print(f"{len(latents):,} latents {latents.shape[1:]}: mean {latents.mean():.2f}, deviation {latents.std():.2f}")
 print(f"hidden in each epoch: {plan.recipe.label_dropout:.0%} of the captions; target: {plan.recipe.target}")
@@ -608,7 +608,7 @@ options = {"steps": sampling.text_to_image.STEPS, "sampler": "dpmpp_2m", **model
 def draw(network, texts, seed=SEED, **more):
     """One picture for each caption."""
     drawn = sampling.sample(network, model.schedule, len(texts), model.shape, seed=seed, progress=False,
-                            labels=captions.encode(texts), **{**options, **more})
+                            labels=caption_data.encode(texts), **{**options, **more})
     return networks.decode(autoencoder, drawn)
 
 
@@ -621,13 +621,13 @@ plots.show(plots.image_table(rows, ["this short run", "checkpoint"], [text.repla
            "Checkpoint: digits in the colours and places asked for; the seven could be a nine, and the zero has a stroke inside.")
 
 # %%
-asked = captions.draw_scenes(settings.captioned_test, np.random.default_rng(SEED))
+asked = caption_data.draw_scenes(settings.captioned_test, np.random.default_rng(SEED))
 for label, network in (("this short run", own), ("checkpoint", on_latents)):
-    drawn = draw(network, captions.sentences(asked))
+    drawn = draw(network, caption_data.sentences(asked))
     right = judge(asked, drawn, recogniser)
     print(f"{label:15}", ", ".join(f"{word} right {values.mean():.0%}" for word, values in right.items()),
           f"({len(asked):,} captions)")
-    swapped = np.where(asked[:, 2:3] == captions.ALONE, asked, asked[:, [3, 1, 2, 0, 4]])
+    swapped = np.where(asked[:, 2:3] == caption_data.ALONE, asked, asked[:, [3, 1, 2, 0, 4]])
     either = judge(swapped, drawn, recogniser)["colour"] | right["colour"]
     print(f"{'':15} colours right, at either place: {either.mean():.0%}")
 
@@ -650,11 +650,11 @@ for label, network in (("this short run", own), ("checkpoint", on_latents)):
 # *Difficulty ●●○○ · about 10 minutes*
 #
 # Write `guided(network, x, time, tokens, w)`. One call of the network is `network([x, time, tokens])`. The tokens have the shape
-# (B, 8); an empty caption is a row of `captions.NO_WORD`.
+# (B, 8); an empty caption is a row of `caption_data.NO_WORD`.
 #
 # <details><summary>Hint: the answer without caption</summary>
 #
-# `np.full_like(tokens, captions.NO_WORD)` has the shape of the tokens.
+# `np.full_like(tokens, caption_data.NO_WORD)` has the shape of the tokens.
 # </details>
 #
 # <details><summary>Hint: check it at w = 0</summary>
@@ -672,7 +672,7 @@ def guided(network, x, time, tokens, w):
     """Classifier-free guidance: beyond the answer with caption, away from the answer without."""
     ### BEGIN SOLUTION
     with_caption = network([x, time, tokens])
-    without = network([x, time, np.full_like(tokens, captions.NO_WORD)])
+    without = network([x, time, np.full_like(tokens, caption_data.NO_WORD)])
     return (1 + w) * with_caption - w * without
     ### END SOLUTION
 
@@ -697,9 +697,9 @@ def one_call(inputs):
 
 def draw_guided(text, w, count=5, steps=20):
     """Draw one caption several times with your guidance."""
-    tokens = captions.encode([text] * count)
+    tokens = caption_data.encode([text] * count)
     x = np.random.default_rng(SEED).standard_normal((count, *model.shape)).astype("float32")
-    table = sampling.ddim(model.schedule, sampling.spaced_steps(model.schedule.T, steps))
+    table = samplers.ddim(model.schedule, samplers.spaced_steps(model.schedule.T, steps))
     for t, a, b, _, _ in table.rows():
         time_column = np.full((count, 1), t / model.schedule.T, "float32")
         answer = np.asarray(combine(one_call, x, time_column, tokens.copy(), w), "float32")
@@ -867,14 +867,14 @@ if recorded:
 # Here is a smaller proof on your machine, for unseen pairs only:
 
 # %%
-never_shown = captions.draw_scenes(settings.captioned_test, np.random.default_rng(SEED), "unseen_pair")
-drawn = model.draw(captions.sentences(never_shown), seed=SEED)
+never_shown = caption_data.draw_scenes(settings.captioned_test, np.random.default_rng(SEED), "unseen_pair")
+drawn = model.draw(caption_data.sentences(never_shown), seed=SEED)
 right = judge(never_shown, drawn, recogniser)
-share, low, high = evaluation.share(right["caption"])
+share, low, high = metrics.share(right["caption"])
 print(f"{len(drawn):,} captions with an unseen pair: {share:.1%} right (95 % interval {low:.1%} to {high:.1%})")
-plots.show(plots.captioned(drawn[:8], captions.sentences(never_shown[:8]), "Captions with a pair that training never showed"),
+plots.show(plots.captioned(drawn[:8], caption_data.sentences(never_shown[:8]), "Captions with a pair that training never showed"),
            "Eight drawn pictures with captions in which a pair of colour and digit was never in training: "
-           + "; ".join(captions.sentences(never_shown[:3])) + ".")
+           + "; ".join(caption_data.sentences(never_shown[:3])) + ".")
 
 # %% [markdown]
 # ### What did it cost?
@@ -902,7 +902,7 @@ MY_CAPTION = "a yellow eight above a green two"
 mine = model.draw([MY_CAPTION] * 8, seed=SEED)
 plots.show(plots.image_grid(mine, MY_CAPTION, columns=8, scale=1.4),
            f"Eight pictures drawn for the caption: {MY_CAPTION}.")
-right = judge(captions.parse([MY_CAPTION] * 8), mine, recogniser)
+right = judge(caption_data.parse([MY_CAPTION] * 8), mine, recogniser)
 print("the judge finds right:", ", ".join(f"{word} {values.sum()} of 8" for word, values in right.items()))
 
 # %% [markdown]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import nbformat
 
-from labutils._support.files import write_atomically
+from labutils.support.files import write_atomically
 
-NOTEBOOK_DIR = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOK_DIR = Path(__file__).resolve().parents[1] / "notebooks"
 SOURCE_DIR = NOTEBOOK_DIR / "source"  # the text twins
 SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
 EXECUTED_FILE = NOTEBOOK_DIR / "executed.json"  # {lesson: what code_hash was when `build` executed it}

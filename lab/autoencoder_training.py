@@ -9,7 +9,7 @@ from keras import ops
 
 from labutils.data import check_images
 from labutils.networks.autoencoder import normalise_latents, reparameterise
-from labutils.training.recipe import Recipe
+from labutils.training.config import Recipe
 from labutils.training.run_state import RunState
 
 INK = 4.0  # how much more a pixel counts that is not black: nine of ten are

@@ -6,7 +6,7 @@ from keras import ops
 from labutils.schedule import check_target
 
 CLASSES = 10  # labels 0 … 9, unless a network is built for another number of them
-NO_LABEL = -1  # stands for "no label": the network is not told; captions.NO_WORD is the same
+NO_LABEL = -1  # stands for "no label": the network is not told; caption_data.NO_WORD is the same
 
 
 def network_time(t, T):
@@ -62,7 +62,7 @@ def target_of(network, target=None):
     """What a network predicts, one of labutils.schedule.TARGETS.
 
     Args:
-        network: its attribute ``target`` is written by training and by labutils.checkpoints.load.
+        network: its attribute ``target`` is written by training and by labutils.pretrained.load.
         target: what the caller says; None for the attribute, or for the noise if there is none.
 
     Raises:

@@ -34,7 +34,7 @@ def main(options):
 
 def required():
     """Names of the packages in requirements.txt, which stands beside labutils."""
-    lines = (Path(__file__).resolve().parents[2] / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).resolve().parents[1] / "requirements.txt").read_text(encoding="utf-8").splitlines()
     names = (re.match(r"[\w.-]+", line) for line in lines)
     return [name.group() for name in names if name]
 
@@ -89,15 +89,15 @@ def _problems_of_keras():
 
 def _problems_of_checkpoints():
     """Load the lab's checkpoints and those that the lessons name; prints one line for each that is good."""
-    from labutils import checkpoints
-    from labutils._support.lessons import LESSONS, twin_path
+    from lab.lessons import LESSONS, twin_path
+    from labutils import pretrained
 
     used = "\n".join(twin_path(lesson).read_text(encoding="utf-8") for lesson in LESSONS)
-    named = set(re.findall(r"""checkpoints\.(?:load|load_for_sampling|read_record)\(["'](\w+)["']""", used))
+    named = set(re.findall(r"""pretrained\.(?:load|load_for_sampling|read_record)\(["'](\w+)["']""", used))
     problems = []
-    for name in sorted({*named, *checkpoints.names()}):
+    for name in sorted({*named, *pretrained.names()}):
         try:
-            checkpoints.load(name)
+            pretrained.load(name)
             print(f"checkpoint {name}: good")
         except Exception as error:  # Keras and h5py have many; whatever it is, this report goes on
             problems.append(f"checkpoint {name}: {_one_line(error)}")

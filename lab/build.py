@@ -8,7 +8,8 @@ import time
 
 import nbformat
 
-from labutils._support.lessons import (
+from lab.address import fill_in
+from lab.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
     code_hash,
@@ -20,7 +21,6 @@ from labutils._support.lessons import (
     twin_path,
     write_notebook,
 )
-from labutils.commands.address import fill_in
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
@@ -93,7 +93,7 @@ def build_text(lesson):
     notebook, before = read_twin(lesson), nbformat.read(path, as_version=4)
     fill_in(notebook, lesson)
     if code_hash(notebook) != executed_code().get(lesson):
-        raise ValueError(f"the code of {twin_path(lesson).name} has changed: run python -m labutils build {lesson}")
+        raise ValueError(f"the code of {twin_path(lesson).name} has changed: run python -m lab build {lesson}")
     code, executed = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, before))
     for cell, old in zip(code, executed, strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count

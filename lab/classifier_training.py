@@ -12,7 +12,7 @@ def fit_recogniser(network, x, y, epochs, seed=0, batch_size=128, learning_rate=
     """Train ``network`` to tell the classes apart: cross-entropy, Adam with a rate that falls to 0, shifted batches.
 
     Args:
-        network: from :mod:`labutils.networks.recognisers`.
+        network: from :mod:`labutils.networks.classifiers`.
         x: images (N, H, W, C) in [-1, 1]. y: integer labels (N,).
         epochs: passes over the images. Each batch is shifted at random by up to two pixels, all images alike.
         seed: of order and shifts.

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from labutils import captions, checkpoints, networks, plots, sampling
-from labutils._support.files import check_writable, write_atomically
+from labutils import caption_data, networks, pipeline, plots, pretrained, sampling
+from labutils.support.files import check_writable, write_atomically
 
 
 def add_arguments(parser):
@@ -19,7 +19,7 @@ def add_arguments(parser):
     parser.add_argument("--guidance", type=float, metavar="W", help="how strongly labels are followed, at least 0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", default="classic", help="see the command checkpoints (default: classic)")
-    parser.add_argument("--folder", metavar="DIR", default=checkpoints.CHECKPOINT_DIR, help=checkpoints.FOLDER_HELP)
+    parser.add_argument("--folder", metavar="DIR", default=pretrained.CHECKPOINT_DIR, help=pretrained.FOLDER_HELP)
     parser.add_argument("--out", required=True, help="FILE.npz (arrays 'images', 'labels') or FILE.png (a grid)")
 
 
@@ -53,20 +53,20 @@ def _draw_captions(options):
     if options.count < 1:
         raise ValueError(f"count must be an integer of at least 1, got {options.count}")
     if options.prompt is None:
-        tokens = captions.encode(
-            captions.sentences(captions.draw_scenes(options.count, np.random.default_rng(options.seed)))
+        tokens = caption_data.encode(
+            caption_data.sentences(caption_data.draw_scenes(options.count, np.random.default_rng(options.seed)))
         )
     else:
-        tokens = captions.encode([options.prompt] * options.count)
+        tokens = caption_data.encode([options.prompt] * options.count)
     chosen = {"steps": options.steps, "sampler": options.sampler, "guidance": options.guidance}
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    drawer = sampling.TextToImage(options.checkpoint, options.folder)
+    drawer = pipeline.TextToImage(options.checkpoint, options.folder)
     return drawer.draw(tokens, seed=options.seed, progress=True, **chosen), tokens
 
 
 def _draw(options):
     """Images (N, H, W, C), and labels (N,) or None."""
-    network, schedule, shape, known = checkpoints.load_for_sampling(options.checkpoint, options.folder)
+    network, schedule, shape, known = pretrained.load_for_sampling(options.checkpoint, options.folder)
     known |= {"steps": options.steps, "sampler": options.sampler or "ddpm"}
     if "guidance" in known:
         known["labels"] = networks.even_labels(max(options.count, 0), network.label_count)

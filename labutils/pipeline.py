@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labutils import captions, checkpoints, networks
+from labutils import caption_data, networks, pretrained
 from labutils.sampling.compiled import sample
 
 STEPS = 12  # enough for dpmpp_2m: more steps do not make more words right
@@ -22,14 +22,14 @@ class TextToImage:
         options: the other arguments of labutils.sampling.sample: ``target`` and ``guidance``.
 
     Raises:
-        FileNotFoundError, ValueError: as labutils.checkpoints.load_for_sampling; or it is not told captions.
+        FileNotFoundError, ValueError: as labutils.pretrained.load_for_sampling; or it is not told captions.
     """
 
-    def __init__(self, name="text_to_image", folder=checkpoints.CHECKPOINT_DIR):
-        self.network, self.schedule, self.shape, self.options = checkpoints.load_for_sampling(name, folder)
+    def __init__(self, name="text_to_image", folder=pretrained.CHECKPOINT_DIR):
+        self.network, self.schedule, self.shape, self.options = pretrained.load_for_sampling(name, folder)
         if not is_told_captions(self.network):
             raise ValueError(f"checkpoint {name} holds the network {self.network.name!r}, which is not told captions")
-        self.autoencoder = checkpoints.load_or_own("autoencoder", folder)
+        self.autoencoder = pretrained.load_or_own("autoencoder", folder)
 
     def latents(self, texts, *, seed=0, steps=STEPS, sampler="dpmpp_2m", progress=False, **options):
         """Draw one latent for each caption.
@@ -44,7 +44,7 @@ class TextToImage:
         Raises:
             ValueError: an unknown word, which names the known ones, or a bad argument of labutils.sampling.sample.
         """
-        tokens = np.asarray(texts) if np.ndim(texts) == 2 else captions.encode(texts)
+        tokens = np.asarray(texts) if np.ndim(texts) == 2 else caption_data.encode(texts)
         options = {**self.options, "steps": steps, "sampler": sampler, **options}
         shown = {"seed": seed, "labels": tokens, "progress": progress}
         return sample(self.network, self.schedule, len(tokens), self.shape, **shown, **options)

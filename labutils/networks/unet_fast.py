@@ -2,15 +2,15 @@
 
 A 3×3 convolution costs 9 × height × width × channels in × channels out multiply-adds. So the image is folded to half
 its size at once (space-to-depth: 2×2 pixels become four channels, and nothing is lost), and most residual blocks work
-at a quarter of the size. Time and label enter as channels that are the same at every pixel. ``training.recipe`` says
+at a quarter of the size. Time and label enter as channels that are the same at every pixel. ``training.config`` says
 how it is trained.
 """
 
 import keras
 from keras import layers, ops
 
-from labutils.networks.classic import check_image_shape
-from labutils.networks.conditioning import sinusoidal_embedding
+from labutils.networks.embeddings import sinusoidal_embedding
+from labutils.networks.unet import check_image_shape
 
 TIME_SCALE = 1000.0  # the network receives t/T; the sinusoidal embedding expects numbers of the size of t
 WAVES, SIGNAL = 64, 128  # sizes of that embedding, and of the vector made from it

@@ -4,8 +4,8 @@ import re
 
 import nbformat
 
-from labutils._support.files import write_atomically
-from labutils._support.lessons import LESSONS, NOTEBOOK_DIR, twin_path, write_notebook
+from lab.lessons import LESSONS, NOTEBOOK_DIR, twin_path, write_notebook
+from labutils.support.files import write_atomically
 
 ADDRESS_FILE = NOTEBOOK_DIR / "address.txt"  # two lines: the repository's address (may be empty), the tag
 

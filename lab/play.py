@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from labutils import checkpoints
-from labutils._support.files import write_atomically
+from labutils import pretrained
+from labutils.support.files import write_atomically
 
-PLAY_DIR = Path(__file__).resolve().parents[2] / "docs" / "play"
+PLAY_DIR = Path(__file__).resolve().parents[1] / "docs" / "play"
 SOURCE_DIR = PLAY_DIR / "source"
 CHECKPOINT = "fast_conditional"
 LARGEST = 32767  # of int16
@@ -39,7 +39,7 @@ def make_page(checkpoint=CHECKPOINT):
     """The page as a string; the same checkpoint and sources give the same page, byte for byte.
 
     Raises:
-        FileNotFoundError, ValueError: as labutils.checkpoints.load; or the checkpoint is not one that the page's engine
+        FileNotFoundError, ValueError: as labutils.pretrained.load; or the checkpoint is not one that the page's engine
             can run.
     """
     record, weights = pack(checkpoint)
@@ -68,7 +68,7 @@ def pack(checkpoint=CHECKPOINT):
     Raises:
         FileNotFoundError, ValueError: as :func:`make_page`.
     """
-    network, about = checkpoints.load(checkpoint)
+    network, about = pretrained.load(checkpoint)
     if about["network"] != "fast_conditional" or about["input_shape"] != [28, 28, 1]:
         raise ValueError(
             f"the page runs the network fast_conditional on images (28, 28, 1); checkpoint {checkpoint} holds "
@@ -82,7 +82,7 @@ def pack(checkpoint=CHECKPOINT):
         layers.append({"name": layer.name, "taps": taps, "inputs": inputs, "outputs": outputs, "offset": len(weights)})
         weights += pack_layer(*(np.asarray(array) for array in layer.get_weights()))
     names, channels = [layer["name"] for layer in layers], {layer["name"]: layer["outputs"] for layer in layers}
-    schedule = checkpoints.recorded_schedule(checkpoint, about)
+    schedule = pretrained.recorded_schedule(checkpoint, about)
     record = {
         "checkpoint": checkpoint,
         "weights_sha256": about["weights_sha256"],

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 
 from labutils import networks
-from labutils._support.files import sha256_of_file, write_atomically
 from labutils.data import DATA_DIR
 from labutils.schedule import cosine_schedule, linear_schedule
+from labutils.support.files import sha256_of_file, write_atomically
 from labutils.training import PLANS
 
 CHECKPOINT_DIR = DATA_DIR / "checkpoints"
@@ -164,7 +164,7 @@ def recorded_schedule(name, about):
 
 
 LINEAR = ("beta_start", "beta_end")
-REPAIR = "Restore both files (git checkout -- data/checkpoints) or train again: python -m labutils train --help"
+REPAIR = "Restore both files (git checkout -- data/checkpoints) or train again: python -m lab train --help"
 
 
 def read_record(name, folder=CHECKPOINT_DIR):

@@ -1,7 +1,7 @@
 """Does the text-to-image model of lesson 8 understand its captions? Also where it never saw what they name?
 
-``python -m benchmarks.text_to_image [--minutes M]`` draws 1,000 pictures for each row, lets a reader that had no part
-in training read them (labutils.evaluation.captions), and writes ``results/text_to_image.json``, which lesson 8 quotes.
+``python -m benchmarks.prompts [--minutes M]`` draws 1,000 pictures for each row, lets a reader that had no part
+in training read them (labutils.caption_reader), and writes ``results/text_to_image.json``, which lesson 8 quotes.
 What it compares with is trained first, if it is not in ``build/text_to_image``: the model once more, with its weights
 after some epochs kept, and two networks that must fail: ``text_to_image_pairs`` is told one number for each
 colour–digit pair instead of words, ``text_to_image_bag`` is told the words without their order. It may be stopped and
@@ -18,15 +18,16 @@ import keras
 import numpy as np
 
 from benchmarks import report
-from labutils import captions, checkpoints, data, evaluation, networks, plots, sampling
-from labutils._support.files import write_atomically
-from labutils.commands.train import ENCODERS, train_model
-from labutils.evaluation.captions import judge
+from lab.autoencoder_training import fit_autoencoder
+from lab.train import ENCODERS, train_model
+from labutils import caption_data, data, metrics, networks, pipeline, plots, pretrained
+from labutils.caption_reader import judge
 from labutils.networks.autoencoder import build_autoencoder
-from labutils.training import PLANS, fit_autoencoder
+from labutils.support.files import write_atomically
+from labutils.training import PLANS
 
 COUNT, SEED = 1_000, 1
-STEPS = sampling.text_to_image.STEPS
+STEPS = pipeline.STEPS
 RUNS = report.ROOT / "build" / "text_to_image"
 PICTURE = report.ROOT / "docs" / "captions.png"
 MILESTONES = (1, 2, 3, 5)  # epochs of 1,000 steps; the run has 8
@@ -37,7 +38,7 @@ SHRUNK = (1, 2, 4, 8)  # channels of the latent, in short runs: what is lost?
 SHRUNK_PICTURES, SHRUNK_EPOCHS = 16_000, 2
 SAME, TIMES = 32, 16  # captions, and pictures of each, for the variety
 
-EVERY_KIND = (*captions.KINDS, "turned")
+EVERY_KIND = (*caption_data.KINDS, "turned")
 PLAN = [
     *({"pictures": source, "kind": kind} for source in ("real", "decoded") for kind in EVERY_KIND),
     *(
@@ -64,46 +65,46 @@ def rows():
 
 
 def asked(kind, count=COUNT, seed=SEED):
-    """Scenes to draw, (count, 5): those of captions.draw_scenes, or ``turned``.
+    """Scenes to draw, (count, 5): those of caption_data.draw_scenes, or ``turned``.
 
     Turned scenes are seen scenes with two digits that differ in colour and digit, each followed by the same with the
     colours exchanged: "a red three left of a blue seven", "a blue three left of a red seven". Both are seen kinds. Both
     captions have the same words, so only their order tells them apart.
     """
     if kind != "turned":
-        return captions.draw_scenes(count, np.random.default_rng(seed), kind)
-    scenes = captions.draw_scenes(40 * count, np.random.default_rng(seed), alone=0)
+        return caption_data.draw_scenes(count, np.random.default_rng(seed), kind)
+    scenes = caption_data.draw_scenes(40 * count, np.random.default_rng(seed), alone=0)
     other = scenes[:, [3, 1, 2, 0, 4]]
     differ = (scenes[:, 0] != scenes[:, 3]) & (scenes[:, 1] != scenes[:, 4])
-    keep = np.flatnonzero(differ & ~captions.has_unseen_pair(other))[: count // 2]
+    keep = np.flatnonzero(differ & ~caption_data.has_unseen_pair(other))[: count // 2]
     return np.stack([scenes[keep], other[keep]], axis=1).reshape(-1, 5)
 
 
 def real(scenes, dataset):
     """Pictures of scenes, made from test images."""
-    return captions.draw_pictures(dataset, scenes, "test", SEED)
+    return caption_data.draw_pictures(dataset, scenes, "test", SEED)
 
 
 def drawer(model, epoch, dataset):
     """A model with its weights after ``epoch``: None for the end of the run, "float32" for the end, not yet rounded."""
     if model == MODELS[0] and epoch is None:
-        return sampling.TextToImage(model)
+        return pipeline.TextToImage(model)
     folder = RUNS / model
     name = model if epoch is None else f"{model}_float32" if epoch == "float32" else f"{model}_epoch_{epoch:02d}"
     if not (folder / f"{name}.json").is_file():
         train_model(model, dataset, folder, milestones=MILESTONES)
-    return sampling.TextToImage(name, folder)
+    return pipeline.TextToImage(name, folder)
 
 
 def tokens(model, scenes):
     """What ``model`` is told."""
-    return ENCODERS[model](captions.Captioned(np.empty(0), scenes))
+    return ENCODERS[model](caption_data.Captioned(np.empty(0), scenes))
 
 
 def word_shares(scenes, images, recogniser):
     """Shares right of each kind of word and of whole captions, each (share, low, high) of the Wilson interval."""
     right = judge(scenes, images, recogniser)
-    measured = {name: [round(v, 4) for v in evaluation.share(values)] for name, values in right.items()}
+    measured = {name: [round(v, 4) for v in metrics.share(values)] for name, values in right.items()}
     return measured
 
 
@@ -111,7 +112,7 @@ def bag_share(scenes, images, recogniser):
     """The share of pictures that show the words of their caption in any order, among all."""
     orders = ([0, 1, 2, 3, 4], [3, 1, 2, 0, 4], [0, 4, 2, 3, 1], [3, 4, 2, 0, 1])
     right = [judge(scenes[:, order], images, recogniser)["caption"] for order in orders]
-    return [round(v, 4) for v in evaluation.share(np.logical_or.reduce(right))]
+    return [round(v, 4) for v in metrics.share(np.logical_or.reduce(right))]
 
 
 def measure_words(item, dataset, recogniser):
@@ -124,7 +125,7 @@ def measure_words(item, dataset, recogniser):
     else:
         images = real(scenes, dataset)
         if item["pictures"] == "decoded":
-            network, _ = checkpoints.load("autoencoder")
+            network, _ = pretrained.load("autoencoder")
             images = networks.decode(network, networks.encode(network, images))
     measured = word_shares(scenes, images, recogniser)
     if item["kind"] == "turned":
@@ -138,7 +139,7 @@ def measure_variety(item, dataset, recogniser):
     ``variety`` is the root mean square distance of a picture's pixels from the mean picture of its caption, over that
     of real pictures. ``sweep`` is w; None measures the real pictures.
     """
-    model = sampling.TextToImage()
+    model = pipeline.TextToImage()
 
     def draw(scenes):
         if item["sweep"] is None:
@@ -159,8 +160,8 @@ def measure_training():
     """What training cost: CPU minutes, parameters, bytes in the repository, for each part; and of what must fail."""
     measured = {}
     for name in ("autoencoder", *MODELS):
-        folder = checkpoints.CHECKPOINT_DIR if name in ("autoencoder", MODELS[0]) else RUNS / name
-        record = checkpoints.read_record(name, folder)
+        folder = pretrained.CHECKPOINT_DIR if name in ("autoencoder", MODELS[0]) else RUNS / name
+        record = pretrained.read_record(name, folder)
         files = [folder / f"{name}{ending}" for ending in (".json", ".weights.h5")]
         measured[name] = {
             "cpu_minutes": round(record["cpu_seconds"] / 60, 1),
@@ -175,12 +176,12 @@ def measure_drawing():
     """Seconds for 16 pictures: by the command, with Python's start; and in a process that has the model."""
     with tempfile.TemporaryDirectory() as folder:
         words = ["sample", "--checkpoint", MODELS[0], "--prompt", "a red three left of a blue seven", "--count", "16"]
-        command = [sys.executable, "-m", "labutils", *words, "--out", str(Path(folder) / "drawn.png")]
+        command = [sys.executable, "-m", "lab", *words, "--out", str(Path(folder) / "drawn.png")]
         started = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True)
         whole = time.perf_counter() - started
     started = time.perf_counter()
-    model = sampling.TextToImage()
+    model = pipeline.TextToImage()
     loaded = time.perf_counter()
     model.draw(["a red three left of a blue seven"] * 16)
     drawn = time.perf_counter()
@@ -192,7 +193,7 @@ def measure_latent(item, dataset, recogniser):
     """A short training of an autoencoder with another number of channels: what is left of the digits?"""
     keras.utils.set_random_seed(0)
     network = build_autoencoder(channels=item["latent"])
-    pictures = captions.make(dataset, SHRUNK_PICTURES).images
+    pictures = caption_data.make(dataset, SHRUNK_PICTURES).images
     folder = RUNS / f"latent_{item['latent']}"
     fit_autoencoder(network, pictures, SHRUNK_EPOCHS, state_file=folder / "state.npz")
     scenes = asked("seen")
@@ -258,10 +259,10 @@ def table(results):
 def draw_examples(each=4):
     """The first captions of two kinds and what is drawn for them: ``docs/captions.png``."""
     scenes = np.concatenate([asked(kind, each) for kind in EVERY_KIND[:2]])
-    texts = captions.sentences(scenes)
+    texts = caption_data.sentences(scenes)
     plots.use_lab_style()
     title = "Drawn from the caption alone. Row two: with a pair of colour and digit that training never showed"
-    figure = plots.captioned(sampling.TextToImage().draw(texts, seed=SEED), texts, title, columns=each)
+    figure = plots.captioned(pipeline.TextToImage().draw(texts, seed=SEED), texts, title, columns=each)
     write_atomically(PICTURE, lambda path: figure.savefig(path, format="png", bbox_inches="tight"))
 
 
@@ -270,7 +271,7 @@ def main():
     options = report.arguments(__doc__).parse_args()
     budget, file = report.Budget(options.minutes), rows()
     dataset = data.load("mnist")
-    recogniser, _ = checkpoints.load("digit_recogniser")
+    recogniser, _ = pretrained.load("digit_recogniser")
     for item in file.missing():
         budget.check()
         measured = measure(item, dataset, recogniser)

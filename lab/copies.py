@@ -4,9 +4,9 @@ from pathlib import Path
 
 import nbformat
 
-from labutils._support.files import check_writable, write_atomically
-from labutils._support.lessons import LESSONS, NOTEBOOK_DIR
-from labutils._support.stubs import student_copy
+from lab.lessons import LESSONS, NOTEBOOK_DIR
+from lab.stubs import student_copy
+from labutils.support.files import check_writable, write_atomically
 
 WORK_DIR = NOTEBOOK_DIR.parent / "my_lab"  # as deep as notebooks/, so that the links in a lesson work in both
 

@@ -1,6 +1,6 @@
 """What grading a class costs, and whether its marks are right.
 
-``python -m benchmarks.grading [--minutes M]`` hands out all lessons and invents a class. Its answers come from the
+``python -m benchmarks.marking [--minutes M]`` hands out all lessons and invents a class. Its answers come from the
 tables of right and wrong answers in ``tests/answers.py``; no two students have the same text. The program grades the
 class with one process, with two, and with two workers of a Dask cluster on the same machine. ``results/grading.json``
 keeps the time and the memory, and counts wrong marks. Each row is saved as soon as it is measured: you may stop the

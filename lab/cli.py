@@ -1,8 +1,23 @@
-"""What ``python -m labutils`` and ``python -m grading`` have in common."""
+"""The command line: ``python -m lab``, and what ``python -m grading`` shares with it."""
 
 import argparse
 import importlib
 import sys
+
+COMMANDS = {
+    "run": "Execute lessons at a preset; write the notebooks, and the book made from them.",
+    "train": "Train a network; the run can be stopped at any time and resumed.",
+    "sample": "Draw images from a checkpoint.",
+    "evaluate": "Measure images against real ones: distances, variety, how many are recognised.",
+    "checkpoints": "List the checkpoints and where they come from.",
+    "doctor": "Report versions, threads, GPU and data, and how to get what is missing.",
+    "book": "Build the book from the committed notebooks: web pages to read without server and network.",
+    "colab": "Write each lesson as one notebook that needs nothing beside it.",
+    "copy": "Write your own copies of the lessons, without solutions; notebooks that exist are kept.",
+    "play": "For authors: write the page that runs a checkpoint in the browser.",
+    "build": "For authors: execute text twins into the committed notebooks.",
+    "address": "For authors: write the repository's address into badges and setup cells.",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,3 +63,11 @@ def run_command(package, description, commands, arguments=None):
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+
+
+def main(arguments=None):
+    """Run one command of the lab; returns the exit code, see :func:`run_command`."""
+    modules = {name: f"lab.{name.replace('copy', 'copies')}" for name in COMMANDS}
+    return run_command(
+        "lab", "What is done with the lessons.", {n: (modules[n], text) for n, text in COMMANDS.items()}, arguments
+    )

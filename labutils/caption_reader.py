@@ -7,8 +7,8 @@ the digit of each. The digits are read by ``digit_recogniser``, which saw grey M
 import numpy as np
 import tensorflow as tf
 
-from labutils.captions import ALONE, COLOURS, SIZE
-from labutils.evaluation.metrics import check_drawn
+from labutils.caption_data import ALONE, COLOURS, SIZE
+from labutils.metrics import check_drawn
 from labutils.networks import predict
 
 INK = 0.3  # a pixel darker than this in all colours counts as black
@@ -22,11 +22,11 @@ def read_pictures(images, recogniser):
     """The scene that each picture shows.
 
     Args:
-        images: (N, 32, 32, 3) in about [-1, 1], see labutils.evaluation.metrics.check_drawn.
+        images: (N, 32, 32, 3) in about [-1, 1], see labutils.metrics.check_drawn.
         recogniser: the network ``digit_recogniser`` with weights.
 
     Returns:
-        (N, 5) int32 as in labutils.captions. Two digits are read from left to right or from top to bottom, so the
+        (N, 5) int32 as in labutils.caption_data. Two digits are read from left to right or from top to bottom, so the
         relation is "left of", "above", or ALONE.
 
     Raises:

@@ -12,11 +12,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from labutils import captions, checkpoints, data, networks, presets
-from labutils._support.files import check_writable
-from labutils._support.progress import keras_progress
-from labutils.networks import recognisers
-from labutils.training import PLANS, autoencoder, fit_autoencoder, fit_recogniser, noise_mse, train
+from lab import autoencoder_training as autoencoder
+from lab.autoencoder_training import fit_autoencoder
+from lab.classifier_training import fit_recogniser
+from labutils import caption_data, data, networks, presets, pretrained
+from labutils.networks import classifiers
+from labutils.support.files import check_writable
+from labutils.support.progress import keras_progress
+from labutils.training import PLANS, noise_mse, train
 
 VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
 RECOGNISER_EPOCHS = 8
@@ -25,7 +28,7 @@ CAPTIONED = 48_000  # pictures that the autoencoder learns from
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
 ENCODERS = {  # how the networks that are told captions are told them
     "text_to_image": lambda pictures: pictures.tokens,
-    "text_to_image_pairs": lambda pictures: captions.encode_pairs(pictures.scenes),
+    "text_to_image_pairs": lambda pictures: caption_data.encode_pairs(pictures.scenes),
     "text_to_image_bag": lambda pictures: pictures.tokens,
 }
 
@@ -69,7 +72,7 @@ def main(options):
     print(f"wrote {record}")
     if options.model in PLANS:
         picture = folder / f"{options.model}.png"
-        words = f"python -m labutils sample --checkpoint {options.model}".split()
+        words = f"python -m lab sample --checkpoint {options.model}".split()
         words += ["--folder", str(folder), "--out", str(picture)]
         print(f"draw from it: {subprocess.list2cmdline(words) if os.name == 'nt' else shlex.join(words)}")
 
@@ -142,7 +145,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
                 "draws": len(mses),
                 "images": len(dataset.x_test),
             }
-        return checkpoints.save(network, name, about, folder, half)
+        return pretrained.save(network, name, about, folder, half)
 
     # One short `train` per milestone: each continues from the state that the one before it saved.
     for epoch in [m for m in milestones if m < epochs]:
@@ -171,17 +174,17 @@ def _images(model, dataset, folder, images, seed):
 
 def _latents(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that draws latents: those of pictures with captions."""
-    encoder = checkpoints.load_or_own("autoencoder", folder)
+    encoder = pretrained.load_or_own("autoencoder", folder)
     material = {"latents": True}
     for prefix, part, count in (("", "train", images or DRAWN), ("validation_", "test", VALIDATION_IMAGES)):
-        pictures = captions.make(dataset, count, part, seed=seed)
+        pictures = caption_data.make(dataset, count, part, seed=seed)
         material[f"{prefix}images"] = networks.encode(encoder, pictures.images)
         material[f"{prefix}labels"] = ENCODERS[model](pictures)
     return material
 
 
 def _train_autoencoder(dataset, folder, epochs, images, seed):
-    pictures = captions.make(dataset, images, seed=seed).images
+    pictures = caption_data.make(dataset, images, seed=seed).images
     network = networks.build("autoencoder", pictures.shape[1:])
     history = fit_autoencoder(
         network,
@@ -199,15 +202,15 @@ def save_autoencoder(network, dataset, folder, images, seed, history):
     about = provenance(dataset, images, seed, history)
     about["recipe"] = {"optimizer": "Adam", "loss": "strokes", "ink": autoencoder.INK, "smooth": autoencoder.SMOOTH}
     about["recipe"] |= asdict(autoencoder.RECIPE)
-    test = captions.make(dataset, VALIDATION_IMAGES, "test", seed=seed).images
+    test = caption_data.make(dataset, VALIDATION_IMAGES, "test", seed=seed).images
     errors = (networks.decode(network, networks.encode(network, test)) - test) ** 2
     about["test_error"] = float(np.mean(errors))  # mean squared error of the reconstructions
-    return checkpoints.save(network, "autoencoder", about, folder, half=True)
+    return pretrained.save(network, "autoencoder", about, folder, half=True)
 
 
 def _train_recogniser(network, dataset, folder, epochs, images, seed):
     name = network.name
-    seen, _ = recognisers.held_out(dataset.x_train)
+    seen, _ = classifiers.held_out(dataset.x_train)
     seen = slice(0, min(seen.stop, images or seen.stop))
     history = fit_recogniser(
         network, dataset.x_train[seen], dataset.y_train[seen], epochs, seed, callbacks=[keras_progress(epochs, name)]
@@ -220,8 +223,8 @@ def _train_recogniser(network, dataset, folder, epochs, images, seed):
         "loss": "cross-entropy",
         "shifted": "each batch by up to 2 pixels",
     }
-    about["test_accuracy"] = recognisers.accuracy(network, dataset.x_test, dataset.y_test)
-    return checkpoints.save(network, name, about, folder)
+    about["test_accuracy"] = classifiers.accuracy(network, dataset.x_test, dataset.y_test)
+    return pretrained.save(network, name, about, folder)
 
 
 def provenance(dataset, images, seed, history):
@@ -234,6 +237,6 @@ def provenance(dataset, images, seed, history):
         "epochs": len(history["loss"]),
         "seconds": round(sum(history["seconds"]), 1),
         "cpu_seconds": round(sum(history.get("cpu_seconds", [])), 1),
-        "versions": checkpoints.versions(),
+        "versions": pretrained.versions(),
         "history": history,
     }

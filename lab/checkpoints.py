@@ -1,20 +1,20 @@
 """List the checkpoints and where they come from."""
 
-from labutils import checkpoints
+from labutils import pretrained
 
 
 def add_arguments(parser):
     """The command's arguments."""
-    parser.add_argument("--folder", metavar="DIR", default=checkpoints.CHECKPOINT_DIR, help=checkpoints.FOLDER_HELP)
+    parser.add_argument("--folder", metavar="DIR", default=pretrained.CHECKPOINT_DIR, help=pretrained.FOLDER_HELP)
 
 
 def main(options):
     """Run the command."""
-    names = checkpoints.names(options.folder)
+    names = pretrained.names(options.folder)
     if not names:
         raise FileNotFoundError(f"no checkpoints in {options.folder}")
     for name in names:
-        about = checkpoints.read_record(name, options.folder)
+        about = pretrained.read_record(name, options.folder)
         missing = {"dataset", "epochs", "seconds", "seed", "versions"} - about.keys()
         if missing:
             print(f"{name}: network {about['network']}, its record lacks {', '.join(sorted(missing))}")

@@ -10,11 +10,10 @@ import keras
 import numpy as np
 import scipy.special
 
-from labutils import checkpoints
-from labutils._support.files import read_npz
-from labutils._support.progress import progress_bar
-from labutils.evaluation import metrics
-from labutils.networks.recognisers import accuracy, held_out, predict
+from labutils import metrics, pretrained
+from labutils.networks.classifiers import accuracy, held_out, predict
+from labutils.support.files import read_npz
+from labutils.support.progress import progress_bar
 
 CONFIDENT = 0.9  # the recogniser is sure of a digit if its probability is at least this
 READABLE, JUDGED = 0.5, 2_000  # share of so many test images that it must read if it is to judge a data set
@@ -40,11 +39,11 @@ class Measure:
 def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, progress=True):
     """Measure N generated images against N real ones. The floor is the same measure for N other real images.
 
-    The real images are training images that the judges have not seen (labutils.networks.recognisers.held_out). The
+    The real images are training images that the judges have not seen (labutils.networks.classifiers.held_out). The
     floor is measured on test images.
 
     Args:
-        images: (N, H, W, C) in about [-1, 1], see labutils.evaluation.metrics.check_drawn.
+        images: (N, H, W, C) in about [-1, 1], see labutils.metrics.check_drawn.
         dataset: labutils.data.Images with at least N held-out and N test images.
         judges: (features, recogniser), networks on images; None for the lab's own.
         labels: integers (N,), the digits that the network was asked for; None if it was asked for none.
@@ -142,15 +141,15 @@ def _check_labels(labels, count, classes):
     return labels
 
 
-def load_judges(folder=checkpoints.CHECKPOINT_DIR):
-    """(features, recogniser): two networks from their checkpoints in ``folder``; see labutils.networks.recognisers.
+def load_judges(folder=pretrained.CHECKPOINT_DIR):
+    """(features, recogniser): two networks from their checkpoints in ``folder``; see labutils.networks.classifiers.
 
     Raises:
-        FileNotFoundError, ValueError: as labutils.checkpoints.load.
+        FileNotFoundError, ValueError: as labutils.pretrained.load.
     """
-    network, _ = checkpoints.load("digit_features", folder)
+    network, _ = pretrained.load("digit_features", folder)
     features = keras.Model(network.input, network.get_layer("features").output)
-    return features, checkpoints.load("digit_recogniser", folder)[0]
+    return features, pretrained.load("digit_recogniser", folder)[0]
 
 
 def check_judges(recogniser, dataset):
@@ -192,7 +191,7 @@ def table(measures, count):
 
 
 def read_images(path):
-    """The array ``images`` of an ``.npz``, as ``python -m labutils sample`` writes it.
+    """The array ``images`` of an ``.npz``, as ``python -m lab sample`` writes it.
 
     Raises:
         FileNotFoundError: no such file.

@@ -20,13 +20,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 
-from labutils import checkpoints
-from labutils._support.files import check_writable
-from labutils._support.lessons import NOTEBOOK_DIR, find_lessons, write_notebook
-from labutils._support.stubs import parse, student_copy
-from labutils.evaluation.benchmarks import RESULTS
+from lab.lessons import NOTEBOOK_DIR, find_lessons, write_notebook
+from lab.stubs import parse, student_copy
+from labutils import pretrained
+from labutils.results import RESULTS
+from labutils.support.files import check_writable
 
-PACKAGE = Path(inspect.getfile(checkpoints)).parent
+PACKAGE = Path(inspect.getfile(pretrained)).parent
 LIMIT = 6_000_000  # bytes of a file: the notebook must open at once, also over a slow line
 BITS = {"float32": 12, "float16": 8}  # significant bits that the packed weights keep, of 24 and of 11
 XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "lc": 0, "lp": 2, "pb": 2}]  # for numbers of four bytes; fast
@@ -44,7 +44,7 @@ unpack("{packed}")
 if os.path.abspath("lab") not in sys.path:
     sys.path.insert(0, os.path.abspath("lab"))
 import labutils  # before TensorFlow: it keeps the start-up messages away"""
-DEFAULT = ("checkpoints.load()", "load()")  # calls that name no checkpoint
+DEFAULT = ("pretrained.load()", "load()")  # calls that name no checkpoint
 BADGES = "This file holds all that the lesson needs, the trained networks included. No account or GPU needed."
 
 
@@ -66,7 +66,7 @@ def write_files(names=(), out="build/colab", exercises=False, say=print):
     Args:
         names: as in :func:`find_lessons`.
         out: folder, made if missing.
-        exercises: leave the solutions out, as ``python -m labutils copy`` does.
+        exercises: leave the solutions out, as ``python -m lab copy`` does.
         say: receives one line for each file.
 
     Raises:
@@ -119,10 +119,10 @@ def used_checkpoints(notebook):
     code puts together (``f"classic_epoch_{n:02d}"``) stands for all that fit. Something else of the same name may be
     meant, such as a row of a table: then a file is packed for nothing, but none is missing.
     """
-    known, trees = checkpoints.names(), _code(notebook)
+    known, trees = pretrained.names(), _code(notebook)
     used = _named(trees, known)
     if any(isinstance(node, ast.Call) and ast.unparse(node) in DEFAULT for tree in trees for node in ast.walk(tree)):
-        used.add(inspect.signature(checkpoints.load).parameters["name"].default)
+        used.add(inspect.signature(pretrained.load).parameters["name"].default)
     spoken = {name for tree in trees for name in _identifiers(tree)}
     for defined, loaded in _loaders(tuple(known)):
         if defined & spoken:
@@ -179,8 +179,8 @@ def _loaders(known):
     for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        loaded = _named([c for c in calls if ast.unparse(c.func).startswith("checkpoints.load")], known)
-        if loaded and path.parent.name != "commands":
+        loaded = _named([c for c in calls if ast.unparse(c.func).startswith("pretrained.load")], known)
+        if loaded:
             found.append(({n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}, loaded))
     return found
 
@@ -197,11 +197,11 @@ def _checkpoint(name):
     import h5py
 
     kept = set()
-    buffer = io.BytesIO((checkpoints.CHECKPOINT_DIR / f"{name}.weights.h5").read_bytes())
+    buffer = io.BytesIO((pretrained.CHECKPOINT_DIR / f"{name}.weights.h5").read_bytes())
     with h5py.File(buffer, "r+") as weights:
         weights.visititems(lambda _, item: kept.add(_round(item)) if isinstance(item, h5py.Dataset) else None)
     data = buffer.getvalue()
-    record = checkpoints.read_record(name)
+    record = pretrained.read_record(name)
     record["weights_sha256"] = hashlib.sha256(data).hexdigest()
     record["rounded"] = f"to {min(kept - {None})} significant bits, to make the file small"
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"

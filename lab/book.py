@@ -16,12 +16,12 @@ from pathlib import Path
 import nbformat
 
 import labutils
-from labutils._support.files import check_writable
-from labutils._support.lessons import LESSONS, NOTEBOOK_DIR, title, twin_path, write_notebook
-from labutils._support.pages import faults
-from labutils._support.stubs import SOLUTION, is_answer, is_check
-from labutils.commands import colab
-from labutils.commands.address import recorded_address
+from lab import colab
+from lab.address import recorded_address
+from lab.lessons import LESSONS, NOTEBOOK_DIR, title, twin_path, write_notebook
+from lab.pages import faults
+from lab.stubs import SOLUTION, is_answer, is_check
+from labutils.support.files import check_writable
 
 ROOT = NOTEBOOK_DIR.parent
 BOOK_DIR = ROOT / "docs" / "book"  # configuration, first page, style
@@ -180,7 +180,7 @@ def in_readme(lesson):
 def rooms():
     """The rooms of labutils that lessons read, in the order in which the package's docstring names them."""
     entries = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
-    entries -= {"__init__", "__main__", "_support", "commands"}
+    entries -= {"__init__", "__main__", "support"}
 
     def place(room):
         found = re.search(rf"^(\w+, )?{room}\b", labutils.__doc__, re.MULTILINE)

@@ -3,8 +3,8 @@
 import json
 from dataclasses import asdict
 
-from labutils import checkpoints, data, evaluation
-from labutils._support.files import check_writable, write_atomically
+from labutils import data, evaluation, pretrained
+from labutils.support.files import check_writable, write_atomically
 
 
 def add_arguments(parser):
@@ -18,7 +18,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--folder",
         metavar="DIR",
-        default=checkpoints.CHECKPOINT_DIR,
+        default=pretrained.CHECKPOINT_DIR,
         help="folder of the judges, the checkpoints digit_features and digit_recogniser (default: the lab's own)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the numbers there, too")

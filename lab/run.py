@@ -1,6 +1,6 @@
 """Execute lessons at a preset; write the notebooks, and the book made from them.
 
-papermill executes the notebooks; :mod:`labutils.commands.book` makes the book.
+papermill executes the notebooks; :mod:`lab.book` makes the book.
 """
 
 import time
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import nbformat
 
-from labutils import presets
-from labutils._support.files import check_writable
-from labutils._support.lessons import (
+from lab import book
+from lab.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
     find_lessons,
@@ -19,8 +18,9 @@ from labutils._support.lessons import (
     tidy_outputs,
     write_notebook,
 )
-from labutils.commands import book
+from labutils import presets
 from labutils.data import check_name
+from labutils.support.files import check_writable
 
 
 def add_arguments(parser):

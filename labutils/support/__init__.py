@@ -1,0 +1,1 @@
+"""What no lesson reads: a quiet start, files, progress bars and pictures."""
