@@ -9,24 +9,24 @@ from keras import ops
 
 from labutils.data import check_images
 from labutils.networks.autoencoder import normalise_latents, reparameterise
-from labutils.training.config import Recipe
+from labutils.training.config import TrainingConfig
 from labutils.training.run_state import RunState
 
 INK = 4.0  # how much more a pixel counts that is not black: nine of ten are
 SMOOTH = 5e-3  # weight of the KL divergence
-RECIPE = Recipe(learning_rate=2e-3, warmup_steps=200, decay_epochs=6, clip_norm=1.0)
+CONFIG = TrainingConfig(learning_rate=2e-3, warmup_steps=200, decay_epochs=6, clip_norm=1.0)
 EPOCHS = 6
 NORMALISED_WITH = 4_000  # pictures, for the mean and deviation of the latents
 
 
-def fit_autoencoder(autoencoder, images, epochs, *, recipe=RECIPE, seed=0, state_file=None, callbacks=()):
+def fit_autoencoder(autoencoder, images, epochs, *, config=CONFIG, seed=0, state_file=None, callbacks=()):
     """Train an autoencoder in place, then normalise its latents.
 
     Args:
         autoencoder: from labutils.networks.build_autoencoder.
         images: float32 (N, H, W, C) in [-1, 1].
         epochs: train until this many epochs are done, those of an earlier, resumed run included.
-        recipe: Recipe; its target and label dropout have no meaning here.
+        config: TrainingConfig.
         seed: of order and noise.
         state_file: an ``.npz``. If given, the state is saved there after each epoch. If it exists, the run goes on
             from there.
@@ -39,14 +39,14 @@ def fit_autoencoder(autoencoder, images, epochs, *, recipe=RECIPE, seed=0, state
         ValueError: bad images, or a state file that belongs to another run.
     """
     images = check_images(images)
-    steps = -(-len(images) // recipe.batch_size)
-    recipe = recipe.for_run(epochs, steps)
-    optimizer = recipe.optimizer(steps)
+    steps = -(-len(images) // config.batch_size)
+    config = config.for_run(epochs, steps)
+    optimizer = config.optimizer(steps)
     model = VariationalTrainer(autoencoder)
     model.compile(optimizer, loss=stroke_loss, jit_compile=False)
     optimizer.build(autoencoder.trainable_variables)
     digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
-    run = {"seed": int(seed), **asdict(recipe), "images": digest, "ink": INK, "smooth": SMOOTH}
+    run = {"seed": int(seed), **asdict(config), "images": digest, "ink": INK, "smooth": SMOOTH}
     state = RunState(state_file, autoencoder, optimizer, run)
     done = len(state.history["loss"])
     latent = autoencoder.get_layer("decoder").input.shape[1:]
@@ -55,7 +55,7 @@ def fit_autoencoder(autoencoder, images, epochs, *, recipe=RECIPE, seed=0, state
         for epoch in range(done, epochs):
             order = np.random.default_rng([seed, epoch, 0]).permutation(len(images))
             for step in range(steps):
-                x = images[order[step * recipe.batch_size : (step + 1) * recipe.batch_size]]
+                x = images[order[step * config.batch_size : (step + 1) * config.batch_size]]
                 noise = np.random.default_rng([seed, epoch, step + 1]).standard_normal((len(x), *latent), np.float32)
                 yield (x, noise), x
 

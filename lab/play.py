@@ -68,32 +68,32 @@ def pack(checkpoint=CHECKPOINT):
     Raises:
         FileNotFoundError, ValueError: as :func:`make_page`.
     """
-    network, about = pretrained.load(checkpoint)
+    about = pretrained.read_record(checkpoint)
     if about["network"] != "fast_conditional" or about["input_shape"] != [28, 28, 1]:
         raise ValueError(
             f"the page runs the network fast_conditional on images (28, 28, 1); checkpoint {checkpoint} holds "
             f"{about['network']} on {tuple(about['input_shape'])}"
         )
+    diffusion = pretrained.load_diffusion(checkpoint)
     layers, weights = [], b""
-    for layer in network.layers:
+    for layer in diffusion.network.layers:
         if not layer.weights:
             continue
         taps, _, inputs, outputs = layer.kernel.shape
         layers.append({"name": layer.name, "taps": taps, "inputs": inputs, "outputs": outputs, "offset": len(weights)})
         weights += pack_layer(*(np.asarray(array) for array in layer.get_weights()))
     names, channels = [layer["name"] for layer in layers], {layer["name"]: layer["outputs"] for layer in layers}
-    schedule = pretrained.recorded_schedule(checkpoint, about)
     record = {
         "checkpoint": checkpoint,
         "weights_sha256": about["weights_sha256"],
         "parameters": about["parameters"],
-        "target": about["recipe"]["target"],
+        "target": diffusion.prediction,
         "side": about["input_shape"][0],
         "classes": layers[0]["inputs"] - 6,  # 2×2 pixels, the time, and "no label" beside the classes
         "widths": [channels["enter"], channels["shrink"]],
         "blocks": [sum(name.startswith(part) for name in names) // 2 for part in ("down_", "middle_")],
         "layers": layers,
-        "alpha_bars": _base64(schedule.alpha_bars.astype("<f8").tobytes()),
+        "alpha_bars": _base64(diffusion.schedule.alpha_bars.astype("<f8").tobytes()),
     }
     return record, weights
 

@@ -53,11 +53,11 @@ def _draw_captions(options):
     if options.count < 1:
         raise ValueError(f"count must be an integer of at least 1, got {options.count}")
     if options.prompt is None:
-        tokens = caption_data.encode(
+        tokens = caption_data.tokenize(
             caption_data.sentences(caption_data.draw_scenes(options.count, np.random.default_rng(options.seed)))
         )
     else:
-        tokens = caption_data.encode([options.prompt] * options.count)
+        tokens = caption_data.tokenize([options.prompt] * options.count)
     chosen = {"steps": options.steps, "sampler": options.sampler, "guidance": options.guidance}
     chosen = {name: value for name, value in chosen.items() if value is not None}
     drawer = pipeline.TextToImage(options.checkpoint, options.folder)
@@ -66,13 +66,16 @@ def _draw_captions(options):
 
 def _draw(options):
     """Images (N, H, W, C), and labels (N,) or None."""
-    network, schedule, shape, known = pretrained.load_for_sampling(options.checkpoint, options.folder)
-    known |= {"steps": options.steps, "sampler": options.sampler or "ddpm"}
-    if "guidance" in known:
-        known["labels"] = networks.even_labels(max(options.count, 0), network.label_count)
+    about = pretrained.read_record(options.checkpoint, options.folder)
+    # The classic network draws in the form with less arithmetic: the same images, sooner.
+    fused = about["network"] == "classic"
+    diffusion, labels = pretrained.load_diffusion(options.checkpoint, options.folder, fused), None
+    if diffusion.is_conditional:
+        labels = networks.even_labels(max(options.count, 0), diffusion.network.label_count)
         if options.guidance is not None:
-            known["guidance"] = options.guidance
+            diffusion = diffusion.with_guidance(options.guidance)
     elif options.guidance is not None:
-        raise ValueError(f"--guidance needs a network with labels, and {options.checkpoint} has none")
-    images = sampling.sample(network, schedule, options.count, shape, seed=options.seed, **known)
-    return np.clip(images, -1, 1), known.get("labels")
+        raise ValueError(f"--guidance needs a conditional network, and {options.checkpoint} is unconditional")
+    how = {"steps": options.steps, "sampler": options.sampler or "ddpm", "seed": options.seed}
+    images = sampling.sample(diffusion, options.count, condition=labels, **how)
+    return np.clip(images, -1, 1), labels

@@ -19,25 +19,20 @@ from labutils import caption_data, data, networks, presets, pretrained
 from labutils.networks import classifiers
 from labutils.support.files import check_writable
 from labutils.support.progress import keras_progress
-from labutils.training import PLANS, noise_mse, train
+from labutils.training import EXPERIMENTS, noise_prediction_loss, train
 
 VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
 RECOGNISER_EPOCHS = 8
 MILESTONES = (1, 5, 20)  # after these epochs a full run saves an extra checkpoint, for lesson 4
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
-ENCODERS = {  # how the networks that are told captions are told them
-    "text_to_image": lambda pictures: pictures.tokens,
-    "text_to_image_pairs": lambda pictures: caption_data.encode_pairs(pictures.scenes),
-    "text_to_image_bag": lambda pictures: pictures.tokens,
-}
 
 
 def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("--model", required=True, help=", ".join(networks.NETWORKS))
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--preset", default="full", help="size of the run (default: full, all epochs of the plan)")
+    size.add_argument("--preset", default="full", help="size of the run (default: full, all epochs of the experiment)")
     size.add_argument("--epochs", type=int, help="this many epochs on all training images")
     parser.add_argument("--out", required=True, help="folder for the checkpoint and the state of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
@@ -65,12 +60,12 @@ def main(options):
     if options.epochs is not None:
         epochs, images = options.epochs, None
     elif preset.name == "full":
-        epochs = None  # as long as the model's plan says
+        epochs = None  # as long as the model's experiment says
     check_model(options.model)
     dataset = data.load(options.dataset)
     record = train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
     print(f"wrote {record}")
-    if options.model in PLANS:
+    if options.model in EXPERIMENTS:
         picture = folder / f"{options.model}.png"
         words = f"python -m lab sample --checkpoint {options.model}".split()
         words += ["--folder", str(folder), "--out", str(picture)]
@@ -78,15 +73,15 @@ def main(options):
 
 
 def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milestones=()):
-    """Train ``model`` on ``dataset`` by its plan and save it in ``folder``; goes on with an earlier run.
+    """Train ``model`` on ``dataset`` as its experiment says and save it in ``folder``; goes on with an earlier run.
 
     ``text_to_image`` learns from latents of the checkpoint ``autoencoder``, in ``folder`` or the lab's own.
 
     Args:
-        model: a key of PLANS, ``autoencoder``, or of labutils.networks.RECOGNISERS (whose short run cannot be resumed).
+        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.RECOGNISERS (whose short run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
-        epochs: length of the run; None for the plan's. The recipe is cut to it (labutils.training.Recipe.for_run).
+        epochs: length of the run; None for the experiment's. The config is cut to it (labutils.training.TrainingConfig.for_run).
         images: use only the first so many training images; None for all.
         seed: of the starting weights, the shuffling, t and ε.
         milestones: epochs after which a checkpoint ``MODEL_epoch_NN`` is kept as well.
@@ -104,7 +99,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     keras.utils.set_random_seed(seed)
     if model == "autoencoder":
         return _train_autoencoder(dataset, folder, epochs or autoencoder.EPOCHS, images or CAPTIONED, seed)
-    material = (_latents if model in ENCODERS else _images)(model, dataset, folder, images, seed)
+    material = (_latents if model == "text_to_image" else _images)(model, dataset, folder, images, seed)
     x_train = material["images"]
     classes = networks.count_classes(dataset.y_train, f"{dataset.name}: labels") if model in networks.LABELLED else None
     network = networks.build(model, x_train.shape[1:], classes)
@@ -112,16 +107,16 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         network = networks.fuse_upsampling(network)  # trains the same weights in less time
     if model in networks.RECOGNISERS:
         return _train_recogniser(network, dataset, folder, epochs or RECOGNISER_EPOCHS, images, seed)
-    plan = PLANS[model]
-    epochs = epochs or plan.epochs
-    recipe = plan.recipe.for_run(epochs, -(-len(x_train) // plan.recipe.batch_size))
+    experiment = EXPERIMENTS[model]
+    epochs = epochs or experiment.epochs
+    config = experiment.config.for_run(epochs, -(-len(x_train) // experiment.config.batch_size))
+    diffusion = experiment.diffusion(network)
 
     def until(epoch):
         return train(
-            network,
-            plan.schedule,
+            diffusion,
             epochs=epoch,
-            recipe=recipe,
+            config=config,
             seed=seed,
             **material,
             state_file=folder / "state.npz",
@@ -129,23 +124,17 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         )
 
     def save(name, history, half=False):
-        about = {
-            **provenance(dataset, len(x_train), seed, history),
-            "T": plan.schedule.T,
-            "schedule": repr(plan.schedule),
-            "schedule_options": plan.schedule.options,
-            "betas": [float(plan.schedule.betas[0]), float(plan.schedule.betas[-1])],
-            "recipe": {"optimizer": "Adam", "loss": "mse", "shuffled": True, **asdict(recipe)},
-        }
-        if recipe.target == "noise":
-            mses = [noise_mse(network, plan.schedule, dataset.x_test, seed=draw) for draw in range(3)]
+        about = provenance(dataset, len(x_train), seed, history)
+        about["config"] = {"optimizer": "Adam", "loss": "mse", "shuffled": True, **asdict(config)}
+        if diffusion.prediction == "noise":
+            losses = [noise_prediction_loss(diffusion, dataset.x_test, seed=draw) for draw in range(3)]
             about["test_mse"] = {
-                "mean": float(np.mean(mses)),
-                "std": float(np.std(mses)),
-                "draws": len(mses),
+                "mean": float(np.mean(losses)),
+                "std": float(np.std(losses)),
+                "draws": len(losses),
                 "images": len(dataset.x_test),
             }
-        return pretrained.save(network, name, about, folder, half)
+        return pretrained.save(diffusion, name, about, folder, half)
 
     # One short `train` per milestone: each continues from the state that the one before it saved.
     for epoch in [m for m in milestones if m < epochs]:
@@ -153,9 +142,10 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         if len(history["loss"]) == epoch:  # not when the run had already gone on
             save(f"{model}_epoch_{epoch:02d}", history)
     history = until(epochs)
-    if model in ENCODERS:
+    half = model == "text_to_image"
+    if half:
         save(f"{model}_float32", history)  # to measure what rounding to float16 costs
-    return save(model, history, half=model in ENCODERS)
+    return save(model, history, half)
 
 
 def check_model(model):
@@ -168,7 +158,10 @@ def _images(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that draws images: those of the data set, with labels if it takes them."""
     material = {"images": dataset.x_train[:images], "validation_images": dataset.x_test[:VALIDATION_IMAGES]}
     if model == "fast_conditional":
-        material |= {"labels": dataset.y_train[:images], "validation_labels": dataset.y_test[:VALIDATION_IMAGES]}
+        material |= {
+            "condition": dataset.y_train[:images],
+            "validation_condition": dataset.y_test[:VALIDATION_IMAGES],
+        }
     return material
 
 
@@ -179,7 +172,7 @@ def _latents(model, dataset, folder, images, seed):
     for prefix, part, count in (("", "train", images or DRAWN), ("validation_", "test", VALIDATION_IMAGES)):
         pictures = caption_data.make(dataset, count, part, seed=seed)
         material[f"{prefix}images"] = networks.encode(encoder, pictures.images)
-        material[f"{prefix}labels"] = ENCODERS[model](pictures)
+        material[f"{prefix}condition"] = pictures.tokens
     return material
 
 
@@ -200,8 +193,8 @@ def _train_autoencoder(dataset, folder, epochs, images, seed):
 def save_autoencoder(network, dataset, folder, images, seed, history):
     """Write the checkpoint ``autoencoder`` with its provenance; returns the path of the JSON file."""
     about = provenance(dataset, images, seed, history)
-    about["recipe"] = {"optimizer": "Adam", "loss": "strokes", "ink": autoencoder.INK, "smooth": autoencoder.SMOOTH}
-    about["recipe"] |= asdict(autoencoder.RECIPE)
+    about["config"] = {"optimizer": "Adam", "loss": "strokes", "ink": autoencoder.INK, "smooth": autoencoder.SMOOTH}
+    about["config"] |= asdict(autoencoder.CONFIG)
     test = caption_data.make(dataset, VALIDATION_IMAGES, "test", seed=seed).images
     errors = (networks.decode(network, networks.encode(network, test)) - test) ** 2
     about["test_error"] = float(np.mean(errors))  # mean squared error of the reconstructions
@@ -216,7 +209,7 @@ def _train_recogniser(network, dataset, folder, epochs, images, seed):
         network, dataset.x_train[seen], dataset.y_train[seen], epochs, seed, callbacks=[keras_progress(epochs, name)]
     )
     about = provenance(dataset, seen.stop, seed, history)
-    about["recipe"] = {
+    about["config"] = {
         "optimizer": "Adam",
         "learning_rate": "2e-3, along a cosine to 0",
         "batch_size": 128,

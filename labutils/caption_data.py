@@ -56,7 +56,7 @@ class Captioned:
     @property
     def tokens(self):
         """The sentences as numbers, (N, LENGTH) int32."""
-        return encode(self.captions)
+        return tokenize(self.captions)
 
 
 def make(dataset, count, part="train", kind="seen", seed=0):
@@ -246,7 +246,7 @@ def sentences(scenes):
     return named
 
 
-def encode(captions):
+def tokenize(captions):
     """Captions as numbers, (N, LENGTH) int32: positions in VOCABULARY; NO_WORD fills what is left.
 
     Args:
@@ -282,8 +282,8 @@ def encode_pairs(scenes):
     return tokens
 
 
-def decode(tokens):
-    """The texts of :func:`encode`, a list of N."""
+def detokenize(tokens):
+    """The texts of :func:`tokenize`, a list of N."""
     return [" ".join(VOCABULARY[token] for token in row if token != NO_WORD) for row in np.asarray(tokens)]
 
 

@@ -16,27 +16,26 @@ class TextToImage:
         folder: of that checkpoint, and of ``autoencoder``; without one there, the lab's own is taken.
 
     Attributes:
-        network: see labutils.networks.build_text_to_image. autoencoder: see labutils.networks.build_autoencoder.
-        schedule: the labutils.schedule.NoiseSchedule of its training.
-        shape: (H, W, C) of a latent.
-        options: the other arguments of labutils.sampling.sample: ``target`` and ``guidance``.
+        diffusion: labutils.diffusion.Diffusion on latents, see labutils.networks.build_text_to_image.
+        autoencoder: see labutils.networks.build_autoencoder.
 
     Raises:
-        FileNotFoundError, ValueError: as labutils.pretrained.load_for_sampling; or it is not told captions.
+        FileNotFoundError, ValueError: as labutils.pretrained.load_diffusion; or its condition is not a caption.
     """
 
     def __init__(self, name="text_to_image", folder=pretrained.CHECKPOINT_DIR):
-        self.network, self.schedule, self.shape, self.options = pretrained.load_for_sampling(name, folder)
-        if not is_told_captions(self.network):
-            raise ValueError(f"checkpoint {name} holds the network {self.network.name!r}, which is not told captions")
+        self.diffusion = pretrained.load_diffusion(name, folder)
+        if not is_text_conditional(self.diffusion):
+            raise ValueError(f"checkpoint {name} holds {self.diffusion.network.name!r}, which takes no captions")
         self.autoencoder = pretrained.load_or_own("autoencoder", folder)
 
-    def latents(self, texts, *, seed=0, steps=STEPS, sampler="dpmpp_2m", progress=False, **options):
+    def latents(self, texts, *, steps=STEPS, sampler="dpmpp_2m", guidance=None, progress=False, **options):
         """Draw one latent for each caption.
 
         Args:
             texts: list of N captions, or tokens (N, LENGTH).
-            seed, steps, sampler, progress, options: as in labutils.sampling.sample; ``guidance`` is w.
+            guidance: w; None for that of the checkpoint.
+            steps, sampler, progress, options: as in labutils.sampling.sample.
 
         Returns:
             float32 array (N, H, W, C).
@@ -44,16 +43,16 @@ class TextToImage:
         Raises:
             ValueError: an unknown word, which names the known ones, or a bad argument of labutils.sampling.sample.
         """
-        tokens = np.asarray(texts) if np.ndim(texts) == 2 else caption_data.encode(texts)
-        options = {**self.options, "steps": steps, "sampler": sampler, **options}
-        shown = {"seed": seed, "labels": tokens, "progress": progress}
-        return sample(self.network, self.schedule, len(tokens), self.shape, **shown, **options)
+        tokens = np.asarray(texts) if np.ndim(texts) == 2 else caption_data.tokenize(texts)
+        diffusion = self.diffusion if guidance is None else self.diffusion.with_guidance(guidance)
+        options = {"condition": tokens, "steps": steps, "sampler": sampler, "progress": progress, **options}
+        return sample(diffusion, len(tokens), **options)
 
     def draw(self, texts, **options):
         """Draw one picture for each caption, float32 (N, 32, 32, 3) in [-1, 1]; arguments as in :meth:`latents`."""
         return networks.decode(self.autoencoder, self.latents(texts, **options))
 
 
-def is_told_captions(network):
-    """Whether a network takes captions, not labels."""
-    return len(network.inputs) > 2 and len(network.inputs[2].shape) == 2
+def is_text_conditional(diffusion):
+    """Whether the condition is a caption, not a label."""
+    return diffusion.is_conditional and len(diffusion.network.inputs[2].shape) == 2

@@ -13,7 +13,7 @@ class Preset:
         fit_epochs: lesson 1, epochs of each small function fit.
         toy_steps: lesson 1, training steps of the one-dimensional diffusion.
         train_images, epochs: size and length of the training run of lesson 4 (and ``python -m lab train``).
-        told_images, told_epochs: the run of lesson 4 with a network that is told the digit.
+        conditional_images, conditional_epochs: the run of lesson 4 with a network that is conditional on the digit.
         ablation_images, ablation_epochs: the short runs of lessons 3 and 4 that compare variants.
         test_images: number of test images on which a loss is measured.
         samples: images drawn in lesson 5.
@@ -30,8 +30,8 @@ class Preset:
     toy_steps: int
     train_images: int
     epochs: int
-    told_images: int
-    told_epochs: int
+    conditional_images: int
+    conditional_epochs: int
     ablation_images: int
     ablation_epochs: int
     test_images: int
@@ -54,8 +54,8 @@ PRESETS = {
             toy_steps=100,
             train_images=256,
             epochs=2,
-            told_images=256,
-            told_epochs=1,
+            conditional_images=256,
+            conditional_epochs=1,
             ablation_images=256,
             ablation_epochs=1,
             test_images=100,
@@ -74,8 +74,8 @@ PRESETS = {
             toy_steps=3000,
             train_images=8_000,
             epochs=3,
-            told_images=30_000,
-            told_epochs=1,
+            conditional_images=30_000,
+            conditional_epochs=1,
             ablation_images=4_000,
             ablation_epochs=2,
             test_images=1_000,
@@ -94,8 +94,8 @@ PRESETS = {
             toy_steps=6000,
             train_images=60_000,
             epochs=50,
-            told_images=60_000,
-            told_epochs=20,
+            conditional_images=60_000,
+            conditional_epochs=20,
             ablation_images=60_000,
             ablation_epochs=3,
             test_images=10_000,

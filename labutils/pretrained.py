@@ -6,7 +6,6 @@ builds. ``NAME.json`` holds provenance, history and the SHA-256 of the weights, 
 
 import json
 import platform
-import re
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -15,23 +14,23 @@ import h5py
 import keras
 import numpy as np
 
-from labutils import networks
+from labutils import networks, schedule
 from labutils.data import DATA_DIR
-from labutils.schedule import cosine_schedule, linear_schedule
+from labutils.diffusion import Diffusion
 from labutils.support.files import sha256_of_file, write_atomically
-from labutils.training import PLANS
 
 CHECKPOINT_DIR = DATA_DIR / "checkpoints"
 FOLDER_HELP = "folder of the checkpoints, such as train wrote (default: the lab's own)"
 
 
-def save(network, name, about, folder=CHECKPOINT_DIR, half=False):
+def save(model, name, about, folder=CHECKPOINT_DIR, half=False):
     """Write a checkpoint.
 
     Args:
-        network: keras.Model built by :func:`labutils.networks.build`; its name is kept as ``network``.
+        model: keras.Model built by :func:`labutils.networks.build`; its name is kept as ``network``. Or the
+            labutils.diffusion.Diffusion of one: then schedule, prediction and guidance are kept, too.
         name: name of the checkpoint, letters, digits, ``_`` and ``-``.
-        about: dict that describes the run (data set, recipe, seed, history …); JSON types only.
+        about: dict that describes the run (data set, config, seed, history …); JSON types only.
         folder: the folder to write to.
         half: store the numbers as float16, in half the space; ``load`` gives float32 again, rounded to 11 bits.
 
@@ -42,6 +41,10 @@ def save(network, name, about, folder=CHECKPOINT_DIR, half=False):
         ValueError: a bad name, ``about`` holds other than JSON types, or the folder cannot be written.
     """
     weights_file, json_file = _paths(name, folder)
+    network = model
+    if isinstance(model, Diffusion):
+        network, drawing = model.network, {"prediction": model.prediction, "guidance": model.guidance}
+        about = {"schedule": model.schedule.record(), **drawing, **about}
     try:
         json.dumps(about)  # before the weights of an earlier checkpoint are replaced
     except TypeError as error:
@@ -99,8 +102,6 @@ def load(name="classic", folder=CHECKPOINT_DIR):
         raise ValueError(f"{weights_file} does not match the SHA-256 in {name}.json: damaged or replaced. {REPAIR}")
     network = networks.build(about["network"], about["input_shape"], about.get("classes", networks.CLASSES))
     network.load_weights(weights_file)
-    if about["network"] in PLANS:  # the oldest records name no target
-        network.target = about.get("recipe", {}).get("target", "noise")
     return network, about
 
 
@@ -110,60 +111,34 @@ def load_or_own(name, folder):
     return load(name, folder if here else CHECKPOINT_DIR)[0]
 
 
-def load_for_sampling(name, folder=CHECKPOINT_DIR):
-    """A checkpoint with all that drawing from it needs.
+def load_diffusion(name, folder=CHECKPOINT_DIR, fused=False):
+    """A checkpoint that draws images, as a diffusion model.
 
     Args:
         name, folder: as for :func:`load`.
+        fused: True for the form of the classic network that gives the same images with less arithmetic, see
+            :func:`labutils.networks.fuse_upsampling`.
 
     Returns:
-        (network, schedule, shape, options): the first three arguments of labutils.sampling.sample (not the count)
-        and named ones: ``target``, and ``guidance`` for a network with labels.
+        labutils.diffusion.Diffusion, with the schedule, prediction and guidance of the record.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`load`; or the network does not draw images, or it was
-            trained with a schedule that this version cannot build.
+        FileNotFoundError, ValueError: as :func:`load`; or the network does not draw images, or the record is of an
+            earlier version of the lab, or ``fused`` for another network than the classic one.
     """
     network, about = load(name, folder)
-    if about["network"] not in PLANS:
+    if "schedule" not in about:
         raise ValueError(f"checkpoint {name} holds the network {about['network']!r}, which does not draw images")
-    # From the record, not from today's plan: weights belong to the schedule and the target that they were trained with.
-    options = {"target": network.target}
-    if (guidance := PLANS[about["network"]].guidance) is not None:
-        options["guidance"] = guidance
-    if about["network"] == "classic":
+    if "prediction" not in about:
+        raise ValueError(
+            f"the record of checkpoint {name} is of an earlier version of the lab, which kept the schedule as a text: "
+            "train the network again, or use that version"
+        )
+    if fused:
         network = networks.fuse_upsampling(network)
-    return network, recorded_schedule(name, about), tuple(about["input_shape"]), options
+    return Diffusion(network, schedule.from_record(about["schedule"]), about["prediction"], about.get("guidance", 0.0))
 
 
-def recorded_schedule(name, about):
-    """The schedule that a checkpoint's record describes.
-
-    Args:
-        name: of the checkpoint, for the message.
-        about: its record. ``schedule`` is the text that ``repr`` gives. Old records lack ``schedule_options``, the
-            schedule's ``options``, and the oldest ``betas``, (β_0, β_{T-1}).
-
-    Returns:
-        NoiseSchedule.
-
-    Raises:
-        ValueError: no schedule in the record, or one that this version cannot build.
-    """
-    text = about.get("schedule", "")
-    schedule = None
-    if found := re.fullmatch(r"NoiseSchedule\('(linear|cosine)', T=(\d+), betas (\S+) … (\S+)\)", text):
-        kind, T, *ends = found.groups()
-        ends = about.get("betas", [float(end) for end in ends])
-        options = about.get("schedule_options", {} if kind == "cosine" else dict(zip(LINEAR, ends, strict=True)))
-        schedule = {"cosine": cosine_schedule, "linear": linear_schedule}[kind](int(T), **options)
-    built = schedule is not None and [schedule.betas[0], schedule.betas[-1]]
-    if not built or repr(schedule) != text or not np.allclose(about.get("betas", built), built, rtol=1e-9, atol=0):
-        raise ValueError(f"checkpoint {name} was trained with a schedule that this version cannot build: {text!r}")
-    return schedule
-
-
-LINEAR = ("beta_start", "beta_end")
 REPAIR = "Restore both files (git checkout -- data/checkpoints) or train again: python -m lab train --help"
 
 

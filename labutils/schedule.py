@@ -13,7 +13,7 @@ Sources:
 import numpy as np
 from keras import ops
 
-TARGETS = ("noise", "v", "x0")  # what a network can predict
+PREDICTIONS = ("noise", "x0", "v", "velocity")  # what a network can predict
 
 
 class NoiseSchedule:
@@ -82,59 +82,63 @@ class NoiseSchedule:
         signal_scale, noise_scale = self.scales(t, x0.ndim)
         return signal_scale * x0 + noise_scale * noise
 
-    def predict_x0(self, xt, t, predicted_noise):
-        """The clean image that a noise estimate implies: x̂_0 = (x_t - √(1 - ᾱ_t) · ε_θ) / √ᾱ_t (DDPM eq. 15).
+    def target(self, x0, t, noise, prediction="noise"):
+        """What a network should predict at step t.
+
+        - ``noise``: ε (DDPM)
+        - ``x0``: x_0
+        - ``v``: √ᾱ_t ε − √(1 - ᾱ_t) x_0 (Salimans & Ho 2022, arXiv:2202.00512)
+        - ``velocity``: u = ε − x_0, the velocity of flow matching (Lipman et al. 2022, arXiv:2210.02747)
+
+        Args:
+            x0, t, noise: as in :meth:`add_noise`.
+            prediction: one of PREDICTIONS.
+
+        Returns:
+            Array or tensor of the shape of ``x0``.
+        """
+        check_prediction(prediction)
+        if prediction == "noise":
+            return noise
+        if prediction == "x0":
+            return x0
+        if prediction == "velocity":
+            return noise - x0
+        signal_scale, noise_scale = self.scales(t, len(x0.shape))
+        return signal_scale * noise - noise_scale * x0
+
+    def predict_x0(self, xt, t, output, prediction="noise"):
+        """The clean image that a network's output implies; the inverse of :meth:`target`.
+
+        From the noise, x̂_0 = (x_t - √(1 - ᾱ_t) · ε_θ) / √ᾱ_t (DDPM eq. 15).
 
         Args:
             xt: noisy data, shape (B, …).
             t: as in :meth:`add_noise`.
-            predicted_noise: ε_θ(x_t, t), shape of ``xt``.
+            output: of the network, such as ε_θ(x_t, t); shape of ``xt``.
+            prediction: what the network predicts, one of PREDICTIONS.
 
         Returns:
             x̂_0, a tensor of the shape of ``xt``; not clipped, so it may leave [-1, 1].
 
         Raises:
-            ValueError: as :meth:`add_noise`.
+            ValueError: as :meth:`add_noise`, or an unknown prediction.
         """
-        check_same_shape("predicted_noise", predicted_noise, "xt", xt)
+        check_prediction(prediction)
+        check_same_shape("the output", output, "xt", xt)
         self.check_t(t, batch=xt.shape[0])
-        signal_scale, noise_scale = self.scales(t, xt.ndim)
-        return (xt - noise_scale * predicted_noise) / signal_scale
-
-    def target(self, x0, t, noise, kind="noise"):
-        """What a network should predict: ε, x_0, or v = √ᾱ_t ε − √(1 - ᾱ_t) x_0 (Salimans & Ho 2022, arXiv:2202.00512).
-
-        Args:
-            x0, t, noise: as in :meth:`add_noise`.
-            kind: one of TARGETS.
-
-        Returns:
-            Array or tensor of the shape of ``x0``.
-        """
-        check_target(kind)
-        if kind != "v":
-            return {"noise": noise, "x0": x0}[kind]
-        signal_scale, noise_scale = self.scales(t, len(x0.shape))
-        return signal_scale * noise - noise_scale * x0
-
-    def guess_x0(self, xt, t, output, kind="noise"):
-        """The clean image x̂_0 that follows from a network's output; the inverse of :meth:`target`.
-
-        Args:
-            xt, t: as in :meth:`predict_x0`.
-            output: of the network, shape of ``xt``.
-            kind: what the network predicts, one of TARGETS.
-
-        Returns:
-            x̂_0, a tensor of the shape of ``xt``; not clipped.
-        """
-        check_target(kind)
-        if kind == "noise":
-            return self.predict_x0(xt, t, output)
-        if kind == "x0":
+        signal_scale, noise_scale = self.scales(t, len(xt.shape))
+        if prediction == "noise":
+            return (xt - noise_scale * output) / signal_scale
+        if prediction == "x0":
             return output
-        signal_scale, noise_scale = self.scales(t, xt.ndim)
-        return signal_scale * xt - noise_scale * output  # √ᾱ x_t − √(1 - ᾱ) v
+        if prediction == "v":
+            return signal_scale * xt - noise_scale * output
+        return (xt - noise_scale * output) / (signal_scale + noise_scale)
+
+    def record(self):
+        """What :func:`from_record` makes the schedule from again: a dict of JSON types."""
+        return {"name": self.name, "T": self.T, **(self.options or {"betas": self.betas.tolist()})}
 
     def scales(self, t, ndim):
         """√ᾱ_t and √(1 - ᾱ_t), shaped to multiply a batch of ``ndim`` axes."""
@@ -202,16 +206,34 @@ def cosine_schedule(T=1000, s=0.008, max_beta=0.999):
     return NoiseSchedule(betas, name="cosine", allow_plateau=True, options={"s": s, "max_beta": max_beta})
 
 
+SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
+
+
+def from_record(record):
+    """The schedule that :meth:`NoiseSchedule.record` describes.
+
+    Raises:
+        ValueError: not such a dict, or a schedule that this version does not know.
+    """
+    try:
+        name, options = record["name"], {key: value for key, value in record.items() if key != "name"}
+        if "betas" in options:
+            return NoiseSchedule(options["betas"], name, allow_plateau=True)
+        return SCHEDULES[name](**options)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"this version cannot build the schedule {record!r}") from error
+
+
 def at(table, t, ndim):
     """Look up ``table`` (shape (T,)) at ``t`` and shape the result so that it multiplies a batch of ``ndim`` axes."""
     values = ops.take(ops.convert_to_tensor(np.asarray(table, dtype="float32")), ops.cast(t, "int32"))
     return ops.reshape(values, (-1,) + (1,) * (ndim - 1)) if values.ndim else values
 
 
-def check_target(kind):
-    """Raise ``ValueError`` unless ``kind`` is one of TARGETS."""
-    if kind not in TARGETS:
-        raise ValueError(f"unknown target {kind!r}, known: {', '.join(TARGETS)}")
+def check_prediction(prediction):
+    """Raise ``ValueError`` unless ``prediction`` is one of PREDICTIONS."""
+    if prediction not in PREDICTIONS:
+        raise ValueError(f"unknown prediction {prediction!r}, known: {', '.join(PREDICTIONS)}")
 
 
 def check_same_shape(name, array, other_name, other):

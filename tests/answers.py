@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from labutils import caption_data, checks, networks, sampling, schedule, training
+from labutils.diffusion import Diffusion
 from labutils.toys import inversion
 
 L = keras.layers
@@ -89,12 +90,12 @@ def loss(network, s, x0, t, noise, see=None, time=None, reduce=tf.reduce_mean, t
 
 def step(network, optimizer, s, x0, t, noise, sign=1, apply=True, again=False, times=1, total=False):
     with tf.GradientTape() as tape:
-        value = training.mean_loss(network, s, x0, t, noise)
+        value = Diffusion(network, s).loss(x0, t, noise)
         objective = value * (x0.size if total else times)
     gradients = [sign * g for g in tape.gradient(objective, network.trainable_variables)]
     if apply:
         optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
-    return training.mean_loss(network, s, x0, t, noise) if again else value
+    return Diffusion(network, s).loss(x0, t, noise) if again else value
 
 
 def back(s, xt, t, e, z, sigma=None, scale=None, share=None, sign=-1):
@@ -414,7 +415,7 @@ def guide_in_one_call(network, x, time, tokens, w):
 
 def guide_by_difference(network, x, time, tokens, w):
     told = network([x, time, tokens])
-    return told + w * (told - network([x, time, caption_data.encode([""] * len(x))]))
+    return told + w * (told - network([x, time, caption_data.tokenize([""] * len(x))]))
 
 
 def guide_in_place(network, x, time, tokens, w):
@@ -763,7 +764,7 @@ RIGHT = [
     (checks.check_sinusoidal_embedding, networks.sinusoidal_embedding),
     (checks.check_noise_loss, loss),
     (checks.check_noise_loss, loss_numpy),
-    (checks.check_noise_loss, training.mean_loss),
+    (checks.check_noise_loss, lambda network, s, x0, t, noise: Diffusion(network, s).loss(x0, t, noise)),
     (checks.check_train_step, step),
     (checks.check_train_step, lambda n, o, s, x, t, e: float(step(n, o, s, x, t, e))),
     (checks.check_reverse_step, back),

@@ -95,16 +95,16 @@ def test_colours_differ_in_brightness():
 
 def test_words_and_numbers():
     texts = ["a red three left of a blue seven", "a white nine", "a green one above a yellow four", ""]
-    tokens = caption_data.encode(texts)
+    tokens = caption_data.tokenize(texts)
     assert tokens.shape == (4, caption_data.LENGTH)
     assert tokens.dtype == np.int32
-    assert caption_data.decode(tokens) == texts
+    assert caption_data.detokenize(tokens) == texts
     assert (tokens[3] == NO_WORD).all()
     assert NO_WORD == NO_LABEL  # training and guidance take a caption away as they take a label away
     scenes = caption_data.all_scenes()
     assert len(scenes) == 60 + len(RELATIONS) * 60**2
     np.testing.assert_array_equal(caption_data.parse(caption_data.sentences(scenes)), scenes)
-    assert caption_data.encode(caption_data.sentences(scenes)).max() == len(VOCABULARY) - 1
+    assert caption_data.tokenize(caption_data.sentences(scenes)).max() == len(VOCABULARY) - 1
     assert caption_data.encode_pairs(scenes).max() == 63
     assert len(np.unique(caption_data.encode_pairs(scenes), axis=0)) == len(scenes)
 
@@ -112,9 +112,9 @@ def test_words_and_numbers():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: caption_data.encode(["a red cat"]), "unknown word 'cat' in 'a red cat', known: a, of, blue, red"),
-        (lambda d: caption_data.encode("a red two"), "must be a list of texts"),
-        (lambda d: caption_data.encode(["a " * 9]), "at most 8 words"),
+        (lambda d: caption_data.tokenize(["a red cat"]), "unknown word 'cat' in 'a red cat', known: a, of, blue, red"),
+        (lambda d: caption_data.tokenize("a red two"), "must be a list of texts"),
+        (lambda d: caption_data.tokenize(["a " * 9]), "at most 8 words"),
         (lambda d: caption_data.parse(["a red"]), "need a caption such as"),
         (lambda d: caption_data.make(d, 0), "count must be an integer of at least 1"),
         (lambda d: caption_data.make(d, 4, part="all"), "part must be 'train' or 'test'"),

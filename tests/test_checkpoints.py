@@ -9,7 +9,7 @@ from conftest import needs
 
 from lab.train import train_model
 from labutils import data, networks, pretrained, training
-from labutils.schedule import NoiseSchedule, cosine_schedule, linear_schedule
+from labutils.schedule import NoiseSchedule, cosine_schedule, from_record, linear_schedule
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_unwritable_output_leaves_nothing(saved, tmp_path):
 def test_committed_checkpoints_load_and_say_where_they_come_from(name):
     network, about = pretrained.load(name)
     assert about["name"] == name and network.count_params() == about["parameters"]
-    assert {"dataset_sha256", "recipe", "seed", "versions", "seconds", "history"} <= about.keys()
+    assert {"dataset_sha256", "config", "seed", "versions", "seconds", "history"} <= about.keys()
     assert len(about["history"]["loss"]) == about["epochs"]
     assert (
         len(about["history"].get("val_loss", [])) == about["epochs"] or {"test_accuracy", "test_error"} & about.keys()
@@ -96,7 +96,7 @@ def test_committed_checkpoints_load_and_say_where_they_come_from(name):
 def test_the_classic_checkpoint_is_the_full_run():
     about = pretrained.read_record("classic")
     assert about["dataset"] == "mnist" and about["train_images"] == 60_000 and about["epochs"] == 50
-    assert about["recipe"] == {
+    assert about["config"] == {
         "optimizer": "Adam",
         "learning_rate": 2e-4,
         "batch_size": 64,
@@ -108,63 +108,57 @@ def test_the_classic_checkpoint_is_the_full_run():
 
 @needs("MNIST")
 def test_the_recorded_error_can_be_measured_again():
-    network, about = pretrained.load("classic")
+    classic, about = pretrained.load_diffusion("classic"), pretrained.read_record("classic")
     mnist = data.load("mnist")
     assert mnist.sha256 == about["dataset_sha256"]
-    measured = training.noise_mse(network, linear_schedule(), mnist.x_test[:2000], seed=1)
+    measured = training.noise_prediction_loss(classic, mnist.x_test[:2000], seed=1)
     assert abs(measured - about["test_mse"]["mean"]) < 0.004
 
 
-# Drawing from a checkpoint follows its record, whatever today's plans say.
+# Drawing from a checkpoint follows its record, whatever today's experiments say.
 
 
-def test_a_checkpoint_stays_right_when_its_plan_changes(monkeypatch):
-    plan = training.PLANS["fast_conditional"]
-    changed = replace(plan, schedule=linear_schedule(500), recipe=replace(plan.recipe, target="v"))
-    monkeypatch.setitem(training.PLANS, "fast_conditional", changed)
-    _, schedule, shape, options = pretrained.load_for_sampling("fast_conditional")
-    assert np.array_equal(schedule.betas, cosine_schedule().betas) and shape == (28, 28, 1)
-    assert options == {"target": "x0", "guidance": training.PLANS["fast_conditional"].guidance}
-    assert pretrained.load_for_sampling("classic")[3] == {"target": "noise"}
+def test_a_checkpoint_stays_right_when_its_experiment_changes(monkeypatch):
+    experiment = training.EXPERIMENTS["fast_conditional"]
+    changed = replace(experiment, schedule=linear_schedule(500), prediction="v", guidance=9.0)
+    monkeypatch.setitem(training.EXPERIMENTS, "fast_conditional", changed)
+    diffusion = pretrained.load_diffusion("fast_conditional")
+    assert np.array_equal(diffusion.schedule.betas, cosine_schedule().betas) and diffusion.shape == (28, 28, 1)
+    assert (diffusion.prediction, diffusion.guidance) == ("x0", 0.5)
+    assert pretrained.load_diffusion("classic").prediction == "noise"
 
 
-@pytest.mark.parametrize("schedule", [linear_schedule(300, 1.23456e-4, 0.03), cosine_schedule(50)], ids=repr)
-def test_a_recorded_schedule_is_built_again(schedule):
-    about = {"schedule": repr(schedule), "betas": [schedule.betas[0], schedule.betas[-1]]}
-    assert np.array_equal(pretrained.recorded_schedule("x", about).betas, schedule.betas)
-
-
-@pytest.mark.parametrize("schedule", [cosine_schedule(s=0.02), cosine_schedule(100, max_beta=0.9), linear_schedule(70)])
-def test_a_network_trained_with_another_schedule_is_drawn_from_with_it(schedule, tmp_path, tiny_npz, monkeypatch):
-    monkeypatch.setitem(training.PLANS, "fast", replace(training.PLANS["fast"], schedule=schedule))
-    train_model("fast", data.load(str(tiny_npz)), tmp_path, epochs=1)
-    assert np.array_equal(pretrained.load_for_sampling("fast", tmp_path)[1].betas, schedule.betas)
-
-
-@pytest.mark.parametrize("s", [0.00801, 0.007999, 0.02])
-def test_an_old_record_of_another_cosine_is_refused(s):
-    """Two of these have the text of the usual schedule."""
-    schedule = cosine_schedule(s=s)
-    about = {"schedule": repr(schedule), "betas": [schedule.betas[0], schedule.betas[-1]]}
-    with pytest.raises(ValueError, match="a schedule that this version cannot build"):
-        pretrained.recorded_schedule("x", about)
-
-
-def test_old_records_have_ten_classes_and_keep_their_weights():
-    network, about = pretrained.load("fast_conditional")
-    assert "classes" not in about and network.label_count == 10 and network.target == "x0"
-    assert network.count_params() == about["parameters"]
+def test_the_fused_form_is_a_choice():
+    plain, fused = (pretrained.load_diffusion("classic", fused=choice) for choice in (False, True))
+    x, t = np.random.default_rng(0).standard_normal((2, 28, 28, 1), np.float32), np.array([3, 700])
+    assert type(plain.network) is not type(fused.network)
+    assert np.allclose(plain.predict(x, t), fused.predict(x, t), atol=1e-4)
+    with pytest.raises(ValueError, match="takes the classic network"):
+        pretrained.load_diffusion("fast", fused=True)
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "NoiseSchedule('custom', T=3, betas 0.1 … 0.3)",
-        "NoiseSchedule('cosine', T=1000, betas 0.1 … 0.999)",
-        repr(NoiseSchedule([0.1, 0.2, 0.9])),
-    ],
+    "built",
+    [cosine_schedule(s=0.02), cosine_schedule(100, max_beta=0.9), linear_schedule(70), NoiseSchedule([0.1, 0.2])],
 )
-def test_a_schedule_that_cannot_be_built_is_refused(text):
-    with pytest.raises(ValueError, match="checkpoint x was trained with a schedule that this version cannot build"):
-        pretrained.recorded_schedule("x", {"schedule": text})
+def test_a_network_trained_with_another_schedule_is_drawn_from_with_it(built, tmp_path):
+    experiment = replace(training.EXPERIMENTS["fast"], schedule=built, prediction="v")
+    saved = experiment.diffusion(networks.build("fast", (8, 8, 1)))
+    pretrained.save(saved, "other", {}, tmp_path)
+    loaded = pretrained.load_diffusion("other", tmp_path)
+    assert np.array_equal(loaded.schedule.betas, built.betas) and loaded.schedule.name == built.name
+    assert loaded.prediction == "v"
+
+
+@pytest.mark.parametrize("bad", [{}, {"name": "cubic", "T": 3}, {"name": "cosine", "T": 9, "beta": 1}, "cosine", None])
+def test_a_schedule_that_cannot_be_built_is_refused(bad):
+    with pytest.raises(ValueError, match="this version cannot build the schedule"):
+        from_record(bad)
+
+
+def test_a_record_of_an_earlier_version_is_one_clear_line(tmp_path):
+    pretrained.save(networks.build("fast", (8, 8, 1)), "old", {"schedule": "NoiseSchedule('cosine', …)"}, tmp_path)
+    with pytest.raises(ValueError, match="the record of checkpoint old is of an earlier version of the lab"):
+        pretrained.load_diffusion("old", tmp_path)
+    with pytest.raises(ValueError, match="'digit_features', which does not draw images"):
+        pretrained.load_diffusion("digit_features")

@@ -19,9 +19,9 @@ from PIL import Image
 
 from lab import cli, play
 from labutils import pretrained, sampling
+from labutils.diffusion import guided
 from labutils.networks import network_time
 from labutils.sampling import samplers
-from labutils.sampling.guidance import guided
 
 PAGE = play.PLAY_DIR / "index.html"
 RUNNER = Path(__file__).parent / "play" / "run_engine.mjs"
@@ -123,12 +123,12 @@ def flat(array):
 
 @pytest.fixture(scope="module")
 def model():
-    """(network, schedule, shape, options) of the checkpoint."""
-    return pretrained.load_for_sampling(play.CHECKPOINT)
+    """The diffusion model of the checkpoint."""
+    return pretrained.load_diffusion(play.CHECKPOINT)
 
 
 def test_network_answers_like_keras(model):
-    network, schedule, shape, _ = model
+    network, schedule, shape = model.network, model.schedule, model.shape
     rng = np.random.default_rng(0)
     t, labels = np.linspace(0, schedule.T - 1, 33).astype(np.int32), np.arange(33, dtype=np.int32) % 11 - 1
     x = rng.standard_normal((33, *shape), dtype=np.float32)
@@ -148,9 +148,8 @@ def test_network_answers_like_keras(model):
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
 def test_ten_finished_digits_are_those_of_sample(model, sampler):
-    network, schedule, shape, options = model
-    options = {**options, "guidance": W, "sampler": sampler, "steps": STEPS}
-    expected = sampling.sample(network, schedule, 10, shape, labels=np.arange(10), progress=False, **options)
+    options = {"condition": np.arange(10), "sampler": sampler, "steps": STEPS, "progress": False}
+    expected, shape = sampling.sample(model.with_guidance(W), 10, **options), model.shape
     start = np.random.default_rng([0, 0]).standard_normal((10, *shape), dtype=np.float32)  # as sample does
     run = {"sampler": sampler, "steps": STEPS}
     drawn = ask(*(("draw", {"run": run, "x": flat(start[i]), "label": i, "guidance": W}) for i in range(10)))
@@ -169,7 +168,7 @@ def test_ten_finished_digits_are_those_of_sample(model, sampler):
 )
 def test_noise_and_known_pixels_as_in_python(model, run, label, guidance):
     """With the page's rounded weights in Keras: Heun magnifies every difference."""
-    network, schedule, shape, options = model
+    network, schedule, shape = model.network, model.schedule, model.shape
     exact = network.get_weights()
     network.set_weights([array for pair in page_weights(network) for array in pair])
     table = samplers.SAMPLERS[run["sampler"]](schedule, samplers.spaced_steps(schedule.T, run["steps"]))
@@ -184,7 +183,7 @@ def test_noise_and_known_pixels_as_in_python(model, run, label, guidance):
     for row, (t, a, b, c, sigma) in enumerate(table.rows()):
         time = network_time(np.array([t]), schedule.T)
         output = guided(network, ops.convert_to_tensor(x), time, told, guidance)
-        x0 = sampling.inpaint(schedule.guess_x0(x, t, output, options["target"]), known, mask)
+        x0 = sampling.inpaint(schedule.predict_x0(x, t, output, model.prediction), known, mask)
         x, before = np.asarray(a * x + b * x0 + c * before + sigma * noise[row], np.float32), np.asarray(x0)
     network.set_weights(exact)
     question = {"run": run, "x": flat(start), "label": label, "guidance": guidance, "noise": flat(noise)}
@@ -193,7 +192,7 @@ def test_noise_and_known_pixels_as_in_python(model, run, label, guidance):
 
 
 def test_tables_are_those_of_python(model):
-    schedule = model[1]
+    schedule = model.schedule
     runs = [
         {"sampler": name, "steps": steps, "resample": times, "from": start}
         for name in samplers.SAMPLERS
@@ -210,7 +209,7 @@ def test_tables_are_those_of_python(model):
 
 
 def test_seeds_give_normal_noise_and_scribbles_the_forward_process(model):
-    schedule = model[1]
+    schedule = model.schedule
     streams = [(1, 0), (1, 1), (2, 0)]
     picture = np.linspace(-1, 1, SIDE * SIDE)
     start = {"seed": 1, "from": 640, "picture": picture.tolist()}

@@ -24,7 +24,6 @@ from labutils.networks.embeddings import (
     even_labels,
     network_time,
     sinusoidal_embedding,
-    target_of,
 )
 from labutils.networks.text_to_image import attention_maps, build_text_encoder, build_text_to_image
 from labutils.networks.unet import build_classic_unet, up_block
@@ -92,7 +91,6 @@ __all__ = [
     "reparameterise",
     "sinusoidal_embedding",
     "space_to_depth",
-    "target_of",
     "total_costs",
     "up_block",
     "upsample_and_convolve",

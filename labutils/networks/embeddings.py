@@ -1,9 +1,7 @@
-"""What a denoising network gets in addition to the noisy image: the time, and perhaps a label; and what it predicts."""
+"""What a denoising network gets in addition to the noisy image: the time, and perhaps a label."""
 
 import numpy as np
 from keras import ops
-
-from labutils.schedule import check_target
 
 CLASSES = 10  # labels 0 … 9, unless a network is built for another number of them
 NO_LABEL = -1  # stands for "no label": the network is not told; caption_data.NO_WORD is the same
@@ -56,24 +54,6 @@ def check_known(network, labels, name="labels", least=NO_LABEL):
             f"{name} must lie in {least} … {n - 1}, which the network {network.name} was built for; "
             f"got {labels.min()} … {labels.max()}"
         )
-
-
-def target_of(network, target=None):
-    """What a network predicts, one of labutils.schedule.TARGETS.
-
-    Args:
-        network: its attribute ``target`` is written by training and by labutils.pretrained.load.
-        target: what the caller says; None for the attribute, or for the noise if there is none.
-
-    Raises:
-        ValueError: an unknown target, or another one than the network was trained for.
-    """
-    trained = getattr(network, "target", None)
-    target = target or trained or "noise"
-    check_target(target)
-    if trained not in (None, target):
-        raise ValueError(f"target must be {trained!r}, which the network was trained to predict; got {target!r}")
-    return target
 
 
 def sinusoidal_embedding(t, dim=32, max_period=10_000.0):

@@ -31,9 +31,7 @@ def fuse_upsampling(network):
     names = {layer.name for layer in network.layers}
     if not {"time_image", "skip_1", "skip_2", "up_1", "up_2"} <= names:
         raise ValueError(f"fuse_upsampling takes the classic network with all its parts, got {network.name!r}")
-    fused = FusedUNet(network.inputs, network.outputs[0], name=network.name)
-    fused.target = getattr(network, "target", None)  # what the shared weights predict
-    return fused
+    return FusedUNet(network.inputs, network.outputs[0], name=network.name)
 
 
 class FusedUNet(keras.Model):

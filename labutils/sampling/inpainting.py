@@ -3,7 +3,7 @@
 import numpy as np
 
 from labutils.data import check_images
-from labutils.samplers import Table
+from labutils.samplers import Coefficients
 
 
 def inpaint(x0, known, mask):
@@ -28,13 +28,13 @@ def resampled(table, schedule, times, jump=1):
     correction of x̂_0, such as known pixels, can spread into the rest of the image.
 
     Args:
-        table: Table of a sampler with one call per step (``ddpm`` or ``ddim``).
+        table: Coefficients of a sampler with one call per step (``ddpm`` or ``ddim``).
         schedule: the labutils.schedule.NoiseSchedule of the table.
         times: r in the paper, at least 1; 1 returns the same steps.
         jump: j in the paper, steps of a block, at least 1.
 
     Returns:
-        Table with ``times`` times as many rows.
+        Coefficients with ``times`` times as many rows.
 
     Raises:
         ValueError: ``times`` or ``jump`` is not an integer of at least 1, or the sampler uses the estimate of the call
@@ -56,4 +56,4 @@ def resampled(table, schedule, times, jump=1):
                 kept[-1] = level[start] / level[block.stop]
     kept = np.array(kept)
     a, b, c, sigma = (column[rows] for column in (table.a, table.b, table.c, table.sigma))
-    return Table(table.t[rows], np.sqrt(kept) * a, np.sqrt(kept) * b, c, np.sqrt(kept * sigma**2 + 1.0 - kept))
+    return Coefficients(table.t[rows], np.sqrt(kept) * a, np.sqrt(kept) * b, c, np.sqrt(kept * sigma**2 + 1.0 - kept))

@@ -6,32 +6,25 @@
 import numpy as np
 from keras import ops
 
-from labutils.networks import network_time, target_of
-from labutils.samplers import make_table
+from labutils.samplers import coefficients
 from labutils.schedule import at, check_same_shape
 
 
-def ancestral_sampling(network, schedule, x, rng):
+def ancestral_sampling(diffusion, x, rng):
     """Algorithm 2 of the DDPM paper.
 
     Args:
-        network: callable of [x_t (B, …), t/T (B, 1)] that predicts the noise.
-        schedule: labutils.schedule.NoiseSchedule.
+        diffusion: labutils.diffusion.Diffusion of an unconditional network.
         x: x_T, standard normal, (B, …).
         rng: NumPy generator for the noise z.
 
     Returns:
         x_0, a tensor of the shape of ``x``.
-
-    Raises:
-        ValueError: the network was trained to predict something else than the noise.
     """
-    target_of(network, "noise")
     x = ops.convert_to_tensor(x, "float32")
-    for t in reversed(range(schedule.T)):
+    for t in reversed(range(diffusion.schedule.T)):
         z = rng.standard_normal(x.shape, dtype=np.float32)
-        predicted_noise = network([x, network_time(np.full(len(x), t), schedule.T)])
-        x = reverse_step(schedule, x, t, predicted_noise, z)
+        x = reverse_step(diffusion.schedule, x, t, diffusion.predict_noise(x, t), z)
     return x
 
 
@@ -58,29 +51,26 @@ def reverse_step(schedule, xt, t, predicted_noise, noise):
     return at(a, t, xt.ndim) * xt - at(b, t, xt.ndim) * predicted_noise + at(sigma, t, xt.ndim) * noise
 
 
-def table_sampling(network, schedule, x, rng, *, sampler="ddim", steps=None, target=None):
-    """The loop that all samplers share: x ← a·x + b·x̂_0 + c·x̂_0' + σ·z, see :class:`labutils.samplers.Table`.
+def plain_sampling(diffusion, x, rng, *, sampler="ddim", steps=None):
+    """The loop that all samplers share: x ← a·x + b·x̂_0 + c·x̂_0' + σ·z, see labutils.samplers.Coefficients.
 
     Args:
-        network, schedule, x, rng: as in :func:`ancestral_sampling`.
-        sampler: a key of SAMPLERS.
+        diffusion, x, rng: as in :func:`ancestral_sampling`.
+        sampler: a key of labutils.samplers.SAMPLERS.
         steps: number of steps, 1 … T; None for all T.
-        target: what the network predicts, as in :class:`labutils.sampling.Sampler`.
 
     Returns:
         x_0, a tensor of the shape of ``x``.
 
     Raises:
-        ValueError: unknown sampler, a bad number of steps, or another target than the network's own.
+        ValueError: unknown sampler, or a bad number of steps.
     """
-    table, target = make_table(schedule, sampler, steps), target_of(network, target)
-    x, previous = ops.convert_to_tensor(x, "float32"), 0.0
-    for t, a, b, c, sigma in table.rows():
+    x, previous_x0 = ops.convert_to_tensor(x, "float32"), 0.0
+    for t, a, b, c, sigma in coefficients(diffusion.schedule, sampler, steps).rows():
         z = rng.standard_normal(x.shape, dtype=np.float32)
-        output = network([x, network_time(np.full(len(x), t), schedule.T)])
-        x0 = schedule.guess_x0(x, t, output, target)
-        x = a * x + b * x0 + c * previous + sigma * z
-        previous = x0
+        x0 = diffusion.predict_x0(x, t)
+        x = a * x + b * x0 + c * previous_x0 + sigma * z
+        previous_x0 = x0
     return x
 
 

@@ -1,9 +1,10 @@
-"""Prepares the process for TensorFlow and Keras: memory, settings, and a start without messages that look like errors.
+"""Prepares the process for TensorFlow and Keras: settings, and a start without messages that look like errors.
 
 C++ code writes these messages before it reads any setting. So standard error is redirected for a moment.
 """
 
 import ctypes
+import functools
 import importlib.util
 import os
 import sys
@@ -29,8 +30,11 @@ def _stderr_redirected():
             os.close(descriptor)
 
 
-def _keep_freed_memory():
+@functools.cache
+def keep_freed_memory():
     """Let glibc keep the memory of freed tensors for the next ones, where the process runs on glibc.
+
+    Training and sampling call this; it acts once, on the whole process.
 
     By default large blocks go back to the system at once. The next step asks for them again, and the system clears
     every page again. On a small machine this takes a third of the time of a training step. Peak memory grows by a few
@@ -43,9 +47,6 @@ def _keep_freed_memory():
     mallopt(-4, 0)  # M_MMAP_MAX: no block is mapped on its own
     mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap does not shrink
     mallopt(-2, 64 * 2**20)  # M_TOP_PAD: it grows by 64 MiB at a time
-
-
-_keep_freed_memory()
 
 
 def _configure_keras():

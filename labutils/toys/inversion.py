@@ -5,9 +5,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from labutils.diffusion import Diffusion
 from labutils.networks import sinusoidal_embedding
-from labutils.sampling import reverse_process
-from labutils.training import NoisePredictor, draw_noise
+from labutils.sampling import trajectory
+from labutils.training import LossModel, draw_noise
 
 SPAN = 2 * np.pi  # the many-valued problem: x in [-2π, 2π]
 WAVES = (0.75, 1.5, 3.0)  # of the small denoiser: number of periods over [-1, 1]
@@ -141,11 +142,11 @@ def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_r
         while True:
             chosen = rng.integers(0, len(x), batch_size)
             t, noise = draw_noise(x[chosen], schedule.T, rng)
-            yield (x[chosen], t, noise, y[chosen]), noise
+            yield ((x[chosen], t, noise, y[chosen]),)
 
-    model = NoisePredictor(network, schedule)
+    model = LossModel(Diffusion(network, schedule))
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
-    model.compile(optimizer, loss="mse", jit_compile=False)
+    model.compile(optimizer, jit_compile=False)
     history = model.fit(
         batches(), steps_per_epoch=max(steps // 10, 1), epochs=10, verbose=0, shuffle=False, callbacks=list(callbacks)
     )
@@ -163,7 +164,7 @@ def sample_conditional(network, schedule, y, seed=0):
     Returns:
         float32 array (N,), or (N, D) for points of D > 1 dimensions, in the scale of training.
     """
-    *_, (_, x) = _looks(network, schedule, y, seed, chunk=schedule.T)
+    *_, (_, x) = _trajectory(network, schedule, y, seed, chunk=schedule.T)
     return x.squeeze(axis=1) if x.shape[1] == 1 else x
 
 
@@ -177,8 +178,8 @@ def paths_conditional(network, schedule, y, seed=0, chunk=10):
     Returns:
         (t, x): steps (M,), from T - 1 down to -1 (the finished answer); and x_t, float32 (M, N), scaled as in training.
     """
-    looks = list(_looks(network, schedule, y, seed, chunk=chunk, sampler="ddim"))
-    return np.array([t for t, _ in looks]), np.stack([x[:, 0] for _, x in looks])
+    states = list(_trajectory(network, schedule, y, seed, chunk=chunk, sampler="ddim"))
+    return np.array([t for t, _ in states]), np.stack([x[:, 0] for _, x in states])
 
 
 def flow(network, schedule, x, t, y):
@@ -198,15 +199,11 @@ def flow(network, schedule, x, t, y):
     return 0.5 * schedule.betas[t] * (x - noise / np.sqrt(1 - schedule.alpha_bars[t]))
 
 
-def _looks(network, schedule, y, seed, **options):
+def _trajectory(network, schedule, y, seed, **options):
     """Yield (t, x_t) at some of the steps from noise to one x for each y; the start comes first."""
     start = np.random.default_rng(seed).standard_normal((len(y), network.output.shape[-1]), dtype=np.float32)
-    condition = ops.convert_to_tensor(np.reshape(y, (-1, 1)).astype("float32"))
-
-    def conditioned(inputs):
-        return network([*inputs, condition])
-
-    for t, x, _ in reverse_process(conditioned, schedule, start, seed=seed, **options):
+    condition = np.reshape(y, (-1, 1)).astype("float32")
+    for t, x, _ in trajectory(Diffusion(network, schedule), start, seed=seed, condition=condition, **options):
         yield t, x.numpy()
 
 

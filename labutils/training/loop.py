@@ -12,50 +12,69 @@ import keras
 import numpy as np
 
 from labutils.data import check_images
-from labutils.networks import NO_LABEL, check_known, network_time
-from labutils.training.config import Recipe
+from labutils.networks import NO_LABEL, check_known
+from labutils.support.startup import keep_freed_memory
+from labutils.training.config import TrainingConfig
 from labutils.training.run_state import RunState
 from labutils.training.step import draw_noise
 
 VALIDATION_SEED = 20_000
 
 
+class LossModel(keras.Model):
+    """Lets Keras' ``fit`` minimise :meth:`labutils.diffusion.Diffusion.loss`.
+
+    The inputs are those of the loss: x_0 (B, …), t (B,) integers, ε (B, …) and perhaps a condition. The output is the
+    loss itself, so ``fit`` needs no targets: it gets batches (inputs,).
+
+    Args:
+        diffusion: labutils.diffusion.Diffusion; its network is trained.
+    """
+
+    def __init__(self, diffusion):
+        super().__init__()
+        self.diffusion = diffusion
+        self.network = diffusion.network  # Keras looks for weights here
+
+    def call(self, inputs):
+        """The loss of one batch."""
+        return self.diffusion.loss(*inputs)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """What ``fit`` minimises: the output."""
+        return y_pred
+
+
 def train(
-    network,
-    schedule,
+    diffusion,
     images,
     epochs,
     *,
-    recipe=None,
+    config=None,
     seed=0,
-    labels=None,
+    condition=None,
     validation_images=None,
-    validation_labels=None,
+    validation_condition=None,
     latents=False,
     state_file=None,
     callbacks=(),
-    verbose=0,
 ):
-    """Train ``network`` in place: shuffled batches, t uniform, the recipe's optimiser.
-
-    A Keras model remembers the recipe's target: labutils.sampling draws from it accordingly.
+    """Train a network in place: shuffled batches, t uniform, the optimiser of the config.
 
     Args:
-        network: see NoisePredictor. For the same result after a kill, build it with the same seed.
-        schedule: labutils.schedule.NoiseSchedule.
+        diffusion: labutils.diffusion.Diffusion. For the same result after a kill, build its network with the same seed.
         images: float32 (N, H, W, C) in [-1, 1]; with ``latents``, of any size.
         epochs: train until this many epochs are done. The epochs of an earlier run that is resumed count too.
-        recipe: Recipe; None for the classic one.
+        config: TrainingConfig; None for that of the classic network.
         seed: makes the run repeatable.
-        labels: for a network that is told what to draw: (N,) integers, or captions (N, L) of integers, see
-            labutils.caption_data.encode. None for one that is not.
+        condition: for a conditional network: labels (N,), or tokens (N, L), see labutils.caption_data.tokenize. None
+            for an unconditional one.
         validation_images: if given, ``val_loss`` is measured on them after each epoch, always with the same t and ε.
-        validation_labels: their labels; needed if ``labels`` and ``validation_images`` are given.
+        validation_condition: their conditions; needed if ``condition`` and ``validation_images`` are given.
         latents: True if the images are latents of an autoencoder, which have no bounds.
         state_file: an ``.npz``. If given, the state is saved there after each epoch. If it exists, the run goes on from
             there.
         callbacks: Keras callbacks.
-        verbose: as in ``fit``.
 
     Returns:
         dict: ``loss``, ``seconds``, ``cpu_seconds`` and, with ``validation_images``, ``val_loss``: each a list with one
@@ -65,48 +84,48 @@ def train(
         ValueError: bad arguments, such as a label that the network does not know; or a state file that belongs to
             another run.
     """
+    keep_freed_memory()
     check = check_latents if latents else check_images
     images = check(images, "images")
-    recipe = recipe or Recipe()
+    config = config or TrainingConfig()
+    network, T = diffusion.network, diffusion.schedule.T
     if not isinstance(epochs, (int, np.integer)) or epochs < 1:
         raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
     if not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
-    labels = _check_labels(network, labels, images, "labels")
-    if validation_labels is not None and (labels is None or validation_images is None):
-        raise ValueError("validation_labels need labels and validation_images")
-    if labels is not None and validation_images is not None and validation_labels is None:
-        raise ValueError("labels and validation_images are given, so validation_labels must be given too")
-    validation_labels = _check_labels(network, validation_labels, validation_images, "validation_labels")
-    steps_per_epoch = -(-len(images) // recipe.batch_size)
-    optimizer = recipe.optimizer(steps_per_epoch)
-    model = NoisePredictor(network, schedule)
+    condition = _check_condition(network, condition, images, "condition")
+    if validation_condition is not None and (condition is None or validation_images is None):
+        raise ValueError("validation_condition needs condition and validation_images")
+    if condition is not None and validation_images is not None and validation_condition is None:
+        raise ValueError("condition and validation_images are given, so validation_condition must be given too")
+    validation_condition = _check_condition(network, validation_condition, validation_images, "validation_condition")
+    steps_per_epoch = -(-len(images) // config.batch_size)
+    optimizer = config.optimizer(steps_per_epoch)
+    model = LossModel(diffusion)
     # Measured: XLA needs twice the time of TensorFlow's own kernels (oneDNN) for these convolutions on a CPU.
-    model.compile(optimizer, loss="mse", jit_compile=False)
+    model.compile(optimizer, jit_compile=False)
     optimizer.build(network.trainable_variables)
 
     run = {
         "seed": int(seed),
-        **asdict(recipe),
+        **asdict(config),
+        "prediction": diffusion.prediction,
         "images": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
-        "labels": None if labels is None else hashlib.sha256(labels).hexdigest(),
-        "schedule": hashlib.sha256(schedule.betas).hexdigest(),
+        "condition": None if condition is None else hashlib.sha256(condition).hexdigest(),
+        "schedule": hashlib.sha256(diffusion.schedule.betas).hexdigest(),
     }
     state = RunState(state_file, network, optimizer, run)
-    network.target = recipe.target  # before the first step: callbacks draw during the run
-
     validation = None
     if validation_images is not None:
         x0 = check(validation_images, "validation_images")
         # One fixed draw of t and ε, so that the losses of different epochs can be compared.
-        t, noise = draw_noise(x0, schedule.T, np.random.default_rng(VALIDATION_SEED))
-        conditions = () if labels is None else (validation_labels,)
-        validation = recipe.batch(schedule, (x0, t, noise, *conditions), noise)
+        inputs = x0, *draw_noise(x0, T, np.random.default_rng(VALIDATION_SEED))
+        validation = ((*inputs, validation_condition) if condition is not None else inputs,)
     done = len(state.history["loss"])
     if done < epochs:
-        batches = noise_batches(images, schedule.T, recipe.batch_size, seed, done, labels, recipe.label_dropout)
+        batches = training_batches(images, T, config.batch_size, seed, done, condition, config.condition_dropout)
         model.fit(
-            (recipe.batch(schedule, *batch) for batch in batches),
+            ((batch,) for batch in batches),
             steps_per_epoch=steps_per_epoch,
             initial_epoch=done,
             epochs=epochs,
@@ -114,10 +133,10 @@ def train(
             validation_batch_size=250,
             shuffle=False,  # the batches are already shuffled
             # SwapEMAWeights measures ``val_loss`` with the averaged weights.
-            callbacks=[state, *([keras.callbacks.SwapEMAWeights()] if recipe.average else []), *callbacks],
-            verbose=verbose,
+            callbacks=[state, *([keras.callbacks.SwapEMAWeights()] if config.average else []), *callbacks],
+            verbose=0,
         )  # with `average`, Keras leaves the averaged weights in the network
-    elif recipe.average:
+    elif config.average:
         optimizer.finalize_variable_values(network.trainable_variables)
     return state.history
 
@@ -130,58 +149,35 @@ def check_latents(latents, name):
     return latents
 
 
-def _check_labels(network, labels, images, name):
-    """Return ``labels`` as int32 (N,) or (N, L), or None for None.
+def _check_condition(network, condition, images, name):
+    """Return ``condition`` as int32 (N,) or (N, L), or None for None.
 
     Raises:
         ValueError: unless there is one per image, and the network knows all of them.
     """
-    if labels is None:
+    if condition is None:
         return None
-    labels = np.asarray(labels)
-    one_each = labels.ndim in (1, 2) and len(labels) == len(images) and labels.shape[1:] != (1,)
-    if not one_each or not np.issubdtype(labels.dtype, np.integer):
+    condition = np.asarray(condition)
+    one_each = condition.ndim in (1, 2) and len(condition) == len(images) and condition.shape[1:] != (1,)
+    if not one_each or not np.issubdtype(condition.dtype, np.integer):
         raise ValueError(
-            f"{name} must be {len(images)} integers, one per image, with shape ({len(images)},), or captions with "
-            f"shape ({len(images)}, L); got {labels.dtype} {labels.shape}"
+            f"{name} must be {len(images)} integers, one per image, with shape ({len(images)},), or tokens with "
+            f"shape ({len(images)}, L); got {condition.dtype} {condition.shape}"
         )
-    check_known(network, labels, name)
-    return np.ascontiguousarray(labels, dtype=np.int32)
+    check_known(network, condition, name)
+    return np.ascontiguousarray(condition, dtype=np.int32)
 
 
-class NoisePredictor(keras.Model):
-    """Wraps a network so that ``fit`` trains it to predict noise.
-
-    Inputs are x_0 (B, …), t (B,) integers, ε (B, …) and perhaps conditions, such as labels or lesson 1's y. Images have
-    the shape (B, H, W, C). The output is ε_θ(x_t, t).
-
-    Args:
-        network: takes [x_t, t/T (B, 1), …] and returns predicted noise of the shape of x_t.
-        schedule: labutils.schedule.NoiseSchedule.
-    """
-
-    def __init__(self, network, schedule):
-        super().__init__()
-        self.network = network
-        self.schedule = schedule
-
-    def call(self, inputs):
-        """Add the given noise to x_0 and let the network predict it."""
-        x0, t, noise, *conditions = inputs
-        xt = self.schedule.add_noise(x0, t, noise)
-        return self.network([xt, network_time(t, self.schedule.T), *conditions])
-
-
-def noise_batches(images, T, batch_size, seed, first_epoch=0, labels=None, label_dropout=0.0):
-    """Yield training batches ((x_0, t, ε), ε), or ((x_0, t, ε, label), ε), for ever, epoch after epoch.
+def training_batches(images, T, batch_size, seed, first_epoch=0, condition=None, condition_dropout=0.0):
+    """Yield training batches (x_0, t, ε), or (x_0, t, ε, condition), for ever, epoch after epoch.
 
     Args:
         images: (N, H, W, C).
         T: t is drawn uniformly from 0 … T - 1.
         batch_size: the last batch of an epoch may be smaller.
         seed, first_epoch: every batch is a function of (seed, epoch, step), so a run can start at any epoch.
-        labels: (N,) or (N, L) integers, or None.
-        label_dropout: share of the labels replaced by NO_LABEL, in a caption at every place.
+        condition: (N,) or (N, L) integers, or None.
+        condition_dropout: proportion of the conditions replaced by NO_LABEL, in tokens at each place.
     """
     starts = range(0, len(images), batch_size)
     for epoch in itertools.count(first_epoch):
@@ -189,10 +185,9 @@ def noise_batches(images, T, batch_size, seed, first_epoch=0, labels=None, label
         for step, start in enumerate(starts):
             rng = np.random.default_rng([seed, epoch, step + 1])
             chosen = order[start : start + batch_size]
-            t, noise = draw_noise(images[chosen], T, rng)
-            inputs = (images[chosen], t, noise)
-            if labels is not None:
-                told = labels[chosen]
-                told[rng.random(len(chosen)) < label_dropout] = NO_LABEL
-                inputs = (*inputs, told.astype(np.int32))
-            yield inputs, noise
+            batch = images[chosen], *draw_noise(images[chosen], T, rng)
+            if condition is not None:
+                shown = condition[chosen]
+                shown[rng.random(len(chosen)) < condition_dropout] = NO_LABEL
+                batch = (*batch, shown.astype(np.int32))
+            yield batch

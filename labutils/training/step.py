@@ -1,7 +1,7 @@
-"""One training step as in the paper, and the loss that it reduces.
+"""One training step as in the paper, and the loss on images that training does not see.
 
 Training is supervised regression. One example is (x_0, t, ε). The network sees x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε and t/T,
-and predicts ε. The loss is the mean squared error, DDPM eq. 14 ("L_simple").
+and predicts ε. The loss is the mean squared error, DDPM eq. 14 ("L_simple"): :meth:`labutils.diffusion.Diffusion.loss`.
 """
 
 import numpy as np
@@ -9,27 +9,28 @@ import tensorflow as tf
 from keras import ops
 
 from labutils.data import check_images
-from labutils.networks import network_time, target_of
+from labutils.support.startup import keep_freed_memory
 
 
-def training_step(network, optimizer, schedule, x0, t, noise):
+def training_step(diffusion, optimizer, x0, t, noise, condition=None):
     """One step of training: lines 2 to 5 of algorithm 1 of the DDPM paper, for one batch.
 
     :func:`labutils.training.train` repeats this step as one compiled graph.
 
     Args:
-        network: see :class:`labutils.training.NoisePredictor`; its weights are changed.
+        diffusion: labutils.diffusion.Diffusion; the weights of its network are changed.
         optimizer: a Keras optimizer.
-        schedule: labutils.schedule.NoiseSchedule.
         x0, t, noise: one batch: clean images (B, …), and t (B,) and ε from :func:`draw_noise`.
+        condition: as in :meth:`labutils.diffusion.Diffusion.predict`.
 
     Returns:
         The loss before the step, a tensor with one number.
     """
+    keep_freed_memory()
+    weights = diffusion.network.trainable_variables
     with tf.GradientTape() as tape:
-        loss = mean_loss(network, schedule, x0, t, noise)  # ‖ε − ε_θ(x_t, t)‖²
-    gradients = tape.gradient(loss, network.trainable_variables)  # ∇_θ
-    optimizer.apply(gradients, network.trainable_variables)
+        loss = diffusion.loss(x0, t, noise, condition)  # ‖ε − ε_θ(x_t, t)‖²
+    optimizer.apply(tape.gradient(loss, weights), weights)  # ∇_θ
     return loss
 
 
@@ -47,25 +48,11 @@ def draw_noise(x0, T, rng):
     return t, noise
 
 
-def mean_loss(network, schedule, x0, t, noise):
-    """The loss of one batch: the mean of (ε_θ(x_t, t) − ε)² over images and pixels (DDPM eq. 14).
+def noise_prediction_loss(diffusion, images, t=None, seed=20_000, batch_size=250):
+    """Mean squared error of the predicted noise over images and steps (DDPM eq. 14).
 
     Args:
-        network, schedule: as in :class:`NoisePredictor`.
-        x0: (B, …). t: (B,) integers. noise: ε, shape of ``x0``.
-
-    Returns:
-        A tensor with one number, through which gradients can flow.
-    """
-    xt = schedule.add_noise(x0, t, noise)
-    return ops.mean((network([xt, network_time(t, schedule.T)]) - noise) ** 2)
-
-
-def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
-    """Mean squared error of the predicted noise, which training minimises (DDPM eq. 14).
-
-    Args:
-        network, schedule: as in :func:`train`.
+        diffusion: labutils.diffusion.Diffusion of an unconditional network, with any prediction.
         images: (N, H, W, C) in [-1, 1].
         t: one step for all images, a pair (first, end) for t drawn uniformly from first … end - 1, or None for all T.
         seed: of t and ε, so that networks are compared on the same noise.
@@ -75,20 +62,21 @@ def noise_mse(network, schedule, images, t=None, seed=20_000, batch_size=250):
         float. A network that predicts 0 everywhere has an error of about 1, the variance of the noise.
 
     Raises:
-        ValueError: t out of range, images out of [-1, 1], or a network that was trained to predict something else.
+        ValueError: t out of range, or images out of [-1, 1].
     """
+    schedule = diffusion.schedule
     first, end = (0, schedule.T) if t is None else (t, t + 1) if np.ndim(t) == 0 else t
     if not (first < end and batch_size >= 1):
         raise ValueError(
             f"t must be one step or (first, end) with first < end, and batch_size at least 1; got {t}, {batch_size}"
         )
     schedule.check_t(np.array([first, end - 1]))
-    target_of(network, "noise")
     rng = np.random.default_rng(seed)
     images = check_images(images)
     total = 0.0
     for start in range(0, len(images), batch_size):
         x0 = images[start : start + batch_size]
         steps, noise = draw_noise(x0, end - first, rng)
-        total += float(mean_loss(network, schedule, x0, first + steps, noise)) * len(x0)
+        predicted = diffusion.predict_noise(schedule.add_noise(x0, first + steps, noise), first + steps)
+        total += float(ops.mean((predicted - noise) ** 2)) * len(x0)
     return total / len(images)

@@ -51,7 +51,7 @@ from labutils.training import keras_progress
 
 import keras
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 print(f"preset {settings.name}: {settings.fit_epochs} epochs per fit, {settings.seeds} repetitions")
 
@@ -63,9 +63,9 @@ print(f"preset {settings.name}: {settings.fit_epochs} epochs per fit, {settings.
 
 # %%
 wanted = [3, 1, 4, 1, 5, 9, 2, 6]
-drawer, its_schedule, shape, options = pretrained.load_for_sampling("fast_conditional")
-digits = sampling.sample(drawer, its_schedule, len(wanted), shape, seed=SEED, labels=wanted,
-                         sampler="dpmpp_2m", steps=12, progress=False, **options)
+drawer = pretrained.load_diffusion("fast_conditional")
+digits = sampling.sample(drawer, len(wanted), condition=wanted, sampler="dpmpp_2m", steps=12,
+                         seed=SEED, progress=False)
 asked = " ".join(map(str, wanted))
 plots.show(plots.image_grid(digits, f"Drawn from noise, asked for {asked}", scale=1),
            f"Handwritten digits, drawn by a network that was asked for {asked}.")

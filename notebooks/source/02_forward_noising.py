@@ -51,6 +51,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from labutils import checks, data, plots, presets, sampling
+from labutils.diffusion import Diffusion
 from labutils.schedule import NoiseSchedule, linear_schedule
 
 settings = presets.get(PRESET, SEED)
@@ -465,9 +466,9 @@ plots.show(plots.image_table(rows, list(schedules), [f"image {i + 1}" for i in r
 few = images.x_train[:500]
 drawn = {}
 for label, s in schedules.items():
-    exact = sampling.exact_noise_predictor(few, s)
-    drawn[label] = np.asarray(sampling.sample(exact, s, settings.samples, few.shape[1:], seed=SEED,
-                                              steps=100, progress=False))  # 100 calls for all three
+    exact = Diffusion(sampling.exact_noise_predictor(few, s), s)
+    drawn[label] = sampling.sample(exact, settings.samples, few.shape[1:], steps=100,  # for all three
+                                   seed=SEED, progress=False)
 
 # %%
 rows = [list(d[:8]) for d in drawn.values()]

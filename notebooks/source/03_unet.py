@@ -49,12 +49,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from labutils import checks, data, networks, plots, presets, pretrained, training
+from labutils.diffusion import Diffusion
 from labutils.schedule import linear_schedule
 from labutils.training import keras_progress
 
 import keras
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 print(f"preset {settings.name}: short runs on {settings.ablation_images:,} images, "
       f"{settings.ablation_epochs} epoch(s)")
@@ -253,20 +254,20 @@ x_test = images.x_test[: min(settings.test_images, 1_000)]
 
 
 def short_run(name, seed, **options):
-    """Build a network, train it for a short while, return it."""
+    """Build a network, train it for a short while, return it with its schedule."""
     keras.utils.set_random_seed(seed)
     network = networks.build_classic_unet(images.image_shape, **options)
     if not options:
         network = networks.fuse_upsampling(network)  # the same network in less time: lesson 7
     bar = keras_progress(settings.ablation_epochs, f"{name}, seed {seed}")
-    training.train(network, schedule, x_train, settings.ablation_epochs, seed=seed,
-                   callbacks=[bar])
-    return network
+    diffusion = Diffusion(network, schedule)  # a network, and the schedule that belongs to it
+    training.train(diffusion, x_train, settings.ablation_epochs, seed=seed, callbacks=[bar])
+    return diffusion
 
 
 print("training for section 3.3:", f"{len(x_train):,} images")
 trained = short_run("classic", SEED)
-time_maps = keras.Model(trained.inputs[1], trained.get_layer("time_image").output)
+time_maps = keras.Model(trained.network.inputs[1], trained.network.get_layer("time_image").output)
 shown = [0.0, 0.25, 0.5, 0.75, 0.999]
 maps = np.asarray(time_maps(np.array(shown).reshape(-1, 1)))[..., 0]
 
@@ -390,7 +391,7 @@ runs["classic"].append(trained)  # from section 3.3
 for name, options in variants.items():
     while len(runs[name]) < min(settings.seeds, 2):
         runs[name].append(short_run(name, SEED + len(runs[name]), **options))
-results = {name: [training.noise_mse(each, schedule, x_test) for each in runs[name]]
+results = {name: [training.noise_prediction_loss(each, x_test) for each in runs[name]]
            for name in variants}
 
 # %%
@@ -402,7 +403,7 @@ for i, values in enumerate(results.values()):
 left.set(title="Noise-prediction error (dots: runs)", xlabel="network", ylabel="test MSE",
          xticks=range(3), xticklabels=results, ylim=(0, 1.1 * max(map(max, results.values()))))
 some_t = [5, 50, 100, 200, 400, 600, 800, 990]
-by_t = {name: [training.noise_mse(runs[name][-1], schedule, x_test[:250], t=t) for t in some_t]
+by_t = {name: [training.noise_prediction_loss(runs[name][-1], x_test[:250], t=t) for t in some_t]
         for name in variants}
 for label, style in zip(variants, ("o-", "s--", "^:")):
     right.semilogy(some_t, by_t[label], style, label=label)
@@ -415,7 +416,7 @@ plots.show(figure, "Left: test error of the network as it is, without time and w
 
 # %%
 for name, values in results.items():
-    print(f"{name:8} {runs[name][0].count_params():7,} parameters, "
+    print(f"{name:8} {runs[name][0].network.count_params():7,} parameters, "
           f"test MSE {np.mean(values):.4f}  (runs: {', '.join(f'{v:.4f}' for v in values)})")
 if PRESET != "smoke":
     assert np.mean(results["no skip"]) > 1.2 * np.mean(results["classic"])

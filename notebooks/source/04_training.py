@@ -46,6 +46,7 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ import tensorflow as tf
 
 from labutils import checks, data, evaluation, pretrained, results, samplers
 from labutils import networks, plots, presets, sampling, training
+from labutils.diffusion import Diffusion
 from labutils.networks import classifiers
 from labutils.schedule import linear_schedule
 from labutils.training import keras_progress
@@ -157,7 +159,12 @@ checks.check_noise_loss(noise_loss)
 # itself?
 
 # %%
-loss_of = checks.check_noise_loss.answer_or(training.mean_loss)
+def by_labutils(network, schedule, x0, t, noise):
+    """The same by labutils: a `Diffusion` is a network and the schedule that belongs to it."""
+    return Diffusion(network, schedule).loss(x0, t, noise)
+
+
+loss_of = checks.check_noise_loss.answer_or(by_labutils)
 rng = np.random.default_rng(SEED)
 t, noise = training.draw_noise(x_test, schedule.T, rng)
 image, time = keras.Input(images.image_shape), keras.Input((1,))
@@ -168,7 +175,7 @@ baselines = {
 }
 for label, baseline in baselines.items():
     print(f"{label:12} loss {float(loss_of(baseline, schedule, x_test, t, noise)):.3f}")
-assert abs(training.noise_mse(baselines["answer 0"], schedule, x_test) - 1) < 0.05
+assert abs(training.noise_prediction_loss(Diffusion(baselines["answer 0"], schedule), x_test) - 1) < 0.05
 
 # %% [markdown]
 # **1.0 is the loss of knowing nothing**: it is the variance of the noise. A run that stays near 1.0 is not learning.
@@ -187,7 +194,7 @@ assert abs(training.noise_mse(baselines["answer 0"], schedule, x_test) - 1) < 0.
 # *Difficulty ●●○○ · about 10 minutes*
 #
 # Write `train_step(network, optimizer, schedule, x0, t, noise)`: do the four steps once and return the loss of
-# step 2. `training.mean_loss(network, schedule, x0, t, noise)` is the loss of exercise 4.1.
+# step 2. `Diffusion(network, schedule).loss(x0, t, noise)` is the loss of exercise 4.1.
 #
 # <details><summary>Help: "No gradients provided for any variable"</summary>
 #
@@ -205,7 +212,7 @@ def train_step(network, optimizer, schedule, x0, t, noise):
     """One step of gradient descent; returns the loss before it."""
     ### BEGIN SOLUTION
     with tf.GradientTape() as tape:
-        loss = training.mean_loss(network, schedule, x0, t, noise)
+        loss = Diffusion(network, schedule).loss(x0, t, noise)
     gradients = tape.gradient(loss, network.trainable_variables)
     optimizer.apply_gradients(zip(gradients, network.trainable_variables))
     return loss
@@ -232,7 +239,12 @@ def fresh_network(seed=SEED):
     return networks.build_classic_unet(images.image_shape)
 
 
-step = checks.check_train_step.answer_or(training.training_step)
+def by_labutils(network, optimizer, schedule, x0, t, noise):
+    """The same by labutils."""
+    return training.training_step(Diffusion(network, schedule), optimizer, x0, t, noise)
+
+
+step = checks.check_train_step.answer_or(by_labutils)
 few, losses = x_train[: 5 * 64], []
 by_loop, optimizer = fresh_network(), keras.optimizers.Adam(2e-4)
 for epoch in range(2):
@@ -246,7 +258,7 @@ for epoch in range(2):
 
 # %%
 by_fit = fresh_network()
-history = training.train(by_fit, schedule, few, 2, seed=SEED)
+history = training.train(Diffusion(by_fit, schedule), few, 2, seed=SEED)
 weights = zip(by_loop.get_weights(), by_fit.get_weights())
 print("loss of each step of the loop:", " ".join(f"{loss:.3f}" for loss in losses))
 print(f"largest difference between the weights: {max(np.abs(a - b).max() for a, b in weights):.1e} "
@@ -318,22 +330,21 @@ for path in (min(sizes, key=sizes.get), max(sizes, key=sizes.get)):
 class SampleGrid(keras.callbacks.Callback):
     """Keeps a row of samples after each epoch."""
 
-    def __init__(self, network):
+    def __init__(self, diffusion):
         super().__init__()
-        self.network, self.rows = network, []
+        self.diffusion, self.rows = diffusion, []
 
     def on_epoch_end(self, epoch, logs=None):
         """Draw from the same noise as after the other epochs."""
-        self.rows.append(sampling.sample(self.network, schedule, 8, images.image_shape, seed=SEED,
-                                         steps=200, progress=False))
+        self.rows.append(sampling.sample(self.diffusion, 8, steps=200, seed=SEED, progress=False))
 
 
 keras.utils.set_random_seed(SEED)
-network = networks.build("fast", images.image_shape)
-recipe = training.Recipe(learning_rate=2e-3, clip_norm=1.0, warmup_steps=len(x_train) // 128,
-                         decay_epochs=settings.epochs)
-grid = SampleGrid(network)
-history = training.train(network, schedule, x_train, settings.epochs, recipe=recipe, seed=SEED,
+this_run = Diffusion(networks.build("fast", images.image_shape), schedule)
+config = training.TrainingConfig(learning_rate=2e-3, clip_norm=1.0, warmup_steps=len(x_train) // 128,
+                                 decay_epochs=settings.epochs)
+grid = SampleGrid(this_run)
+history = training.train(this_run, x_train, settings.epochs, config=config, seed=SEED,
                          validation_images=x_test,
                          callbacks=[grid, keras_progress(settings.epochs, "training")])
 
@@ -416,12 +427,12 @@ buckets = [(0, 10), (10, 50), (50, 100), (100, 200), (200, 400), (400, 600), (60
 few = 8 if PRESET != "smoke" else 2
 for milestone in milestones:
     record = pretrained.read_record(milestone)
-    saved, _, shape, _ = pretrained.load_for_sampling(milestone)
+    saved = pretrained.load_diffusion(milestone, fused=True)  # the same images in less time: lesson 7.1
     labels.append(f"{record['epochs']} epoch{'s' if record['epochs'] > 1 else ''}")
-    drawn = sampling.sample(saved, schedule, few, shape, seed=SEED, steps=settings.sample_steps)
+    drawn = sampling.sample(saved, few, steps=settings.sample_steps, seed=SEED)
     rows.append(list(drawn))
-    if shape == images.image_shape:
-        by_t[labels[-1]] = [training.noise_mse(saved, schedule, x_test[:300], t=bucket)
+    if saved.shape == images.image_shape:
+        by_t[labels[-1]] = [training.noise_prediction_loss(saved, x_test[:300], t=bucket)
                             for bucket in buckets]
 
 # %%
@@ -450,11 +461,12 @@ if quality := results.recorded("quality"):
 # **Predict before you run:** where is noise easiest to predict: at t = 5, where there is hardly any, or at t = 900?
 
 # %%
-by_t["this run"] = [training.noise_mse(network, schedule, x_test[:300], t=b) for b in buckets]
+by_t["this run"] = [training.noise_prediction_loss(this_run, x_test[:300], t=b) for b in buckets]
 figure, ax = plots.axes(f"Noise-prediction error by step ({name})", "t", "test MSE (logarithmic)",
                         size=(8, 4))
 positions = np.arange(len(buckets))
-copied = [training.noise_mse(baselines["answer x_t"], schedule, x_test[:300], t=b) for b in buckets]
+copy = Diffusion(baselines["answer x_t"], schedule)
+copied = [training.noise_prediction_loss(copy, x_test[:300], t=b) for b in buckets]
 for (label, values), style in zip(by_t.items(), ("o-", "s--", "^-.", "d:", "x-")):
     ax.semilogy(positions, values, style, label=label)
 ax.semilogy(positions, copied, "+-", color="0.4", linewidth=1, label="answer x_t")
@@ -500,7 +512,7 @@ small = x_train[:192]
 
 def run(epochs, state_file=None):
     network = fresh_network()
-    history = training.train(network, schedule, small, epochs, seed=SEED, state_file=state_file)
+    history = training.train(Diffusion(network, schedule), small, epochs, seed=SEED, state_file=state_file)
     return network, history
 
 
@@ -543,8 +555,8 @@ def short_run(x=x_brief, learning_rate=2e-4, network=None, train_schedule=schedu
     means = [0.0]  # Keras reports the mean over all steps so far
     record = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: means.append(logs["loss"]))
-    training.train(network, train_schedule, x, 1, seed=SEED, callbacks=[record],
-                   recipe=training.Recipe(learning_rate=learning_rate))
+    training.train(Diffusion(network, train_schedule), x, 1, seed=SEED, callbacks=[record],
+                   config=training.TrainingConfig(learning_rate=learning_rate))
     return np.diff(np.arange(len(means)) * means), network
 
 
@@ -570,7 +582,7 @@ runs = {letter: short_run(**causes[cause]) for letter, cause in cause_of.items()
 # %%
 window = min(8, steps // 3)
 own = {letter: np.mean(losses[-window:]) for letter, (losses, _) in runs.items()}
-used = {letter: training.noise_mse(trained, schedule, x_test[:300])
+used = {letter: training.noise_prediction_loss(Diffusion(trained, schedule), x_test[:300])
         for letter, (_, trained) in runs.items()}
 figure, ax = plots.axes(f"Six runs of {steps} steps (mean of {window} steps)", "step",
                         "noise MSE (logarithmic)", size=(8, 4.5))
@@ -618,12 +630,11 @@ print(f"{right} of 6 are right" + (", there are letters with '?'" if "?" in gues
 # task is different. The baseline "answer $x_t$" shows how hard each task is:
 
 # %%
-copy = baselines["answer x_t"]
 tasks = {"D": (schedule, x_test), "A": (schedule, (x_test + 1) / 2), "E": (careless, x_test)}
 for label, (used_schedule, x) in tasks.items():
     print(f"task of run {label} ({cause_of[label]}): mean square of the images {np.mean(x**2):.2f}, "
           f"ᾱ at the last step {used_schedule.alpha_bars[-1]:.5f}, "
-          f"loss of 'answer x_t' {training.noise_mse(copy, used_schedule, x):.3f}")
+          f"loss of 'answer x_t' {training.noise_prediction_loss(replace(copy, schedule=used_schedule), x):.3f}")
 if PRESET != "smoke":
     good = used["D"]
     assert all(max(used[label] / good, own[label] / own["D"]) > 1.4 for label in runs if label != "D")
@@ -650,7 +661,7 @@ def late_start(schedule, steps):
     return samplers.SAMPLERS["ddpm"](schedule, steps[steps <= late])
 
 
-cut = sampling.sample(saved, schedule, few, shape, seed=SEED, sampler=late_start)
+cut = sampling.sample(saved, few, sampler=late_start, seed=SEED)
 starts = ["from t = 999", f"from t = {late}"]
 plots.show(plots.image_table([rows[-1], list(cut)], starts, [""] * few,
                              "The same checkpoint: reverse process from pure noise"),
@@ -675,28 +686,27 @@ plots.show(plots.image_table([rows[-1], list(cut)], starts, [""] * few,
 # **Predict before you run:** after one pass over the images, how many of ten digits will you be able to read?
 
 # %%
-plan = training.PLANS["fast_conditional"]
-x_told, y_told = images.x_train[: settings.told_images], images.y_train[: settings.told_images]
+experiment = training.EXPERIMENTS["fast_conditional"]
+x_chosen = images.x_train[: settings.conditional_images]
+y_chosen = images.y_train[: settings.conditional_images]
 keras.utils.set_random_seed(SEED)
 classes = networks.count_classes(images.y_train)
-told = networks.build("fast_conditional", images.image_shape, classes)
-recipe = plan.recipe.for_run(settings.told_epochs, -(-len(x_told) // plan.recipe.batch_size))
-bar = keras_progress(settings.told_epochs, f"{len(x_told):,} images")
-training.train(told, plan.schedule, x_told, settings.told_epochs, recipe=recipe, seed=SEED,
-               labels=y_told, callbacks=[bar])
+conditional = experiment.diffusion(networks.build("fast_conditional", images.image_shape, classes))
+epochs = settings.conditional_epochs
+config = experiment.config.for_run(epochs, -(-len(x_chosen) // experiment.config.batch_size))
+training.train(conditional, x_chosen, epochs, config=config, seed=SEED, condition=y_chosen,
+               callbacks=[keras_progress(epochs, f"{len(x_chosen):,} images")])
 
 
 def draw(labels):
     """One image for each label, from the network trained just now."""
-    return sampling.sample(told, plan.schedule, len(labels), images.image_shape, seed=SEED,
-                           labels=labels, sampler="dpmpp_2m", steps=12, guidance=plan.guidance,
-                           progress=False)
+    return sampling.sample(conditional, len(labels), condition=labels, sampler="dpmpp_2m", steps=12,
+                           seed=SEED, progress=False)
 
 
 mine = draw(networks.even_labels(3 * classes, classes)).reshape(3, classes, *images.image_shape)
 plots.show(plots.image_table([list(row) for row in mine], [""] * 3, list(range(classes)),
-                             f"Your own digits: {len(x_told):,} images of {name}, "
-                             f"{settings.told_epochs} pass(es)"),
+                             f"Your own digits: {len(x_chosen):,} images of {name}, {epochs} pass(es)"),
            f"Three rows of samples, one column for each of {classes} labels, drawn by the network of this run.")
 
 # %%

@@ -56,7 +56,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from labutils import checks, data, evaluation, metrics, networks, plots, presets, pretrained, results, samplers, sampling
+from labutils import checks, data, evaluation, metrics, networks, plots, presets
+from labutils import pretrained, results, samplers, sampling
+from labutils.diffusion import Diffusion
 from labutils.networks import classifiers
 from labutils.schedule import cosine_schedule, linear_schedule
 
@@ -64,7 +66,8 @@ settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 name = images.note or images.name  # what the figures call the data
-network, schedule, shape, _ = pretrained.load_for_sampling("classic")
+classic = pretrained.load_diffusion("classic", fused=True)  # the same images in less time: lesson 7.1
+network, schedule, shape = classic.network, classic.schedule, classic.shape
 about = pretrained.read_record("classic")
 print(f"preset {settings.name}: {settings.samples} samples; data: {name}")
 print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset']}, "
@@ -274,8 +277,8 @@ checks.check_sampling_loop(sampling_loop)
 
 # %%
 few = images.x_test[:16]
-exact = sampling.exact_noise_predictor(few, schedule)
-drawn = sampling.sample(exact, schedule, 24, images.image_shape, seed=SEED)
+exact = Diffusion(sampling.exact_noise_predictor(few, schedule), schedule)
+drawn = sampling.sample(exact, 24, images.image_shape, seed=SEED)
 distance = np.sqrt(((drawn[:, None] - few[None]) ** 2).mean(axis=(2, 3, 4)))  # (24, 16)
 nearest = distance.argmin(axis=1)
 print(f"largest distance of a sample from its nearest image: {distance.min(axis=1).max():.1e}")
@@ -306,7 +309,14 @@ hundred = linear_schedule(100, 1e-3, 0.2)
 for part in (0.25, 0.5, 0.75):
     print(f"ᾱ at t/T = {part}: {schedule.alpha_bars[int(1000 * part)]:.4f} in 1000 steps, "
           f"{hundred.alpha_bars[int(100 * part)]:.4f} in 100 steps")
-loop = checks.check_sampling_loop.answer_or(sampling.ancestral_sampling)
+
+
+def by_labutils(network, schedule, x, rng):
+    """The same by labutils: a `Diffusion` is a network and the schedule that belongs to it."""
+    return sampling.ancestral_sampling(Diffusion(network, schedule), x, rng)
+
+
+loop = checks.check_sampling_loop.answer_or(by_labutils)
 own_count = min(settings.few_samples, 8)
 start = np.random.default_rng(SEED).standard_normal((own_count, *shape), dtype="float32")
 own = np.asarray(loop(network, hundred, start, np.random.default_rng(SEED + 1)))
@@ -322,7 +332,7 @@ def without_noise(schedule, steps):
     return replace(table, sigma=np.zeros_like(table.sigma))
 
 
-walk = sampling.reverse_process(network, hundred, start, sampler=without_noise, guess=False)
+walk = sampling.trajectory(replace(classic, schedule=hundred), start, sampler=without_noise, x0=False)
 states = {t: np.asarray(x) for t, x, _ in walk}
 plots.show(plots.image_table([list(own), list(states[-1])], ["with z", "z = 0"], [""] * own_count,
                              "The same starting noise, with and without fresh noise", scale=1.2),
@@ -344,7 +354,7 @@ for t in (74, 49, 24):
 
 # %%
 started = time.perf_counter()
-digits = sampling.sample(network, schedule, settings.samples, shape, seed=SEED)
+digits = sampling.sample(classic, settings.samples, seed=SEED)
 classic_seconds = (time.perf_counter() - started) / len(digits)  # for one image; section 5.9 compares
 print(f"{len(digits)} images × {schedule.T} steps: {classic_seconds:.2f} s for one image")
 print(f"values from {digits.min():.2f} to {digits.max():.2f}; "
@@ -392,17 +402,17 @@ else:
 
 # %%
 start = np.random.default_rng(SEED).standard_normal((6, *shape), dtype="float32")
-looks = [(t, np.asarray(xt), np.asarray(x0))
-         for t, xt, x0 in sampling.reverse_process(network, schedule, start, seed=SEED)]
-times = [t for t, _, _ in looks]
+states = [(t, np.asarray(xt), np.asarray(x0))
+          for t, xt, x0 in sampling.trajectory(classic, start, seed=SEED)]
+times = [t for t, _, _ in states]
 wanted = [999, 799, 599, 499, 399, 299, 99, -1]
-chosen = [min(range(len(looks)), key=lambda i: abs(times[i] - t)) for t in wanted]
+chosen = [min(range(len(states)), key=lambda i: abs(times[i] - t)) for t in wanted]
 heads = [f"t={times[i]}" if times[i] >= 0 else "done" for i in chosen]
 
 # %%
 rows, labels = [], []
 for image in range(2):
-    rows += [[looks[i][1][image] for i in chosen], [looks[i][2][image] for i in chosen]]
+    rows += [[states[i][1][image] for i in chosen], [states[i][2][image] for i in chosen]]
     labels += [f"$x_t$ ({image + 1})", rf"$\hat x_0$ ({image + 1})"]
 plots.show(plots.image_table(rows, labels, heads, "The reverse process: noisy state and guess", scale=1.3),
            "Film strip of two samples. The state x_t looks like noise until about t = 300. "
@@ -413,14 +423,14 @@ plots.show(plots.image_table(rows, labels, heads, "The reverse process: noisy st
 # Half way the guess is a blurred form that may still become another digit. In $x_t$ itself you can see hardly anything.
 
 # %%
-frames = [np.concatenate([xt, x0]) for _, xt, x0 in looks[::2]]
+frames = [np.concatenate([xt, x0]) for _, xt, x0 in states[::2]]
 titles = [f"t = {t}: state above, guess below" if t >= 0 else "done" for t in times[::2]]
 plots.show_animation(frames + [frames[-1]] * 4, titles + [titles[-1]] * 4, columns=6,
                      alt="Animation: six noisy states above and the six guesses below; "
                          "noise and blots turn into digits.")
 
 # %%
-guesses = [np.clip(x0, -1, 1) for _, _, x0 in looks]
+guesses = [np.clip(x0, -1, 1) for _, _, x0 in states]
 change = [np.sqrt(np.mean((new - old) ** 2)) for old, new in zip(guesses[:-1], guesses[1:])]
 figure, ax = plots.axes(r"When is the picture decided? Change of the guess $\hat x_0$ in 25 steps",
                         "t", "root mean square change", size=(8, 4))
@@ -428,7 +438,7 @@ ax.plot(times[:-1], change, "o-", markersize=3)
 ax.invert_xaxis()
 plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on the right: "
            "large in the first half, small at the end.")
-outside = np.mean(np.abs(looks[0][2]) > 1)
+outside = np.mean(np.abs(states[0][2]) > 1)
 print(f"the first guess, at t = 999: {outside:.0%} of its pixels outside ±1; "
       f"1/√ᾱ is {1 / np.sqrt(schedule.alpha_bars[-1]):.0f} there")
 
@@ -462,13 +472,13 @@ print(f"the first guess, at t = 999: {outside:.0%} of its pixels outside ±1; "
 # The steps are evenly spaced. The first call is at t = T − 1, and each call covers the same number of steps, the last call
 # too (Lin et al. 2023, [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)).
 #
-# Here is the whole loop in plain Python (`sampling.table_sampling` in labutils). One row of a table is one call of the network:
+# Here is the whole loop in plain Python (`sampling.plain_sampling` in labutils). One row of coefficients is one call of the network:
 
 # %%
-def walk_table(table, x, rng):
-    """From noise x to images by the rows of a table."""
+def sample_by_rows(coefficients, x, rng):
+    """From noise x to images by the rows of coefficients."""
     before = 0.0
-    for t, a, b, c, sigma in table.rows():
+    for t, a, b, c, sigma in coefficients.rows():
         inputs = [tf.constant(x), networks.network_time(np.full(len(x), t), schedule.T)]
         x0 = np.asarray(schedule.predict_x0(x, t, network(inputs)))
         x = a * x + b * x0 + c * before + sigma * rng.standard_normal(x.shape, dtype="float32")
@@ -478,11 +488,11 @@ def walk_table(table, x, rng):
 
 x = np.random.default_rng(SEED).standard_normal((2, *shape), dtype="float32")
 for sampler in ("ddim", "dpmpp_2m", "heun"):
-    table = samplers.SAMPLERS[sampler](schedule, samplers.spaced_steps(schedule.T, 10))
-    plain = walk_table(table, x, np.random.default_rng(SEED))
-    *_, (_, compiled, _) = sampling.reverse_process(network, schedule, x, sampler=sampler, steps=10)
+    rows = samplers.SAMPLERS[sampler](schedule, samplers.spaced_steps(schedule.T, 10))
+    plain = sample_by_rows(rows, x, np.random.default_rng(SEED))
+    *_, (_, compiled, _) = sampling.trajectory(classic, x, sampler=sampler, steps=10)
     gap = np.abs(plain - compiled).max()
-    print(f"{sampler:9} {len(table.t):2} calls; plain loop and compiled loop differ by at most {gap:.0e}")
+    print(f"{sampler:9} {len(rows.t):2} calls; plain loop and compiled loop differ by at most {gap:.0e}")
     assert np.allclose(plain, compiled, rtol=0.01, atol=0.01)
 
 # %% [markdown]
@@ -518,9 +528,8 @@ start = np.random.default_rng(SEED + 1).standard_normal((4, *shape), dtype="floa
 paths = {}
 for sampler in samplers.SAMPLERS:
     steps = (calls + 1) // 2 if sampler == "heun" else calls
-    looks = sampling.reverse_process(network, schedule, start, seed=SEED, sampler=sampler,
-                                     steps=steps, chunk=3)
-    paths[sampler] = [(t, np.asarray(x0)) for t, _, x0 in looks]
+    states = sampling.trajectory(classic, start, seed=SEED, sampler=sampler, steps=steps, chunk=3)
+    paths[sampler] = [(t, np.asarray(x0)) for t, _, x0 in states]
 
 # %%
 rows = [[x0[0] for _, x0 in path] for path in paths.values()]
@@ -565,9 +574,9 @@ if not comparable:
           f"nothing measured on {name}")
 
 
-def measure(drawn, labels=None):
+def measure(drawn, condition=None):
     """Four measures of drawn images, and how many are the digit that was asked for."""
-    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, labels=labels, seed=SEED, progress=False)
+    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, labels=condition, seed=SEED, progress=False)
     wanted = ("frechet", "precision", "recall", "recognised", "as_asked")
     return {key: found[key] for key in wanted if key in found}
 
@@ -575,7 +584,7 @@ def measure(drawn, labels=None):
 # %%
 measured = {}
 for sampler in ("ddpm", "dpmpp_2m") if comparable else ():
-    drawn = sampling.sample(network, schedule, count, shape, seed=SEED, steps=20, sampler=sampler)
+    drawn = sampling.sample(classic, count, sampler=sampler, steps=20, seed=SEED)
     measured[sampler] = measure(drawn)
     print(f"{sampler}, 20 calls, against {name}")
     print(evaluation.table(measured[sampler], count), "\n")
@@ -607,12 +616,11 @@ if comparable:
 # With w = 0 only the prediction with the label is left, and one call a step is enough. With w > 0 each step needs two calls.
 
 # %%
-fast, fast_schedule, fast_shape, fast_options = pretrained.load_for_sampling("fast_conditional")
+conditional = pretrained.load_diffusion("fast_conditional")
 started = time.perf_counter()
-fast_digits = sampling.sample(fast, fast_schedule, 40, fast_shape, seed=SEED,
-                              labels=networks.even_labels(40), sampler="dpmpp_2m", steps=12,
-                              **fast_options)
-print(f"40 images, w = {fast_options['guidance']}, 12 steps = 24 calls each, "
+fast_digits = sampling.sample(conditional, 40, condition=networks.even_labels(40),
+                              sampler="dpmpp_2m", steps=12, seed=SEED)
+print(f"40 images, w = {conditional.guidance}, 12 steps = 24 calls each, "
       f"in {time.perf_counter() - started:.1f} s (compiling included)")
 title = "Drawn by fast_conditional, the digits 0 to 9 asked for"
 plots.show(plots.image_grid(fast_digits, title, columns=10, scale=1),
@@ -634,9 +642,8 @@ weights = [0.0, 0.5, 2.0, 6.0]
 asked = networks.even_labels(10)
 swept = []
 for w in weights:
-    options = {**fast_options, "guidance": w}
-    drawn = sampling.sample(fast, fast_schedule, len(asked), fast_shape, seed=SEED, labels=asked,
-                            sampler="dpmpp_2m", steps=12, progress=False, **options)
+    drawn = sampling.sample(conditional.with_guidance(w), len(asked), condition=asked,
+                            sampler="dpmpp_2m", steps=12, seed=SEED, progress=False)
     swept.append(list(drawn))
 title = "One starting noise a column, more guidance from row to row"
 names = [f"w = {w}" for w in weights]
@@ -654,9 +661,8 @@ plots.show(plots.image_table(swept, names, list(map(str, asked)), title, scale=1
 # %%
 for w in weights[:3] if comparable else ():
     asked = networks.even_labels(count)
-    options = {**fast_options, "guidance": w}
-    drawn = sampling.sample(fast, fast_schedule, count, fast_shape, seed=SEED, labels=asked,
-                            sampler="dpmpp_2m", steps=12, progress=False, **options)
+    drawn = sampling.sample(conditional.with_guidance(w), count, condition=asked,
+                            sampler="dpmpp_2m", steps=12, seed=SEED, progress=False)
     print(f"w = {w}, 12 steps, against {name}")
     print(evaluation.table(measure(drawn, asked), count), "\n")
 
@@ -809,8 +815,8 @@ def clipped(x0, t):
 
 
 for constrain in (None, clipped) if comparable else ():
-    drawn = sampling.sample(network, schedule, count, shape, seed=SEED, sampler="heun", steps=5,
-                            constrain=constrain, progress=False)
+    drawn = sampling.sample(classic, count, sampler="heun", steps=5, constrain=constrain,
+                            seed=SEED, progress=False)
     frechet = measure(drawn)["frechet"]
     print(f"classic, heun, 5 steps, {'clipped' if constrain else 'not clipped':11} guess: Fréchet "
           f"distance {frechet.value:.0f} ({frechet.low:.0f}–{frechet.high:.0f})")
@@ -832,16 +838,15 @@ for constrain in (None, clipped) if comparable else ():
 # %%
 def images_a_second(checkpoint, sampler, steps):
     """(calls, images a second), timed on the second of two runs: the first one compiles."""
-    drawer, its_schedule, its_shape, options = pretrained.load_for_sampling(checkpoint)
-    process = sampling.Sampler(drawer, its_schedule, its_shape, sampler=sampler, steps=steps,
-                               **options)
-    start = np.random.default_rng(SEED).standard_normal((64, *its_shape), dtype="float32")
-    told = networks.even_labels(64) if options.get("guidance") is not None else None
+    diffusion = pretrained.load_diffusion(checkpoint, fused=checkpoint == "classic")
+    compiled = sampling.Sampler(diffusion, sampler=sampler, steps=steps)
+    start = np.random.default_rng(SEED).standard_normal((64, *compiled.shape), dtype="float32")
+    asked = networks.even_labels(64) if diffusion.is_conditional else None
     for _ in range(2):
         started = time.perf_counter()
-        list(process.run(start, labels=told, guess=False))
+        list(compiled.run(start, condition=asked, x0=False))
         seconds = time.perf_counter() - started
-    return len(process.t) * (2 if options.get("guidance") else 1), 64 / seconds
+    return len(compiled.t) * (2 if diffusion.guidance else 1), 64 / seconds
 
 
 # %%
@@ -863,7 +868,7 @@ print(f"fast_conditional with {calls} calls draws {rate * classic_seconds:.0f} t
 # would have too small a variance. We use `fast`. Its only input beside the image is t.
 
 # %%
-walker, walker_schedule, _, walker_options = pretrained.load_for_sampling("fast")
+fast = pretrained.load_diffusion("fast")
 turn = np.linspace(0, np.pi / 2, 8, dtype="float32").reshape(-1, 1, 1, 1)
 pairs = np.random.default_rng(SEED + 2).standard_normal((3, 2, *shape), dtype="float32")
 between = np.concatenate([np.cos(turn) * a + np.sin(turn) * b for a, b in pairs])
@@ -872,9 +877,8 @@ print(f"standard deviation on the circle: {spread.min():.2f} to {spread.max():.2
       f"half way on a straight line: {min(straight):.2f} to {max(straight):.2f}")
 
 # %%
-*_, (_, walked, _) = sampling.reverse_process(walker, walker_schedule, between, sampler="ddim",
-                                              steps=50, guess=False, **walker_options)
-rows = [list(row) for row in np.asarray(walked).reshape(3, 8, *shape)]
+*_, (_, drawn, _) = sampling.trajectory(fast, between, sampler="ddim", steps=50, x0=False)
+rows = [list(row) for row in np.asarray(drawn).reshape(3, 8, *shape)]
 heads = [f"{u:.0%}" for u in np.linspace(0, 1, 8)]
 title = "Starting noises between two, drawn by ddim"
 plots.show(plots.image_table(rows, ["A to B", "C to D", "E to F"], heads, title, scale=1.2),

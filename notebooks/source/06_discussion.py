@@ -52,16 +52,19 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
-from labutils import checks, data, evaluation, metrics, networks, plots, presets, pretrained, results, samplers, sampling, toys
+from labutils import checks, data, evaluation, metrics, networks, plots, presets
+from labutils import pretrained, results, samplers, sampling, toys
+from labutils.diffusion import Diffusion
 from labutils.networks import classifiers
 from labutils.schedule import cosine_schedule, linear_schedule
 from labutils.toys import inversion
 from labutils.training import keras_progress
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
-classic, linear, shape, classic_options = pretrained.load_for_sampling("classic")  # lesson 4: predicts ε
-fast, cosine, _, fast_options = pretrained.load_for_sampling("fast")  # lesson 7: predicts x_0
+classic = pretrained.load_diffusion("classic", fused=True)  # lesson 4: predicts ε
+fast = pretrained.load_diffusion("fast")  # lesson 7: predicts x_0
+linear, cosine, shape = classic.schedule, fast.schedule, fast.shape
 images = data.load(DATASET)
 if images.image_shape != shape:
     images = data.load("digits")  # images of the shape that the checkpoints draw
@@ -222,9 +225,9 @@ def with_equal_snr(schedule):
 
     def network(inputs):
         t = tf.cast(tf.round(schedule.T * inputs[1]), tf.int32)
-        return fast([inputs[0], tf.gather(own, t)])
+        return fast.network([inputs[0], tf.gather(own, t)])
 
-    return network
+    return replace(fast, network=network, schedule=schedule)
 
 
 schedules = {
@@ -237,9 +240,7 @@ few = 20
 quiet = {"seed": SEED, "progress": False}  # of all samples below
 by_schedule = {}
 for label, s in schedules.items():
-    network = with_equal_snr(s)
-    options = {"steps": few, **quiet, **fast_options}
-    by_schedule[label] = sampling.sample(network, s, judged, shape, **options)
+    by_schedule[label] = sampling.sample(with_equal_snr(s), judged, shape, steps=few, **quiet)
 
 # %%
 shares = ", ".join(f"{label}: {recognised(x):.0%} recognised" for label, x in by_schedule.items())
@@ -440,8 +441,7 @@ def walk_back(x0, t, seed=SEED):
         "steps": steps,
         "sampler": lambda s, grid: samplers.ddim(s, grid[grid <= t], eta=1.0),
     }
-    process = sampling.reverse_process(fast, cosine, xt, seed=seed, **options, **fast_options)
-    *_, (_, x, _) = process
+    *_, (_, x, _) = sampling.trajectory(fast, xt, seed=seed, **options)
     return np.asarray(xt), np.asarray(x)
 
 
@@ -508,15 +508,15 @@ def enlarge(x, factor):
     return tf.repeat(tf.repeat(x, factor, axis=1), factor, axis=2)
 
 
-def solve(pictures, factor, network=fast, schedule=cosine, options=fast_options, resample=1):
+def solve(pictures, factor, diffusion=fast, resample=1):
     """One sample for each picture that agrees with its small version."""
     small = shrink(pictures, factor)
 
     def agree(x0, t):
         return x0 + enlarge(small - shrink(x0, factor), factor)
 
-    options = {"steps": steps // 2, "resample": resample, "constrain": agree, **quiet, **options}
-    return sampling.sample(network, schedule, len(pictures), shape, **options)
+    options = {"steps": steps // 2, "resample": resample, "constrain": agree, **quiet}
+    return sampling.sample(diffusion, len(pictures), **options)
 
 
 R = 2 if PRESET == "smoke" else 10
@@ -577,10 +577,9 @@ def compare(draw):
     """Print what the recogniser says of the results of two checkpoints, with and without R."""
     true = probabilities(some).argmax(axis=1)
     print(f"{'checkpoint':10} {'R':>3} {'recognised':>11} {'same digit':>11} {'sharpness':>10}")
-    both = {"classic": (classic, linear, classic_options), "fast": (fast, cosine, fast_options)}
-    for label, using in both.items():
+    for label, diffusion in {"classic": classic, "fast": fast}.items():
         for times in (1, R):
-            x = draw(*using, times)
+            x = draw(diffusion, times)
             same = np.mean(probabilities(x).argmax(axis=1) == true)
             print(f"{label:10} {times:3} {recognised(x):11.0%} {same:11.0%} {sharpness(x):10.3f}")
     print(f"{'originals':14} {recognised(some):11.0%} {1:11.0%} {sharpness(some):10.3f}")
@@ -639,19 +638,18 @@ show_recorded("enlarge")
 # %%
 count = settings.few_samples
 start = np.random.default_rng(SEED).standard_normal((count, *shape), dtype="float32")
-process = sampling.reverse_process(classic, linear, start, seed=SEED, **classic_options)
-looks = [(t, np.asarray(x0)) for t, _, x0 in process]
-one_shot, final = looks[0][1], looks[-1][1]
+estimates = [(t, np.asarray(x0)) for t, _, x0 in sampling.trajectory(classic, start, seed=SEED)]
+one_shot, final = estimates[0][1], estimates[-1][1]
 
 
-def first_estimate(network, schedule, **options):
+def first_estimate(diffusion, **options):
     """x̂_0 at t = 999."""
-    _, _, x0 = next(sampling.reverse_process(network, schedule, start, seed=SEED, **options))
+    _, _, x0 = next(sampling.trajectory(diffusion, start, seed=SEED, **options))
     return np.asarray(x0)
 
 
-exact_guess = first_estimate(sampling.exact_noise_predictor(x_test[:1_000], linear), linear)
-fast_guess = first_estimate(fast, cosine, **fast_options)
+exact_guess = first_estimate(Diffusion(sampling.exact_noise_predictor(x_test[:1_000], linear), linear))
+fast_guess = first_estimate(fast)
 mean_image = x_test[:1_000].mean(axis=0)
 
 # %%
@@ -700,9 +698,8 @@ def clip(x0, t):
 
 
 for label, constrain in {"as it is": None, "clipped": clip}.items():
-    options = {"steps": steps, "constrain": constrain, **quiet, **classic_options}
-    x = sampling.sample(classic, linear, judged // 2, shape, **options)
-    guess = first_estimate(classic, linear, constrain=constrain, **classic_options)
+    x = sampling.sample(classic, judged // 2, steps=steps, constrain=constrain, **quiet)
+    guess = first_estimate(classic, constrain=constrain)
     print(
         f"{label:9}: mean value of the estimate at t = 999 {np.clip(guess, -1, 1).mean():+.2f}; "
         f"recognised after {steps} steps {recognised(x):.0%}"
@@ -733,9 +730,7 @@ def without_noise(schedule, grid):
 
 noisy = {}
 for label, sampler in {"DDPM": "ddpm", "DDPM, z = 0": without_noise, "DDIM": "ddim"}.items():
-    noisy[label] = sampling.sample(
-        fast, cosine, min(judged, 64), shape, steps=steps, sampler=sampler, **quiet, **fast_options
-    )
+    noisy[label] = sampling.sample(fast, min(judged, 64), steps=steps, sampler=sampler, **quiet)
 
 # %%
 alt = (
@@ -778,7 +773,7 @@ def spectrum(x):
 
 final_spectrum, mean_spectrum = spectrum(final), spectrum(mean_image[None])
 curves = {band: [] for band in bands}
-for _, guess in looks:
+for _, guess in estimates:
     guess_spectrum = spectrum(guess)
     for band, (low, high) in bands.items():
         chosen = (frequency >= low) & (frequency < high)
@@ -789,7 +784,7 @@ for _, guess in looks:
 # %%
 title = "Coarse to fine: how much of the finished image is already in the estimate?"
 figure, ax = plots.axes(title, "t (800 → 0)", "share that is right", size=(9, 4.2))
-times = [t for t, _ in looks]
+times = [t for t, _ in estimates]
 settled = {}
 for (band, values), style in zip(curves.items(), ("-", "--", "-.")):
     ax.plot(times, values, style, label=band)
@@ -864,7 +859,7 @@ mask = np.ones((1, *shape[:2], 1), "float32")
 mask[:, shape[0] // 2 :] = 0
 
 
-def fill(known, paste, network=fast, schedule=cosine, options=fast_options, resample=1):
+def fill(known, paste, diffusion=fast, resample=1):
     """One filling for each picture. ``paste`` gets NumPy arrays, as in the check."""
 
     def in_numpy(x0):
@@ -878,9 +873,8 @@ def fill(known, paste, network=fast, schedule=cosine, options=fast_options, resa
         "resample": resample,
         "constrain": constrain,
         **quiet,
-        **options,
     }
-    return sampling.sample(network, schedule, len(known), shape, **options)
+    return sampling.sample(diffusion, len(known), **options)
 
 
 sources = x_test[[0, 1, 3, 8]] if PRESET != "smoke" else x_test[:2]
@@ -982,15 +976,11 @@ show_rows(
 # given the digit (lesson 5).
 
 # %%
-conditional, its_schedule, _, its_options = pretrained.load_for_sampling("fast_conditional")
+conditional = pretrained.load_diffusion("fast_conditional")
 asked = networks.even_labels(16)
 drawings = {
-    "classic": sampling.sample(
-        classic, linear, 16, shape, steps=settings.sample_steps, **quiet, **classic_options
-    ),
-    "fast_conditional": sampling.sample(
-        conditional, its_schedule, 16, shape, labels=asked, steps=steps, **quiet, **its_options
-    ),
+    "classic": sampling.sample(classic, 16, steps=settings.sample_steps, **quiet),
+    "fast_conditional": sampling.sample(conditional, 16, condition=asked, steps=steps, **quiet),
 }
 
 # %%

@@ -58,7 +58,7 @@ import scipy.stats
 from labutils import checks, data, networks, pretrained, results
 from labutils import plots, presets, sampling, schedule, training
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 if images.image_shape != (28, 28, 1):
@@ -308,7 +308,7 @@ cosine = schedule.cosine_schedule()
 
 def by_labutils(xt, v, alpha_bar):
     """The same by labutils, which wants to know t instead of ᾱ."""
-    return cosine.guess_x0(xt, int(np.abs(cosine.alpha_bars - alpha_bar).argmin()), v, "v")
+    return cosine.predict_x0(xt, int(np.abs(cosine.alpha_bars - alpha_bar).argmin()), v, "v")
 
 
 back = checks.check_x0_from_v.answer_or(by_labutils)
@@ -316,7 +316,7 @@ x0 = images.x_test[:1]
 noise = rng.standard_normal(x0.shape).astype("float32")
 steps = (100, 400, 700, 950)
 noisy = [np.asarray(cosine.add_noise(x0, t, noise)) for t in steps]
-answers = [np.asarray(cosine.target(x0, t, noise, kind="v")) for t in steps]
+answers = [np.asarray(cosine.target(x0, t, noise, "v")) for t in steps]
 found = [np.asarray(back(xt, v, cosine.alpha_bars[t])) for t, xt, v in zip(steps, noisy, answers)]
 plots.show(plots.image_table([[image[0] for image in row] for row in (noisy, answers, found)],
                              ["$x_t$", "v", "image from both"], [f"t = {t}" for t in steps],
@@ -367,17 +367,17 @@ plots.show(figure, "Weights against t: for ε it falls from ten thousand to almo
 # noisy than the weights themselves. `fast` has none; section 7.5 asks whether it is needed beside a rate that falls.
 
 # %%
-recipe = training.PLANS["fast"].recipe.for_run(epochs=1, steps_per_epoch=938)
-rate = recipe.optimizer(938)._learning_rate
+config = training.EXPERIMENTS["fast"].config.for_run(epochs=1, steps_per_epoch=938)
+rate = config.optimizer(938)._learning_rate
 figure, ax = plots.axes("The learning rate of a run of one pass over MNIST", "step", "learning rate",
                         size=(8, 4))
 ax.plot([float(rate(step)) for step in range(938)])
-ax.axhline(training.Recipe().learning_rate, color=plots.COLOURS["orange"], linestyle="--",
+ax.axhline(training.TrainingConfig().learning_rate, color=plots.COLOURS["orange"], linestyle="--",
            label="classic recipe")
 ax.legend()
 plots.show(figure, "The learning rate rises in a straight line over the first steps to ten times "
            "that of the classic recipe and falls along a cosine to 0 at the end.")
-for setting, value in asdict(recipe).items():
+for setting, value in asdict(config).items():
     print(f"{setting:15} {value}")
 
 # %% [markdown]
@@ -558,10 +558,9 @@ if speed:
         print(f"{label:58} {ratio['median']:8.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})")
 
 # %%
-walker, walker_schedule, shape, options = pretrained.load_for_sampling("fast")
+fast = pretrained.load_diffusion("fast")
 started = time.perf_counter()
-digits = sampling.sample(walker, walker_schedule, settings.samples, shape, seed=SEED,
-                         sampler="dpmpp_2m", steps=10, **options)
+digits = sampling.sample(fast, settings.samples, sampler="dpmpp_2m", steps=10, seed=SEED)
 print(f"{len(digits)} digits, 10 calls each, in {time.perf_counter() - started:.1f} s "
       "(compiling included)")
 plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no label", scale=1),

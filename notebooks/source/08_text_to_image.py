@@ -58,8 +58,9 @@ import tensorflow as tf
 from labutils import caption_data, checks, data, metrics, networks, pipeline, pretrained, results, samplers
 from labutils import plots, presets, sampling, training
 from labutils.caption_reader import judge
+from labutils.diffusion import guided as guided_by_labutils
 
-settings = presets.get(PRESET)
+settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 if images.image_shape != (28, 28, 1) or set(np.unique(images.y_train)) != set(range(10)):
@@ -88,7 +89,7 @@ print(few.images.shape, f"values in [{few.images.min():.0f}, {few.images.max():.
 caption = "a red three left of a blue seven"
 print(len(caption_data.VOCABULARY), "words:", ", ".join(caption_data.VOCABULARY))
 for text in (caption, "a red three", ""):
-    print(f"{text!r:36}", caption_data.encode([text])[0])
+    print(f"{text!r:36}", caption_data.tokenize([text])[0])
 
 # %% [markdown]
 # ### What training never shows
@@ -276,7 +277,7 @@ plots.show(plots.image_table([in_pixels, in_latents], ["pixels mixed", "latents 
 # **Predict before you run:** how many times longer does one call take on 32×32×3 pixels than on 8×8×8 latents?
 
 # %%
-on_latents = model.network
+on_latents = model.diffusion.network
 on_pixels = networks.build_text_to_image((32, 32, 3))  # the same layers, untrained
 
 
@@ -284,7 +285,7 @@ def seconds_per_call(network, count=16, calls=2 if PRESET == "smoke" else 8):
     """Median seconds of one call for a batch, after a first call that compiles."""
     H, W, C = network.inputs[0].shape[1:]
     call = tf.function(network)
-    told = [np.zeros((count, H, W, C), "float32"), np.zeros((count, 1), "float32"), caption_data.encode([caption] * count)]
+    told = [np.zeros((count, H, W, C), "float32"), np.zeros((count, 1), "float32"), caption_data.tokenize([caption] * count)]
     call(told)
     times = []
     for _ in range(calls):
@@ -381,7 +382,7 @@ def by_labutils(queries, keys, values):
 
 attention = checks.check_cross_attention.answer_or(by_labutils)
 encoder = on_latents.get_layer("text_encoder")
-tokens = caption_data.encode([caption])
+tokens = caption_data.tokenize([caption])
 layer = encoder.get_layer("read_0")
 before = keras.Model(encoder.input, encoder.get_layer("read_0_norm").output)(tokens)  # (1, 8, 128)
 heads = [np.asarray(layer._split(part(before)))[0] for part in (layer.query, layer.key, layer.value)]
@@ -397,7 +398,7 @@ assert np.allclose(own, network_own, atol=1e-3)
 # colour and its place?
 
 # %%
-words = [*caption_data.decode(tokens)[0].split()]
+words = [*caption_data.detokenize(tokens)[0].split()]
 asked = [f"{i + 1} {word}" for i, word in enumerate(words)]
 figure, row = plt.subplots(1, 2, figsize=(11, 5))
 for block, ax in enumerate(row):
@@ -426,7 +427,7 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 # what stands at the other place. Nobody told the encoder what a colour is. It learned this in training, together with the denoiser.
 
 # %%
-told = np.asarray(encoder(caption_data.encode([caption, "a blue three left of a red seven", "a red three"])))
+told = np.asarray(encoder(caption_data.tokenize([caption, "a blue three left of a red seven", "a red three"])))
 three, other_three, alone = told[0, 2], told[1, 2], told[2, 2]
 
 
@@ -437,7 +438,7 @@ def likeness(a, b):
 
 print(f"'three' after 'red' and after 'blue': likeness {likeness(three, other_three):.2f}")
 print(f"'three' with and without a neighbour: likeness {likeness(three, alone):.2f}")
-red, other_red = np.asarray(encoder(caption_data.encode([caption, caption.replace("three", "five")])))[:, 1]
+red, other_red = np.asarray(encoder(caption_data.tokenize([caption, caption.replace("three", "five")])))[:, 1]
 print(f"'red' before 'three' and before 'five': likeness {likeness(red, other_red):.2f}")
 print(f"'red' and 'blue' at the same place: likeness {likeness(told[0, 1], told[1, 1]):.2f}")
 assert likeness(told[0, 1], told[1, 1]) < likeness(red, other_red) < likeness(three, other_three) < 1
@@ -513,22 +514,21 @@ assert total < 4e6
 # %%
 DRAWN = 8  # pictures of one caption; the maps are means, so that what is common can be seen
 LAYERS = {"8×8": "last_words", "4×4": "inner_words"}
-start = np.random.default_rng(SEED).standard_normal((DRAWN, *model.shape)).astype("float32")
-tokens = caption_data.encode([caption] * DRAWN)
-looks = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in
-         sampling.reverse_process(on_latents, model.schedule, start, labels=tokens, sampler="dpmpp_2m", steps=12, chunk=1,
-                                  **model.options)]
+start = np.random.default_rng(SEED).standard_normal((DRAWN, *model.diffusion.shape)).astype("float32")
+tokens = caption_data.tokenize([caption] * DRAWN)
+states = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in
+          sampling.trajectory(model.diffusion, start, condition=tokens, sampler="dpmpp_2m", steps=12, chunk=1)]
 maps = {}  # (step, size of the map): how much each place looks at each word, (8, h, w)
 for i in (0, 2, 7):
-    t, xt, _ = looks[i]
-    time_column = np.full((DRAWN, 1), t / model.schedule.T, "float32")
+    t, xt, _ = states[i]
+    time_column = np.full((DRAWN, 1), t / model.diffusion.schedule.T, "float32")
     for size, layer in LAYERS.items():
         maps[i, size] = networks.attention_maps(on_latents, xt, time_column, tokens, layer=layer).mean(axis=0)
 
 # %%
-rows = [[networks.decode(autoencoder, looks[i][2][:1])[0], *(2 * m[..., None] / found.max() - 1 for m in found)]
+rows = [[networks.decode(autoencoder, states[i][2][:1])[0], *(2 * m[..., None] / found.max() - 1 for m in found)]
         for (i, _), found in maps.items()]
-plots.show(plots.image_table(rows, [f"t = {looks[i][0]}, {size}" for i, size in maps], [r"guess $\hat x_0$", *words],
+plots.show(plots.image_table(rows, [f"t = {states[i][0]}, {size}" for i, size in maps], [r"guess $\hat x_0$", *words],
                              "Who looks at each word? (white: the most in its row; maps: means over "
                              f"{DRAWN} pictures; guess: the first of them)",
                              scale=1.25),
@@ -549,11 +549,11 @@ def by_halves(word, i, size):
 
 for i, size in maps:
     halves = {word: by_halves(word, i, size) for word in ("red", "three", "blue", "seven")}
-    print(f"t = {looks[i][0]}, {size}, left and right half:",
+    print(f"t = {states[i][0]}, {size}, left and right half:",
           ", ".join(f"{word} {left:.2f} {right:.2f}" for word, (left, right) in halves.items()))
 for (i, size), found in maps.items():
     edge = np.concatenate([found[:, [0, -1]].reshape(8, -1), found[:, 1:-1, [0, -1]].reshape(8, -1)], axis=1).mean(axis=1)
-    print(f"t = {looks[i][0]}, {size}: the edge looks most at {words[edge.argmax()]!r} ({edge.max():.2f})")
+    print(f"t = {states[i][0]}, {size}: the edge looks most at {words[edge.argmax()]!r} ({edge.max():.2f})")
 for i in (0, 2, 7):
     assert np.subtract(*by_halves("red", i, "8×8")) > 0.05 and np.subtract(*by_halves("blue", i, "8×8")) < -0.05
 
@@ -576,11 +576,12 @@ for i in (0, 2, 7):
 # caption and without one. Section 8.6 uses the difference.
 
 # %%
-plan = training.PLANS["text_to_image"]
+experiment = training.EXPERIMENTS["text_to_image"]
 pictures = caption_data.make(images, settings.captioned_images, seed=SEED)
 latents = networks.encode(autoencoder, pictures.images)
 print(f"{len(latents):,} latents {latents.shape[1:]}: mean {latents.mean():.2f}, deviation {latents.std():.2f}")
-print(f"hidden in each epoch: {plan.recipe.label_dropout:.0%} of the captions; target: {plan.recipe.target}")
+print(f"hidden in each epoch: {experiment.config.condition_dropout:.0%} of the captions; "
+      f"prediction: {experiment.prediction}")
 assert abs(latents.std() - 1) < 0.2
 
 # %% [markdown]
@@ -589,12 +590,12 @@ assert abs(latents.std() - 1) < 0.2
 
 # %%
 keras.utils.set_random_seed(SEED)
-own = networks.build("text_to_image", model.shape)
+own = experiment.diffusion(networks.build("text_to_image", latents.shape[1:]))
 epochs = settings.captioned_epochs
-recipe = plan.recipe.for_run(epochs, -(-len(latents) // plan.recipe.batch_size))
-history = training.train(own, plan.schedule, latents, epochs, recipe=recipe, seed=SEED, latents=True,
-                         labels=pictures.tokens, callbacks=[training.keras_progress(epochs, "training")])
-steps = epochs * -(-len(latents) // recipe.batch_size)
+config = experiment.config.for_run(epochs, -(-len(latents) // experiment.config.batch_size))
+history = training.train(own, latents, epochs, config=config, seed=SEED, latents=True, condition=pictures.tokens,
+                         callbacks=[training.keras_progress(epochs, "training")])
+steps = epochs * -(-len(latents) // config.batch_size)
 print(f"{steps:,} steps; loss of each epoch:", " ".join(f"{loss:.3f}" for loss in history["loss"]))
 
 # %% [markdown]
@@ -602,17 +603,16 @@ print(f"{steps:,} steps; loss of each epoch:", " ".join(f"{loss:.3f}" for loss i
 
 # %%
 texts = [caption, "a green one above a yellow four", "a white zero", "a blue eight below a pink two"]
-options = {"steps": sampling.text_to_image.STEPS, "sampler": "dpmpp_2m", **model.options}  # v, and guidance w = 4 (section 8.6)
 
 
-def draw(network, texts, seed=SEED, **more):
-    """One picture for each caption."""
-    drawn = sampling.sample(network, model.schedule, len(texts), model.shape, seed=seed, progress=False,
-                            labels=caption_data.encode(texts), **{**options, **more})
+def draw(diffusion, texts):
+    """One picture for each caption; both draw with guidance w = 4 (section 8.6)."""
+    drawn = sampling.sample(diffusion, len(texts), condition=caption_data.tokenize(texts), sampler="dpmpp_2m",
+                            steps=pipeline.STEPS, seed=SEED, progress=False)
     return networks.decode(autoencoder, drawn)
 
 
-rows = [draw(own, texts), draw(on_latents, texts)]
+rows = [draw(own, texts), draw(model.diffusion, texts)]
 plots.show(plots.image_table(rows, ["this short run", "checkpoint"], [text.replace(" of a ", " of\na ")
                              .replace(" above ", "\nabove ").replace(" below ", "\nbelow ") for text in texts],
                              "The same captions and noise", scale=2.2),
@@ -622,8 +622,8 @@ plots.show(plots.image_table(rows, ["this short run", "checkpoint"], [text.repla
 
 # %%
 asked = caption_data.draw_scenes(settings.captioned_test, np.random.default_rng(SEED))
-for label, network in (("this short run", own), ("checkpoint", on_latents)):
-    drawn = draw(network, caption_data.sentences(asked))
+for label, diffusion in (("this short run", own), ("checkpoint", model.diffusion)):
+    drawn = draw(diffusion, caption_data.sentences(asked))
     right = judge(asked, drawn, recogniser)
     print(f"{label:15}", ", ".join(f"{word} right {values.mean():.0%}" for word, values in right.items()),
           f"({len(asked):,} captions)")
@@ -687,7 +687,7 @@ checks.check_guided(guided)
 # do?
 
 # %%
-combine = checks.check_guided.answer_or(sampling.guided)
+combine = checks.check_guided.answer_or(guided_by_labutils)
 
 
 def one_call(inputs):
@@ -697,13 +697,13 @@ def one_call(inputs):
 
 def draw_guided(text, w, count=5, steps=20):
     """Draw one caption several times with your guidance."""
-    tokens = caption_data.encode([text] * count)
-    x = np.random.default_rng(SEED).standard_normal((count, *model.shape)).astype("float32")
-    table = samplers.ddim(model.schedule, samplers.spaced_steps(model.schedule.T, steps))
+    tokens = caption_data.tokenize([text] * count)
+    x = np.random.default_rng(SEED).standard_normal((count, *model.diffusion.shape)).astype("float32")
+    table = samplers.ddim(model.diffusion.schedule, samplers.spaced_steps(model.diffusion.schedule.T, steps))
     for t, a, b, _, _ in table.rows():
-        time_column = np.full((count, 1), t / model.schedule.T, "float32")
+        time_column = np.full((count, 1), t / model.diffusion.schedule.T, "float32")
         answer = np.asarray(combine(one_call, x, time_column, tokens.copy(), w), "float32")
-        x0 = np.asarray(model.schedule.guess_x0(x, t, answer, model.options["target"]))
+        x0 = np.asarray(model.diffusion.schedule.predict_x0(x, t, answer, model.diffusion.prediction))
         x = a * x + b * x0
     return networks.decode(autoencoder, x)
 
