@@ -50,10 +50,11 @@ def needs(lesson):
     return {kind: ABOUT[lesson].get(kind, []) for kind in ("checkpoints", "results")}
 
 
-def table(folder=""):
+def table(lessons=LESSONS, folder=""):
     """The table of the lessons in Markdown, with links to the notebooks in ``folder``."""
     lines = ["| lesson | you learn | reading and exercises |", "| --- | --- | --- |"]
-    for lesson, about in ABOUT.items():
+    for lesson in lessons:
+        about = ABOUT[lesson]
         time = ", ".join([f"{about['minutes']} min", *([about["note"]] if "note" in about else [])])
         lines.append(f"| [{title(lesson)}]({folder}{lesson}.ipynb) | {about['learns']} | {time} |")
     return "\n".join(lines) + "\n"
@@ -62,7 +63,7 @@ def table(folder=""):
 def write_table():
     """Put the table of the lessons into the README."""
     before, rest = README.read_text(encoding="utf-8").split(TABLE[0])
-    text = before + TABLE[0] + table("notebooks/") + TABLE[1] + rest.split(TABLE[1])[1]
+    text = before + TABLE[0] + table(folder="notebooks/") + TABLE[1] + rest.split(TABLE[1])[1]
     write_atomically(README, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 

@@ -83,7 +83,7 @@ def test_opening_cells(lesson, notebook):
 
 def test_the_readme_has_the_table_of_the_lessons():
     text = lessons.README.read_text(encoding="utf-8")
-    assert lessons.table("notebooks/").join(lessons.TABLE) in text, "run: python -m lab build --text"
+    assert lessons.table(folder="notebooks/").join(lessons.TABLE) in text, "run: python -m lab build --text"
 
 
 def test_one_address_for_all(lesson, notebook):
