@@ -69,10 +69,9 @@ def setup(app):
 
 
 def translate(app, what, name, value, options, lines):
-    """In a docstring, |x| is an absolute value and not one of Sphinx' substitutions, and each source is a list's entry."""
+    """Keep |x| an absolute value, which Sphinx takes for a substitution, and make a list of the sources."""
     text = re.sub(r"(?<![`|])\|(\w+)\|", r"\\|\1\\|", "\n".join(lines))
-    text = SOURCES.sub(as_list, text)
-    lines[:] = text.split("\n")
+    lines[:] = SOURCES.sub(as_list, text).split("\n")
 
 
 def as_list(found):
