@@ -7,7 +7,7 @@ DATASET ?= auto
 # Empty takes the newest releases that requirements.txt admits.
 CONSTRAINTS ?= -c constraints.txt
 
-.PHONY: run test test-all lab book colab notebooks train bench lint zip clean
+.PHONY: run test test-all lab book colab notebooks train bench lint clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -54,8 +54,5 @@ lint: $(VENV)/ready  ## ruff, as in CI
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check ruff -c constraints.txt
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .
 
-zip:  ## lab.zip, to upload to Colab
-	git archive --format=zip --output=lab.zip HEAD
-
 clean:  ## remove what was built, keep the virtual environment
-	rm -rf build lab.zip
+	rm -rf build

@@ -4,6 +4,7 @@ import re
 
 import nbformat
 
+import labutils
 from lab.lessons import LESSONS, NOTEBOOK_DIR, twin_path, write_notebook
 from labutils.support.files import write_atomically
 
@@ -12,25 +13,21 @@ ADDRESS_FILE = NOTEBOOK_DIR / "address.txt"  # two lines: the repository's addre
 SETUP = """\
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "{repository}", "{tag}"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away"""
 
 
 def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("repository", help="https://github.com/OWNER/NAME, or '' for none")
-    parser.add_argument("--tag", default="v1.0.0", help="the release that Colab fetches")
+    parser.add_argument("--tag", default=f"v{labutils.__version__}", help="the release that Colab fetches")
 
 
 def main(options):
@@ -50,12 +47,17 @@ def badges(lesson):
     file = f"notebooks/{lesson}.ipynb"
     if not repository:
         return f"[Text source of this lesson](source/{lesson}.py) · no account or GPU needed"
-    path = repository.removeprefix("https://github.com/")
-    colab = f"https://colab.research.google.com/github/{path}/blob/{tag}/{file}"
     return (
-        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) · "
+        f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab_page(lesson)}) · "
         f"[Source]({repository}/blob/{tag}/{file}) · no account or GPU needed"
     )
+
+
+def colab_page(lesson):
+    """The address under which Colab opens a lesson; '' while the repository has none."""
+    repository, tag = recorded_address()
+    path = repository.removeprefix("https://github.com/")
+    return path and f"https://colab.research.google.com/github/{path}/blob/{tag}/notebooks/{lesson}.ipynb"
 
 
 def set_address(repository, tag):

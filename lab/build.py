@@ -15,11 +15,13 @@ from lab.lessons import (
     code_hash,
     executed_code,
     find_lessons,
+    needs,
     record_executed,
     record_seconds,
     tidy_outputs,
     twin_path,
     write_notebook,
+    write_table,
 )
 
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -36,6 +38,7 @@ def main(options):
     for lesson in find_lessons(options.lessons):
         print(f"{'copying the text of' if options.text else 'executing'} {twin_path(lesson).name}")
         (build_text if options.text else build)(lesson)
+    write_table()
 
 
 def read_twin(lesson):
@@ -46,7 +49,8 @@ def read_twin(lesson):
     import jupytext
 
     notebook = jupytext.read(twin_path(lesson))
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}, "lab": needs(lesson)}
+    notebook.metadata = nbformat.from_dict(metadata)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for position, cell in enumerate(notebook.cells):
         cell.metadata.pop("lines_to_next_cell", None)  # jupytext's note about the text file
@@ -101,9 +105,10 @@ def build_text(lesson):
 
 
 def in_step(lesson):
-    """Whether notebook and text twin have the same cells: kind, source and metadata, in order."""
-    notebook = nbformat.read(NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4)
-    return [_essence(cell) for cell in notebook.cells] == [_essence(cell) for cell in read_twin(lesson).cells]
+    """Whether notebook and text twin have the same cells (kind, source and metadata, in order) and the same needs."""
+    notebook, twin = nbformat.read(NOTEBOOK_DIR / f"{lesson}.ipynb", as_version=4), read_twin(lesson)
+    same = [_essence(cell) for cell in notebook.cells] == [_essence(cell) for cell in twin.cells]
+    return same and notebook.metadata.get("lab") == twin.metadata.lab
 
 
 def _essence(cell):

@@ -1,10 +1,10 @@
 """Write each lesson as one notebook that needs nothing beside it, to upload to Colab.
 
-labutils, the weights and the measurements that a lesson uses travel inside its setup cell: as tar archives, compressed
-by xz, as base64 text. The cell unpacks them into the folder ``lab`` and installs nothing.
+labutils, the weights and the measurements that a lesson needs (``notebooks/lessons.toml``) travel inside its setup
+cell: as tar archives, compressed by xz, as base64 text. The cell unpacks them into the folder ``lab`` and installs
+nothing.
 """
 
-import ast
 import base64
 import copy
 import functools
@@ -13,7 +13,6 @@ import inspect
 import io
 import json
 import lzma
-import re
 import tarfile
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import nbformat
 import numpy as np
 
 from lab.lessons import NOTEBOOK_DIR, find_lessons, write_notebook
-from lab.stubs import parse, student_copy
+from lab.stubs import student_copy
 from labutils import pretrained
 from labutils.results import RESULTS
 from labutils.support.files import check_writable
@@ -44,7 +43,6 @@ unpack("{packed}")
 if os.path.abspath("lab") not in sys.path:
     sys.path.insert(0, os.path.abspath("lab"))
 import labutils  # before TensorFlow: it keeps the start-up messages away"""
-DEFAULT = ("pretrained.load()", "load()")  # calls that name no checkpoint
 BADGES = "This file holds all that the lesson needs, the trained networks included. No account or GPU needed."
 
 
@@ -82,7 +80,7 @@ def write_files(names=(), out="build/colab", exercises=False, say=print):
         if size > LIMIT:
             raise ValueError(f"{lesson} would have {size:,} bytes, more than {LIMIT:,}: it uses too many checkpoints")
         write_notebook(single, target)
-        say(f"{target}: {size / 1e6:.1f} MB, with {', '.join(used_checkpoints(notebook)) or 'no weights'}")
+        say(f"{target}: {size / 1e6:.1f} MB, with {', '.join(notebook.metadata.lab.checkpoints) or 'no weights'}")
 
 
 def single_file(lesson, notebook):
@@ -90,14 +88,16 @@ def single_file(lesson, notebook):
 
     Args:
         lesson: its name, for messages.
-        notebook: NotebookNode with one cell tagged ``setup``.
+        notebook: NotebookNode with one cell tagged ``setup``; ``lab`` in its metadata lists the checkpoints and results
+            that it reads, as ``python -m lab build`` writes it.
 
     Raises:
         ValueError: the notebook has no setup cell.
     """
     single = copy.deepcopy(notebook)
-    packed = _package() + b"".join(_checkpoint(name) for name in used_checkpoints(notebook))
-    packed += _tar({f"benchmarks/results/{name}.json": _result(name) for name in used_results(notebook)})
+    needs = notebook.metadata.get("lab", {"checkpoints": [], "results": []})
+    packed = _package() + b"".join(_checkpoint(name) for name in needs["checkpoints"])
+    packed += _tar({f"benchmarks/results/{name}.json": _result(name) for name in needs["results"]})
     setup = [cell for cell in single.cells if "setup" in cell.metadata.get("tags", [])]
     if len(setup) != 1:
         raise ValueError(f"{lesson} must have one cell tagged setup, it has {len(setup)}")
@@ -110,79 +110,6 @@ def single_file(lesson, notebook):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return single
-
-
-def used_checkpoints(notebook):
-    """Names of the checkpoints that a lesson loads, sorted: those it names, and those that labutils loads for it.
-
-    A name counts where it is the whole of a text in the code, so that a list of names is found, too. A name that the
-    code puts together (``f"classic_epoch_{n:02d}"``) stands for all that fit. Something else of the same name may be
-    meant, such as a row of a table: then a file is packed for nothing, but none is missing.
-    """
-    known, trees = pretrained.names(), _code(notebook)
-    used = _named(trees, known)
-    if any(isinstance(node, ast.Call) and ast.unparse(node) in DEFAULT for tree in trees for node in ast.walk(tree)):
-        used.add(inspect.signature(pretrained.load).parameters["name"].default)
-    spoken = {name for tree in trees for name in _identifiers(tree)}
-    for defined, loaded in _loaders(tuple(known)):
-        if defined & spoken:
-            used |= loaded
-    return sorted(used)
-
-
-def used_results(notebook):
-    """Names of the measurements in ``benchmarks/results`` that a lesson reads, sorted."""
-    return sorted(_named(_code(notebook), [path.stem for path in RESULTS.glob("*.json")]))
-
-
-def _code(notebook):
-    return [parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
-
-
-def _named(trees, known):
-    """Those of the known names that are a text in the code, or fit one with places to fill in."""
-    found = set()
-    for tree in trees:
-        other = {id(part) for node in ast.walk(tree) for part in _names_of_others(node)}
-        for node in ast.walk(tree):
-            if id(node) in other:
-                continue
-            if isinstance(node, ast.Constant) and node.value in known:
-                found.add(node.value)
-            elif isinstance(node, ast.JoinedStr) and isinstance(node.values[0], ast.Constant):
-                parts = (re.escape(v.value) if isinstance(v, ast.Constant) else ".+" for v in node.values)
-                pattern = re.compile("".join(parts))
-                found.update(name for name in known if pattern.fullmatch(name))
-    return found
-
-
-def _names_of_others(node):
-    """The parts of ``networks.build("fast", …)`` and ``PLANS["fast"]`` that name a network or a plan."""
-    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("build"):
-        return node.args
-    return [node.slice] if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith("PLANS") else []
-
-
-def _identifiers(tree):
-    """Names that the code speaks of: of attributes, and of what it imports."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.ImportFrom):
-            yield from (alias.name for alias in node.names)
-
-
-@functools.cache
-def _loaders(known):
-    """For each module of labutils that loads checkpoints by name: what it defines, and what it loads."""
-    found = []
-    for path in PACKAGE.rglob("*.py"):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        loaded = _named([c for c in calls if ast.unparse(c.func).startswith("pretrained.load")], known)
-        if loaded:
-            found.append(({n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}, loaded))
-    return found
 
 
 @functools.cache

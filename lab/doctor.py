@@ -89,11 +89,10 @@ def _problems_of_keras():
 
 def _problems_of_checkpoints():
     """Load the lab's checkpoints and those that the lessons name; prints one line for each that is good."""
-    from lab.lessons import LESSONS, twin_path
+    from lab.lessons import LESSONS, needs
     from labutils import pretrained
 
-    used = "\n".join(twin_path(lesson).read_text(encoding="utf-8") for lesson in LESSONS)
-    named = set(re.findall(r"""pretrained\.(?:load|load_for_sampling|read_record)\(["'](\w+)["']""", used))
+    named = {name for lesson in LESSONS for name in needs(lesson)["checkpoints"]}
     problems = []
     for name in sorted({*named, *pretrained.names()}):
         try:

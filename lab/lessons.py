@@ -1,11 +1,12 @@
-"""The lessons as files: their names, where they stand, how long they take."""
+"""The lessons as files: which there are (``notebooks/lessons.toml``), where they stand, how long they take."""
 
-import hashlib
 import json
+import tomllib
 from pathlib import Path
 
 import nbformat
 
+from lab.stubs import code_hash
 from labutils.support.files import write_atomically
 
 NOTEBOOK_DIR = Path(__file__).resolve().parents[1] / "notebooks"
@@ -13,16 +14,14 @@ SOURCE_DIR = NOTEBOOK_DIR / "source"  # the text twins
 SECONDS_FILE = NOTEBOOK_DIR / "seconds.json"  # {preset: {lesson: seconds}}, as measured by `run --record` and `build`
 EXECUTED_FILE = NOTEBOOK_DIR / "executed.json"  # {lesson: what code_hash was when `build` executed it}
 QUIET_KERNEL = ("--log-level=ERROR",)  # hides a kernel's warnings, which do not help a student
-LESSONS = (
-    "01_function_inversion",
-    "02_forward_noising",
-    "03_unet",
-    "04_training",
-    "05_sampling",
-    "06_discussion",
-    "07_better_and_faster",
-    "08_text_to_image",
-)
+README = NOTEBOOK_DIR.parent / "README.md"
+TABLE = "<!-- lessons: written by python -m lab build -->\n", "<!-- end of lessons -->\n"  # around the README's table
+# What notebooks/lessons.toml says of each lesson: a dict name → dict, in order.
+ABOUT = {
+    lesson["file"]: lesson
+    for lesson in tomllib.loads((NOTEBOOK_DIR / "lessons.toml").read_text(encoding="utf-8"))["lesson"]
+}
+LESSONS = tuple(ABOUT)
 
 
 def find_lessons(names):
@@ -42,9 +41,30 @@ def find_lessons(names):
 
 
 def title(lesson):
-    """The lesson's heading, as its notebook has it."""
-    notebook = json.loads((NOTEBOOK_DIR / f"{lesson}.ipynb").read_text(encoding="utf-8"))
-    return "".join(notebook["cells"][0]["source"]).splitlines()[0].lstrip("# ")
+    """The lesson's short title with its number, such as "5 · Sampling"."""
+    return f"{int(lesson[:2])} · {ABOUT[lesson]['title']}"
+
+
+def needs(lesson):
+    """What a lesson reads beside labutils: a dict with the names of ``checkpoints`` and ``results``."""
+    return {kind: ABOUT[lesson].get(kind, []) for kind in ("checkpoints", "results")}
+
+
+def table(lessons=LESSONS, folder=""):
+    """The table of the lessons in Markdown, with links to the notebooks in ``folder``."""
+    lines = ["| lesson | you learn | reading and exercises |", "| --- | --- | --- |"]
+    for lesson in lessons:
+        about = ABOUT[lesson]
+        time = ", ".join([f"{about['minutes']} min", *([about["note"]] if "note" in about else [])])
+        lines.append(f"| [{title(lesson)}]({folder}{lesson}.ipynb) | {about['learns']} | {time} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_table():
+    """Put the table of the lessons into the README."""
+    before, rest = README.read_text(encoding="utf-8").split(TABLE[0])
+    text = before + TABLE[0] + table(folder="notebooks/") + TABLE[1] + rest.split(TABLE[1])[1]
+    write_atomically(README, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def twin_path(lesson):
@@ -65,16 +85,6 @@ def tidy_outputs(notebook):
     preprocessor = CoalesceStreamsPreprocessor()
     for index, cell in enumerate(notebook.cells):
         preprocessor.preprocess_cell(cell, {}, index)
-
-
-def code_hash(notebook):
-    """SHA-256 of the code that the outputs come from: each code cell but the setup cell, which ``address`` rewrites."""
-    code = [
-        cell.source.rstrip()
-        for cell in notebook.cells
-        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", [])
-    ]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
 
 
 def executed_code():

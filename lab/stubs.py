@@ -4,6 +4,8 @@ import ast
 import contextlib
 import copy
 import functools
+import hashlib
+import json
 import re
 
 import nbformat
@@ -105,14 +107,25 @@ def function_name(cell):
     return None
 
 
+def code_hash(notebook):
+    """SHA-256 of the code that the outputs come from: each code cell but the setup cell, which ``address`` rewrites."""
+    code = [
+        cell.source.rstrip()
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", [])
+    ]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()
+
+
 def student_copy(lesson, notebook):
-    """The notebook as students get it.
+    """The notebook as students get it. Its metadata keep the :func:`code_hash` of the lesson, under ``lab``.
 
     Raises:
         ValueError: a fault in the markers, or an answer cell without a solution; names the cell.
     """
     cells = [in_cell(lesson, cell, student_cell, cell) for cell in notebook.cells]
     metadata = {key: value for key, value in notebook.metadata.items() if key != "widgets"}  # widgets are outputs
+    metadata["lab"] = {**metadata.get("lab", {}), "code_hash": code_hash(notebook)}
     return nbformat.from_dict(
         {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": [cell for cell in cells if cell]}
     )

@@ -1,13 +1,15 @@
 """The book: nothing is missing, dead or fetched; solutions are behind a click; faults are found."""
 
+import importlib
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from conftest import reason
+from web_pages import faults
 
-from lab import book, lessons, pages
+from lab import address, book, lessons
 
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
@@ -38,7 +40,7 @@ def one_lesson(monkeypatch, tmp_path):
 def whole(tmp_path_factory):
     """The book of the committed notebooks: (folder, faults)."""
     index, problems = book.build_book(tmp_path_factory.mktemp("book") / "pages")
-    return index.parent, problems
+    return index.parent, problems + faults(index.parent)
 
 
 def test_the_book_has_no_faults(whole):
@@ -55,6 +57,7 @@ def test_every_lesson_is_complete(whole):
         assert len(re.findall('src="_images/', text)) >= sum("image/png" in o.get("data", {}) for o in outputs)
         solutions = sum(bool(cell.metadata.get("nbgrader", {}).get("solution")) for cell in notebook.cells)
         assert len(re.findall("Show the solution", text)) == solutions >= 2
+        assert len(re.findall("Show the setup code", text)) == 1
         assert "BEGIN SOLUTION" not in re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
         assert "All tests in" in text and "tag_check" in text and "<math" in text
         assert not re.search(
@@ -67,14 +70,14 @@ def test_every_lesson_is_complete(whole):
         assert len(sizes) == 2, "the notebook, and the one for Colab"
 
 
-def test_lessons_lead_to_each_other_and_to_labutils(whole):
+def test_lessons_lead_to_each_other_and_labutils_is_described(whole):
     folder, _ = whole
     text = (folder / "05_sampling.html").read_text(encoding="utf-8")
-    assert re.search(r'href="02_forward_noising.html[^"]*">lesson 2<', text)
-    assert re.search(r'href="#[^"]+">[Ss]ection 5\.7<', text)
-    assert 'href="api/sampling.html#labutils.sampling.reverse.reverse_step"' in text
+    assert re.search(r'href="02_forward_noising.html[^"]*">(<span[^>]*>)?lesson 2<', text)
     described = (folder / "api" / "sampling.html").read_text(encoding="utf-8")
+    assert 'id="labutils.sampling.reverse.reverse_step"' in described
     assert "Parameters" in described and "Raises" in described
+    assert "<strong>Sources" in (text := (folder / "api" / "metrics.html").read_text("utf-8")) or ">Sources<" in text
 
 
 def test_the_search_needs_no_server(whole):
@@ -82,15 +85,6 @@ def test_the_search_needs_no_server(whole):
     assert (folder / "searchindex.js").read_text(encoding="utf-8").startswith("Search.setIndex(")
     options = (folder / "_static" / "documentation_options.js").read_text(encoding="utf-8")
     assert "SHOW_SEARCH_SUMMARY: false" in options  # a summary would be fetched
-
-
-def test_every_room_of_labutils_is_described():
-    found = book.rooms()
-    assert found[:3] == ["picture_folder", "data", "schedule"] and "support" not in found
-    listed = [line for room in found for line in book.room_page(room).splitlines() if "automodule" in line]
-    for path in (*book.PACKAGE.glob("*.py"), *(book.PACKAGE / "sampling").glob("*.py")):
-        name = ".".join(("labutils", *path.relative_to(book.PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        assert path.stem == "__main__" or name == "labutils" or f".. automodule:: {name}" in listed
 
 
 @pytest.mark.slow
@@ -103,12 +97,13 @@ def test_first_page_of_a_run(one_lesson, tmp_path):
     assert "failed" in text and "ZeroDivisionError" in text and "smoke" in text and "0:03 min" in text
 
 
-def test_faults_of_a_lesson_fail_the_build(one_lesson, tmp_path, capsys):
+def test_faults_of_a_lesson_are_found(one_lesson, tmp_path, capsys):
     picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"})
     text = "[a link](06_nowhere.ipynb) ![](https://example.org/a.png) <a href='#nowhere'>there</a>"
     write_lesson(one_lesson, nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("1", outputs=[picture]))
     index, problems = book.build_book(tmp_path / "out")
-    text = "\n".join(problems)
+    assert "06_nowhere.ipynb" in "\n".join(problems)
+    text = "\n".join(problems + faults(index.parent))
     for fault in ("06_nowhere.ipynb", "no alternative text", "fetched from elsewhere", "leads nowhere: #nowhere"):
         assert fault in text
     book.report(index, problems)
@@ -125,20 +120,11 @@ def test_without_sphinx_the_earlier_book_stays(one_lesson, tmp_path, monkeypatch
     assert earlier.read_text() == "earlier"
 
 
-def test_cells_as_the_book_shows_them():
-    committed = nbformat.read(lessons.NOTEBOOK_DIR / f"{lessons.LESSONS[0]}.ipynb", as_version=4)
-    before = nbformat.writes(committed)
-    shown = book.page(committed, "row")
-    assert nbformat.writes(committed) == before
-    text = "\n".join(cell.source for cell in shown.cells if cell.cell_type == "markdown")
-    assert "### BEGIN SOLUTION" not in text and "<summary>Show the solution</summary>" in text
-    tagged = {tag for cell in shown.cells for tag in cell.metadata.tags}
-    assert {"hide-input", "check", "solution"} <= tagged
-
-
 @pytest.mark.parametrize("repository", ["", "https://github.com/someone/lab"])
-def test_colab_is_linked_once_the_address_is_known(repository):
-    row = book.links("05_sampling", repository, "v2")
+def test_colab_is_linked_once_the_address_is_known(repository, monkeypatch):
+    monkeypatch.setattr(address, "recorded_address", lambda: (repository, "v2"))
+    monkeypatch.syspath_prepend(book.BOOK_DIR)
+    row = importlib.import_module("lab_sphinx.cells").links("05_sampling")
     colab = "[open in Colab](https://colab.research.google.com/github/someone/lab/blob/v2/notebooks/05_sampling.ipynb)"
     assert (colab in row) == bool(repository)
     assert row.count("http") == bool(repository), "no other address"
@@ -153,11 +139,11 @@ GOOD = (
 def test_faults_of_pages(tmp_path):
     (tmp_path / "a.html").write_text(GOOD)
     (tmp_path / "b.html").write_text('<h1 id="here">b</h1><a href="a.html">a</a><a href="https://arxiv.org">x</a>')
-    assert pages.faults(tmp_path) == []
+    assert faults(tmp_path) == []
     (tmp_path / "c.html").write_text(
         '<a href="d.html">d</a><a href="b.html#there">b</a><img src="x.png" alt=""><script src="https://cdn/x.js"></script>'
     )
-    assert pages.faults(tmp_path) == [
+    assert faults(tmp_path) == [
         "c.html: a picture has no alternative text: x.png",
         "c.html: would be fetched from elsewhere: https://cdn/x.js",
         "c.html: leads nowhere: d.html",

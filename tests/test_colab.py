@@ -12,7 +12,7 @@ from conftest import is_here
 from nbclient import NotebookClient
 
 from lab import colab, lessons
-from labutils import pipeline, pretrained
+from labutils import pipeline, pretrained, results
 
 
 def committed(lesson):
@@ -23,32 +23,22 @@ def notebook_of(*sources):
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
 
 
-@pytest.mark.parametrize(
-    ("source", "names"),
-    [
-        ('network, about = pretrained.load("classic")', ["classic"]),
-        ("network, about = pretrained.load()", ["classic"]),
-        ('for name in ["fast", "classic_epoch_05"]:\n    pretrained.load(name)', ["classic_epoch_05", "fast"]),
-        ('pretrained.load(f"classic_epoch_{n:02d}")', ["classic_epoch_01", "classic_epoch_05", "classic_epoch_20"]),
-        ("numbers = evaluation.evaluate(drawn, real)", ["digit_features", "digit_recogniser"]),
-        ("from labutils.evaluation import load_judges", ["digit_features", "digit_recogniser"]),
-        ('%matplotlib inline\nsaved = load_for_sampling("fast_conditional")', ["fast_conditional"]),
-        ('networks.build("fast", shape), training.PLANS["fast_conditional"]', []),
-        ('print(f"{name} and {other}", "a classic text")\n# "fast"', []),
-    ],
-)
-def test_which_checkpoints_a_lesson_uses(source, names):
-    assert colab.used_checkpoints(notebook_of("import labutils", source)) == names
+@pytest.mark.parametrize("lesson", lessons.LESSONS)
+def test_what_a_lesson_needs_is_listed_and_exists(lesson):
+    needs, notebook = lessons.needs(lesson), committed(lesson)
+    assert notebook.metadata.lab == needs, f"run: python -m lab build --text {lesson}"
+    checkpoints, known = set(needs["checkpoints"]), {path.stem for path in results.RESULTS.glob("*.json")}
+    assert checkpoints <= set(pretrained.names()) and set(needs["results"]) <= known
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    code = re.sub(r'(build\(|PLANS\[)"\w+"', "", code)  # these name a network or a plan
+    assert set(re.findall(r"""["'](\w+)["']""", code)) & set(pretrained.names()) <= checkpoints
+    assert "load_judges" not in code or {"digit_features", "digit_recogniser"} <= checkpoints
+    assert set(re.findall(r'results\.recorded\("(\w+)"', code)) <= set(needs["results"])
 
 
 @pytest.mark.parametrize("lesson", lessons.LESSONS)
-def test_a_file_holds_what_its_lesson_uses_and_is_small(lesson):
+def test_a_file_is_small_and_fetches_nothing(lesson):
     notebook = committed(lesson)
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    used = colab.used_checkpoints(notebook)
-    assert set(re.findall(r'checkpoints\.(?:load\w*|read_record)\("(\w+)"', text)) <= set(used)
-    assert "load_judges" not in text or {"digit_features", "digit_recogniser"} <= set(used)
-    assert set(re.findall(r'evaluation\.recorded\("(\w+)"', text)) <= set(colab.used_results(notebook))
     single = colab.single_file(lesson, notebook)
     nbformat.validate(single)
     assert len(nbformat.writes(single)) <= colab.LIMIT

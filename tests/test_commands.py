@@ -28,7 +28,7 @@ BAD = [
     ([], "COMMAND"),
     (["fly"], "invalid choice: 'fly'"),
     (["run", "--preset", "huge"], "unknown preset 'huge', known: smoke, quick, full"),
-    (["run", "99"], "unknown lesson '99', known: 1 … 8"),
+    (["run", "99"], "unknown lesson '99', known: 1 … "),
     (["run", "02_backward"], "unknown lesson"),
     (["run", "--dataset", "mnits"], "unknown data set 'mnits'"),
     (["run", "--dataset", "none.npz"], "no such data file: none.npz"),

@@ -48,7 +48,23 @@ def test_what_is_there_is_kept_and_what_is_missing_is_added(tmp_path):
     copying.copy_lessons(tmp_path, say=said.append)
     assert (tmp_path / NAMES[0]).read_text(encoding="utf-8") == "my work"
     assert nbformat.read(tmp_path / NAMES[1], as_version=4).cells
-    assert [line.rsplit(": ")[-1] for line in said] == ["kept as it is", "new", *["kept as it is"] * (len(NAMES) - 2)]
+    told = [line.rsplit(": ")[-1] for line in said[: len(NAMES)]]
+    assert told == ["kept as it is", "new", *["kept as it is"] * (len(NAMES) - 2)]
+
+
+def test_copies_that_are_older_than_their_lessons_are_named(tmp_path):
+    """Those of an earlier release, which do not say what they were made from, and those of other code."""
+    copying.copy_lessons(tmp_path / "mine", say=lambda line: None)
+    said = []
+    copying.copy_lessons(tmp_path / "mine", say=said.append)
+    assert len(said) == len(NAMES), "nothing has changed"
+    for name, metadata in ((NAMES[0], {}), (NAMES[1], {"code_hash": "another"})):
+        notebook = nbformat.read(tmp_path / "mine" / name, as_version=4)
+        notebook.metadata["lab"] = metadata
+        nbformat.write(notebook, tmp_path / "mine" / name)
+    copying.copy_lessons(tmp_path / "mine", say=said.append)
+    assert said[-1].startswith(f"changed since your copy was made: {lessons.LESSONS[0]}, {lessons.LESSONS[1]}; ")
+    assert "python -m lab copy --out mine_new" in said[-1]
 
 
 def test_every_check_goes_on_and_can_be_handed_in(tmp_path):

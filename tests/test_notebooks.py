@@ -60,7 +60,7 @@ def test_executed_on_mnist(lesson, notebook):
 
 
 def test_no_traces_of_a_machine(notebook):
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert set(notebook.metadata) == {"kernelspec", "lab", "language_info"}
     assert set(notebook.metadata.kernelspec) == {"display_name", "language", "name"}
     for cell in notebook.cells:
         assert set(cell.metadata) <= {"tags", "nbgrader"}, cell.metadata
@@ -70,7 +70,7 @@ def test_no_traces_of_a_machine(notebook):
 
 
 def test_opening_cells(lesson, notebook):
-    assert notebook.cells[0].source.startswith(f"# {int(lesson[:2])} · ")
+    assert notebook.cells[0].source.startswith(f"# {lessons.title(lesson)}")
     opening = notebook.cells[0].source
     assert "You will be able to" in opening and "minutes" in opening
     assert [len(tagged(notebook, tag)) for tag in ("badges", "parameters", "setup")] == [1, 1, 1]
@@ -79,6 +79,11 @@ def test_opening_cells(lesson, notebook):
     exec(tagged(notebook, "parameters")[0].source, values)
     assert {"PRESET", "DATASET", "SEED"} <= values.keys() and values["PRESET"] in presets.PRESETS
     assert "## Remember" in notebook.cells[-1].source
+
+
+def test_the_readme_has_the_table_of_the_lessons():
+    text = lessons.README.read_text(encoding="utf-8")
+    assert lessons.table(folder="notebooks/").join(lessons.TABLE) in text, "run: python -m lab build --text"
 
 
 def test_one_address_for_all(lesson, notebook):

@@ -5,32 +5,12 @@ from pathlib import Path
 
 import grading
 import labutils
+from lab.rooms import ROOT, rooms, table
 
 PACKAGE = Path(labutils.__file__).parent
 MODULES = [*PACKAGE.rglob("*.py"), *Path(grading.__file__).parent.rglob("*.py")]
-# From the ground up: a room imports only what stands before it. Inside a package the modules have an order, too.
-ROOMS = {
-    "support": "startup files progress pictures",
-    "picture_folder": "",
-    "data": "",
-    "caption_data": "",
-    "schedule": "",
-    "networks": "unet embeddings attention unet_fast autoencoder text_to_image unet_fused classifiers costs",
-    "training": "step config run_state loop",
-    "pretrained": "",
-    "samplers": "",
-    "sampling": "reverse guidance inpainting compiled exact",
-    "pipeline": "",
-    "metrics": "",
-    "results": "",
-    "evaluation": "",
-    "caption_reader": "",
-    "toys": "inversion ring",
-    "plots": "",
-    "presets": "",
-    "checks": "feedback lesson_1 lesson_2 lesson_3 lesson_4 lesson_5 lesson_6 lesson_7 lesson_8",
-}
-ORDER = [f"{room}.{module}".rstrip(".") for room, modules in ROOMS.items() for module in [*modules.split(), ""]]
+ROOMS = {room["name"]: room["modules"] for room in rooms()}  # from the ground up
+ORDER = [f"{room}.{module}".rstrip(".") for room, modules in ROOMS.items() for module in [*modules, ""]]
 
 
 def place(name):
@@ -59,6 +39,10 @@ def test_imports_only_downwards():
     for path, name in rooms.items():
         upwards = {other for other in imported(path) if place(other) > place(name)}
         assert not upwards, f"{name} imports {upwards}, which come after it"
+
+
+def test_the_maintainers_page_has_the_table_of_the_rooms():
+    assert table() in (ROOT / "docs" / "maintainers.md").read_text(encoding="utf-8"), f"it should be\n{table()}"
 
 
 def test_labutils_does_not_know_of_grading():

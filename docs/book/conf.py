@@ -10,15 +10,16 @@
 # furo: a page opens at once, is readable without scripts, prints well, and has a light and a dark version. All three
 # fetch nothing from the network.
 
+import re
 import sys
 from pathlib import Path
 
-import labutils
-
-sys.path.insert(0, str(Path(__file__).parent))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
 
 project = "Introduction to Stable Diffusion Models"
-version = release = labutils.__version__
+code = (HERE.parents[1] / "labutils" / "__init__.py").read_text(encoding="utf-8")
+version = release = re.search(r'__version__ = "(.+)"', code).group(1)
 author = "the authors of the lab"
 copyright = "the authors of the lab, MIT licence"
 
@@ -28,10 +29,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "lab_sphinx.mathml",
-    "lab_sphinx.figures",
-    "lab_sphinx.crosslinks",
-    "lab_sphinx.docstrings",
-    "lab_sphinx.accessible",
+    "lab_sphinx.cells",
 ]
 exclude_patterns = ["downloads"]  # notebooks to take away, not pages
 suppress_warnings = ["ref.python"]  # names after "Returns:" are taken for types, and some have several meanings
@@ -45,6 +43,7 @@ html_math_renderer = "mathml"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
+napoleon_custom_sections = ["Sources", "Source"]
 
 html_theme = "furo"
 html_title = project
@@ -60,3 +59,21 @@ pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+SOURCES = re.compile(r"^Sources?:\n(?: {4}.*\n?)+", re.MULTILINE)
+
+
+def setup(app):
+    """Listen for docstrings, before napoleon reads them."""
+    app.connect("autodoc-process-docstring", translate, priority=400)
+
+
+def translate(app, what, name, value, options, lines):
+    """Keep |x| an absolute value, which Sphinx takes for a substitution, and make a list of the sources."""
+    text = re.sub(r"(?<![`|])\|(\w+)\|", r"\\|\1\\|", "\n".join(lines))
+    lines[:] = SOURCES.sub(as_list, text).split("\n")
+
+
+def as_list(found):
+    """Give each source a bullet; a deeper line continues the one before it."""
+    return re.sub(r"^ {4}(?=\S)", "    - ", found.group(), flags=re.MULTILINE).replace("\n        ", "\n      ")

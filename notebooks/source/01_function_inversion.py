@@ -26,18 +26,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -58,8 +54,9 @@ print(f"preset {settings.name}: {settings.fit_epochs} epochs per fit, {settings.
 # %% [markdown]
 # ## The goal: digits on request
 #
-# You will understand this example, and build it yourself, by the end of lesson 5. A trained network comes with the lab. It
-# gets pure noise and a list of digits, and draws these digits. **Change the list and run the cell again.**
+# You will understand this example, and build it yourself, by the end of [lesson 5](05_sampling.ipynb). A trained
+# network comes with the lab. It gets pure noise and a list of digits, and draws these digits. **Change the list and run
+# the cell again.**
 
 # %%
 wanted = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -410,7 +407,7 @@ if PRESET != "smoke":
 # 1. Take a right answer x, and add noise to it, step by step, until only noise is left.
 # 2. Train a network to predict the noise in a noisy x. It also gets y and the step. It learns a mean again: the mean of all
 #    noises that fit. Here a mean is what we need, because each step follows it only a little. Then the network predicts
-#    again. (Lesson 2 explains why small steps suffice.)
+#    again. ([Lesson 2](02_forward_noising.ipynb) explains why small steps suffice.)
 # 3. To answer, start from pure noise and remove the predicted noise, step by step. Different noise leads to different right
 #    answers.
 #
@@ -477,8 +474,8 @@ plots.show(figure, "Histogram with four narrow peaks at the four right answers -
 # ## 1.7 The paths from noise to an answer
 #
 # For y = 0.5 we follow 40 samples from pure noise (left) to an answer (right). This time the sampler adds no new noise in its
-# steps (DDIM, lesson 5), so each path is smooth. The arrows show the direction of a path at every place. They are computed
-# from the predicted noise.
+# steps (DDIM, [lesson 5](05_sampling.ipynb)), so each path is smooth. The arrows show the direction of a path at every
+# place. They are computed from the predicted noise.
 #
 # **Predict before you run:** when is it decided which of the four answers a path reaches: early, in the middle or late?
 

@@ -32,18 +32,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -130,13 +126,13 @@ plots.show(figure, "Left: β rises in a straight line from 0.0001 to 0.02. Right
 # - **T = 1000: gradual, but not for free.** A reverse step is easy only if it is small. Then the distribution of $x_{t-1}$,
 #   given $x_t$, is nearly Gaussian (Sohl-Dickstein et al. 2015, [arXiv:1503.03585](https://arxiv.org/abs/1503.03585)). A step
 #   of the sampler can only draw from one Gaussian. With more steps, each step is smaller. But each reverse step is one call
-#   of the network, so T also sets the cost of an image. Lesson 5 shows how to skip steps.
+#   of the network, so T also sets the cost of an image. [Lesson 5](05_sampling.ipynb) shows how to skip steps.
 # - **$\beta_{start}$ is tiny.** The first step hides the finest detail, and the last reverse step must restore it. Its
 #   noise has standard deviation $\sqrt{0.0001} = 0.01$, about one grey level of 255 (one level is 0.008).
 # - **$\beta_{end}$ is two hundred times larger.** Where $x_t$ is almost noise, more noise changes little, so the steps may
 #   be larger. And ᾱ must reach almost 0, because sampling starts from pure noise.
 # - **β grows linearly** between the two. This is the DDPM paper's choice: two numbers, nothing to tune. It is not the only
-#   one: lesson 6 compares it with a cosine.
+#   one: [lesson 6](06_discussion.ipynb) compares it with a cosine.
 
 # %% [markdown]
 # ## 2.3 Many small steps
@@ -201,7 +197,7 @@ plots.show(figure, f"ᾱ falls in an S shape from 1 to almost 0 and crosses one 
 # **Where ᾱ is used later:** training uses it to make $x_t$ in one jump (section 2.4). The reverse process uses it twice. It
 # estimates the clean image from the predicted noise,
 # $\hat x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\varepsilon_\theta)/\sqrt{\bar\alpha_t}$, and it weighs this estimate against $x_t$
-# (section 2.8, lesson 5).
+# (section 2.8, [lesson 5](05_sampling.ipynb)).
 #
 # labutils holds all these tables in one object.
 
@@ -453,7 +449,7 @@ plots.show(plots.image_table(rows, list(schedules), [f"image {i + 1}" for i in r
 
 # %% [markdown]
 # More than a third of the image's variance is left. So with the careless schedule the last $x_t$ still *contains the image*.
-# But sampling (lesson 5) starts from pure noise, which the network has never seen in training.
+# But sampling ([lesson 5](05_sampling.ipynb)) starts from pure noise, which the network has never seen in training.
 #
 # How does this change the samples? To see the fault of the schedule alone, we take a *perfect* network. For a data set of
 # only 500 images, the best prediction of the noise is a formula (`sampling.exact_noise_predictor`; lesson 5 uses it too).
@@ -492,7 +488,8 @@ if PRESET != "smoke":
 # %% [markdown]
 # ## 2.8 One more table, for the reverse process: β̃
 #
-# Lesson 5 reverses the steps. If both $x_t$ and $x_0$ are known, $x_{t-1}$ is Gaussian, with the variance (DDPM eq. 7)
+# [Lesson 5](05_sampling.ipynb) reverses the steps. If both $x_t$ and $x_0$ are known, $x_{t-1}$ is Gaussian, with the
+# variance (DDPM eq. 7)
 #
 # $$ \tilde\beta_t = \beta_t\,\frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}, \qquad \bar\alpha_{-1} = 1 $$
 #

@@ -30,18 +30,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%

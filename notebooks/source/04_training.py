@@ -30,18 +30,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -92,8 +88,8 @@ print(f"preset {settings.name}: {len(x_train):,} images of {name}, {settings.epo
 #    Then the KL divergence is the squared distance of the two means, divided by $2\sigma_t^2$, plus a constant.
 #    Maximising the bound means minimising a squared error. This is why the loss is the MSE and not, say, the
 #    absolute error. Its best answer is the *mean* of all noises that fit $x_t$.
-# 3. **Noise.** The means differ only in ε and $\varepsilon_\theta$ (lesson 5 does the algebra). What remains is
-#    $w_t \lVert\varepsilon - \varepsilon_\theta\rVert^2$ with
+# 3. **Noise.** The means differ only in ε and $\varepsilon_\theta$ ([lesson 5](05_sampling.ipynb) does the algebra).
+#    What remains is $w_t \lVert\varepsilon - \varepsilon_\theta\rVert^2$ with
 #    $w_t = \beta_t^2 / \big(2\sigma_t^2\alpha_t(1-\bar\alpha_t)\big)$ (DDPM eq. 12).
 # 4. **$L_\text{simple}$.** DDPM drops the weights $w_t$ and takes 1 for all t (eq. 14). That is no longer the bound
 #    on the likelihood. But the paper measured better images with it: an FID (a distance to real images, smaller is
@@ -136,7 +132,7 @@ print("w_t:", ", ".join(f"t = {t}: {weights[t]:.4f}" for t in (0, 10, 100, 500, 
 #
 # <details><summary>Help: "the target is the clean image"</summary>
 #
-# The lab's network predicts the *noise*. The clean image follows from it (lesson 5).
+# The lab's network predicts the *noise*. The clean image follows from it ([lesson 5](05_sampling.ipynb)).
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-4-1-noise-loss", "grade": false, "solution": true, "locked": false, "task": false}
@@ -311,9 +307,9 @@ for path in (min(sizes, key=sizes.get), max(sizes, key=sizes.get)):
 # ## 4.3 A training run
 #
 # The classic network needs two hours for its 50 epochs (section 4.4). For a run of less than a minute we take `fast`,
-# a network made for two cores (lesson 7 explains it). Loss, batches of 64, shuffling and uniform t are the same as above.
-# The order, t and the noise are functions of (seed, epoch, step), so that the run can be repeated exactly. Three things
-# are new:
+# a network made for two cores ([lesson 7](07_better_and_faster.ipynb) explains it). Loss, batches of 64, shuffling and
+# uniform t are the same as above. The order, t and the noise are functions of (seed, epoch, step), so that the run can
+# be repeated exactly. Three things are new:
 #
 # - **The rate starts ten times higher, at 2e-3, and falls to 0**: large steps first, small steps at the end.
 # - **Warm-up:** over the first steps the rate rises from 0. At the start, Adam's averages of the gradient's size come
@@ -322,7 +318,8 @@ for path in (min(sizes, key=sizes.get), max(sizes, key=sizes.get)):
 # - **Clipping:** a gradient longer than 1 (all weights together) is shortened to 1. Its direction stays the same. So one
 #   bad batch cannot change the weights too much (Pascanu et al. 2013, [arXiv:1211.5063](https://arxiv.org/abs/1211.5063)).
 #
-# After each epoch a *callback* draws a few samples in 200 steps (lesson 5 shows how), always from the same noise.
+# After each epoch a *callback* draws a few samples in 200 steps ([lesson 5](05_sampling.ipynb) shows how), always from
+# the same noise.
 #
 # **Predict before you run:** will you be able to read a digit at the end of this run?
 
@@ -384,9 +381,9 @@ plots.show(plots.image_table([list(grid.rows[i]) for i in chosen], [f"epoch {i +
 # %% [markdown]
 # ## 4.4 What a good run looks like: the recorded full run
 #
-# The lab's checkpoint `classic` is the U-Net of lesson 3, trained on all 60,000 MNIST images for 50 epochs with Adam
-# at a constant rate of 2e-4. Its record holds the loss after each epoch; checkpoints were kept on the way. The
-# command `make train` (or `python -m lab train`) repeats this run. It takes about two hours on a CPU. You can
+# The lab's checkpoint `classic` is the U-Net of [lesson 3](03_unet.ipynb), trained on all 60,000 MNIST images for 50
+# epochs with Adam at a constant rate of 2e-4. Its record holds the loss after each epoch; checkpoints were kept on the
+# way. The command `make train` (or `python -m lab train`) repeats this run. It takes about two hours on a CPU. You can
 # stop it and start it again (section 4.6).
 #
 # **Predict before you run:** in the first epoch the training loss is 0.14. Where will it be after 50 epochs: 0.1,
@@ -450,8 +447,8 @@ if quality := results.recorded("quality"):
 # %% [markdown]
 # Less than the losses suggest. After 5 epochs few samples are digits; from 20 to 50 epochs the same strokes become a little
 # clearer. Even after 50 epochs only about half of the samples are clear digits; in the saved run it is two to four of the eight.
-# More epochs alone give little: after 20 epochs the loss hardly falls any more. Lesson 7 shows what helps: another
-# network and recipe. Section 4.8 shows what helps most: tell the network which digit to draw.
+# More epochs alone give little: after 20 epochs the loss hardly falls any more. [Lesson 7](07_better_and_faster.ipynb)
+# shows what helps: another network and recipe. Section 4.8 shows what helps most: tell the network which digit to draw.
 
 # %% [markdown]
 # ## 4.5 Loss by t
@@ -677,7 +674,8 @@ plots.show(plots.image_table([rows[-1], list(cut)], starts, [""] * few,
 #
 # Three changes make a short run much better. Other lessons explain them; here you only use them.
 #
-# - The network is **told the digit** (*class-conditional*), and the sampler pushes towards it (*guidance*, lesson 5).
+# - The network is **told the digit** (*class-conditional*), and the sampler pushes towards it (*guidance*,
+#   [lesson 5](05_sampling.ipynb)).
 # - It predicts $x_0$ in place of ε, with a schedule that adds noise more evenly (*cosine*, lessons 2 and 7).
 # - A sampler takes 12 steps in place of 1000 (lesson 5).
 #

@@ -34,18 +34,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -101,7 +97,7 @@ print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset'
 #    = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})} $$
 #
 # The last step uses $\alpha_t = 1 - \beta_t$ and $\alpha_t\bar\alpha_{t-1} = \bar\alpha_t$. Inverted, this is the
-# variance of lesson 2:
+# variance of [lesson 2](02_forward_noising.ipynb):
 #
 # $$ \tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\;\beta_t $$
 #
@@ -446,7 +442,8 @@ print(f"the first guess, at t = 999: {outside:.0%} of its pixels outside ±1; "
 # The peak at the left belongs to the first guesses. There the error of the predicted noise is divided by
 # $\sqrt{\bar\alpha_t}$: a small error becomes more than a hundred times larger (last line), and most pixels leave the range
 # of an image. This lab does not change them; many programs clip $\hat x_0$ to [−1, 1] in every step. On the plateau after the
-# peak the shape is decided, a little in each step. Then the changes become small. Lesson 6 splits them by spatial frequency.
+# peak the shape is decided, a little in each step. Then the changes become small. [Lesson 6](06_discussion.ipynb)
+# splits them by spatial frequency.
 
 # %% [markdown]
 # ---
@@ -549,8 +546,9 @@ for sampler in ("ddpm", "dpmpp_2m", "heun"):
 #
 # ## 5.7 How good are they? Quality as a number
 #
-# The noise MSE of lesson 4 says nothing about a sampler: the network is the same. So we measure the *images*. Two small
-# networks are the judges. They were not used for drawing. One turns an image into 128 features, the other recognises digits.
+# The noise MSE of [lesson 4](04_training.ipynb) says nothing about a sampler: the network is the same. So we measure
+# the *images*. Two small networks are the judges. They were not used for drawing. One turns an image into 128 features,
+# the other recognises digits.
 #
 # - **Fréchet distance**: how far apart are the features of drawn and of real images, by mean and covariance? (Heusel et al.
 #   2017, [FID](https://arxiv.org/abs/1706.08500). Papers use another network, so you cannot compare our numbers with theirs.)
@@ -605,7 +603,8 @@ if comparable:
 # ## 5.8 Ask for a digit: guidance
 #
 # The checkpoint `fast_conditional` is a *class-conditional* network: its third input is the label, the digit to draw. It also
-# predicts the image $x_0$ instead of ε, and was trained with the cosine schedule of lesson 6. Lesson 7 describes it.
+# predicts the image $x_0$ instead of ε, and was trained with the cosine schedule of [lesson 6](06_discussion.ipynb).
+# [Lesson 7](07_better_and_faster.ipynb) describes it.
 #
 # In training the label was hidden in one image of ten. So the network can predict with the label and without it. The
 # difference is what the label adds. *Classifier-free guidance* adds w times this difference to the prediction with the label
@@ -675,7 +674,8 @@ for w in weights[:3] if comparable else ():
 # ## 5.9 Quality against calls
 #
 # The next figures show recorded measurements with many images, several samplers and three checkpoints: the lab's `classic`,
-# and `fast` and `fast_conditional`, made for few calls (lesson 7). `python -m benchmarks.quality` repeats the measurement.
+# and `fast` and `fast_conditional`, made for few calls ([lesson 7](07_better_and_faster.ipynb)).
+# `python -m benchmarks.quality` repeats the measurement.
 #
 # **Predict before you run:** does `classic` with a thousand calls draw better or worse than `fast` with ten?
 

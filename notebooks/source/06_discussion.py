@@ -7,7 +7,7 @@
 # **You will be able to**
 # - compare noise schedules: how many steps each noise level gets, and how good the samples are;
 # - say how diffusion differs from a GAN, and show it;
-# - connect diffusion with the function inversion of lesson 1;
+# - connect diffusion with the function inversion of [lesson 1](01_function_inversion.ipynb);
 # - explain why many small steps beat one large one, and why noise is added again on the way;
 # - fill in missing parts of an image with a network that was never trained to do so, and sketch
 #   text-to-image.
@@ -29,18 +29,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -100,9 +96,9 @@ def show_rows(title, alt, rows, heads=("",) * 8):
     plots.show(plots.image_table(images, list(rows), heads, title, scale=1.15), alt)
 
 # %% [markdown]
-# The tables below count how many images the recogniser of lesson 5 is sure of. It is often confident about
-# images that are not digits, so look at the images, too. A share of 200 images has a standard error of up to
-# 3.5 percentage points.
+# The tables below count how many images the recogniser of [lesson 5](05_sampling.ipynb) is sure of. It is often
+# confident about images that are not digits, so look at the images, too. A share of 200 images has a standard error of
+# up to 3.5 percentage points.
 #
 # ## 6.1 The noise schedule
 #
@@ -264,8 +260,8 @@ plots.show_table(
 )
 
 # %% [markdown]
-# *Recognised* and *precision* measure quality, *recall* and *evenness* diversity (lesson 5; evenness is the
-# entropy of the ten classes, and 1 means all equal). Compare the differences with their standard error.
+# *Recognised* and *precision* measure quality, *recall* and *evenness* diversity ([lesson 5](05_sampling.ipynb);
+# evenness is the entropy of the ten classes, and 1 means all equal). Compare the differences with their standard error.
 #
 # - **Too gentle:** ᾱ ends far above 0, so a trace of an image is still in $x_t$ at t = 999. But sampling
 #   starts from pure noise, and the network takes a part of that noise for an image. Look at the strokes and
@@ -273,8 +269,8 @@ plots.show_table(
 # - **Too strong:** the start is right. But most of the 20 steps are spent where SNR < 0.01, and only a few
 #   steps are left for the other noise levels.
 #
-# Now we compare schedules in training. `python -m benchmarks.ablation` (lesson 7) trained `fast` with each
-# schedule, one pass over MNIST, and drew 1,000 images with 20 calls each.
+# Now we compare schedules in training. `python -m benchmarks.ablation` ([lesson 7](07_better_and_faster.ipynb)) trained
+# `fast` with each schedule, one pass over MNIST, and drew 1,000 images with 20 calls each.
 
 # %%
 ablation = results.recorded("ablation")
@@ -304,7 +300,7 @@ for s in (linear, cosine):
 # - **Diversity:** under the gentler range the classes are least even. The other differences are too small for
 #   so few images.
 # - **Stability:** under the cosine schedule ᾱ ends very near 0. If a network predicts ε, the formula of
-#   $\hat x_0$ divides by almost 0. That is why `fast` predicts $x_0$ (lesson 7).
+#   $\hat x_0$ divides by almost 0. That is why `fast` predicts $x_0$ ([lesson 7](07_better_and_faster.ipynb)).
 #
 # In training and sampling the network must be given the t that belongs to the SNR of its input. The
 # experiment above did this, so it could change the schedule.
@@ -326,8 +322,8 @@ for s in (linear, cosine):
 # - **GAN, tuned**: the same with the R1 penalty, which keeps the gradient of the critic small at the data
 #   ([Mescheder et al. 2018](https://arxiv.org/abs/1801.04406)), a rate that falls to 0, and Adam without
 #   momentum (β1 = 0).
-# - **Diffusion**: the network of lesson 1. It is given sines and cosines of its inputs, which helps with small
-#   islands. Its learning rate falls.
+# - **Diffusion**: the network of [lesson 1](01_function_inversion.ipynb). It is given sines and cosines of its inputs,
+#   which helps with small islands. Its learning rate falls.
 #
 # **Predict before you run:** which will find all the islands, run after run?
 
@@ -416,13 +412,13 @@ print(f"a GAN of that size needs 1 call, the DDPM sampler {linear.T}")
 # **Answer.** A GAN draws with one call. Its training has no fixed target: runs differ, and the settings matter
 # a lot. Known failures are a training that diverges, points between the islands, and islands that are missing
 # (*mode collapse*). The table shows which of them happened here. Diffusion trains like any regression, but
-# needs many calls to draw. Fast samplers reduce this number (lesson 5).
+# needs many calls to draw. Fast samplers reduce this number ([lesson 5](05_sampling.ipynb)).
 
 # %% [markdown]
 # ## 6.3 Function inversion and diffusion
 #
-# **Question 3: what has diffusion to do with the function inversion of lesson 1?** There, y = sin x had
-# several right x, and regression gave their mean.
+# **Question 3: what has diffusion to do with the function inversion of [lesson 1](01_function_inversion.ipynb)?**
+# There, y = sin x had several right x, and regression gave their mean.
 #
 # ### Sampling inverts the forward process
 #
@@ -619,8 +615,8 @@ show_recorded("enlarge")
 # **Answer.** Function inversion and diffusion both look for an x with f(x) = y. Where many x fit, a regression
 # with the squared error returns their mean, while diffusion draws one of them. With 2×2 blocks few images fit:
 # the samples are nearly alike, and so is their mean. With 4×4 blocks more images fit: the samples differ, and
-# their mean is less sharp than the samples. The forward check from lesson 1, *apply f to the answer*, is built
-# into the sampler. Training provides what f does not contain: what strokes look like.
+# their mean is less sharp than the samples. The forward check from [lesson 1](01_function_inversion.ipynb), *apply f to
+# the answer*, is built into the sampler. Training provides what f does not contain: what strokes look like.
 #
 # One caution: each sample agrees with the small picture, but it is not an exact draw from the posterior p(x |
 # small picture). DDNM replaces $\hat x_0$ instead of weighing all images that fit. So the spread between
@@ -630,8 +626,8 @@ show_recorded("enlarge")
 # ## 6.4 Why iterate?
 #
 # **Question 4: why remove the noise in many steps, and not at once?** A network gives an estimate $\hat x_0$
-# at every step, even at t = 999. We compare three estimates: by the exact predictor of lesson 5 for a data set
-# of 1,000 test images, by `classic`, which predicts ε, and by `fast`, which predicts $x_0$.
+# at every step, even at t = 999. We compare three estimates: by the exact predictor of [lesson 5](05_sampling.ipynb)
+# for a data set of 1,000 test images, by `classic`, which predicts ε, and by `fast`, which predicts $x_0$.
 #
 # **Predict before you run:** what does the estimate at t = 999 look like?
 
@@ -686,10 +682,10 @@ assert np.abs(exact_guess - mean_image).mean() < 0.1
 
 # %% [markdown]
 # At t = 999 nothing of an image is left in $x_t$, so the estimate with the smallest squared error is the
-# **mean of all digits**: a blur, the same for every start. This is the result of lesson 1 again. `fast` gives
-# this mean. `classic` predicts ε, and at t = 999 its error is multiplied by
-# $\sqrt{1-\bar\alpha}/\sqrt{\bar\alpha} \approx 157$: most values leave the range of an image. Many programs
-# therefore *clip* $\hat x_0$ to [-1, 1] at each step. **Predict before you run:** does clipping help
+# **mean of all digits**: a blur, the same for every start. This is the result of
+# [lesson 1](01_function_inversion.ipynb) again. `fast` gives this mean. `classic` predicts ε, and at t = 999 its error
+# is multiplied by $\sqrt{1-\bar\alpha}/\sqrt{\bar\alpha} \approx 157$: most values leave the range of an image. Many
+# programs therefore *clip* $\hat x_0$ to [-1, 1] at each step. **Predict before you run:** does clipping help
 # `classic`?
 
 # %%
@@ -715,9 +711,9 @@ for label, constrain in {"as it is": None, "clipped": clip}.items():
 #
 # ### Why is noise added again?
 #
-# The reverse step of lesson 5 ends with $+\sqrt{\tilde\beta_t}\,z$. Let us leave it out: z = 0. DDIM adds no
-# noise either, but it multiplies $x_t$ and $\hat x_0$ by other numbers, so that the noise left in x keeps the
-# size that belongs to t.
+# The reverse step of [lesson 5](05_sampling.ipynb) ends with $+\sqrt{\tilde\beta_t}\,z$. Let us leave it out: z = 0.
+# DDIM adds no noise either, but it multiplies $x_t$ and $\hat x_0$ by other numbers, so that the noise left in x keeps
+# the size that belongs to t.
 #
 # **Predict before you run:** what do images look like that were drawn with z = 0?
 
@@ -813,9 +809,9 @@ if PRESET != "smoke":
 # settle at larger t than fine ones. Each step is easy *given* the steps before it.
 #
 # Compare the three measurements by SNR: in 6.1 little happens where SNR < 0.01; in 6.3 the digit is decided
-# between about 0.3 and 0.03; here the forms settle in or near that range, the fine strokes above it. Lesson 7
-# says that the form is decided "at large t". That is the same range: under the cosine schedule SNR = 0.3
-# belongs to t = 677 and 0.03 to t = 889.
+# between about 0.3 and 0.03; here the forms settle in or near that range, the fine strokes above it.
+# [Lesson 7](07_better_and_faster.ipynb) says that the form is decided "at large t". That is the same range: under the
+# cosine schedule SNR = 0.3 belongs to t = 677 and 0.03 to t = 889.
 
 # %% [markdown]
 # ## 6.5 Applications
@@ -954,10 +950,12 @@ show_rows(
 #
 # **Answer: from here to text-to-image.** The same idea, *predict the noise, run the reverse process*, is used
 # for images, sound, video, molecules and robot motion. Three steps lead from this lab to a text-to-image system
-# like Stable Diffusion. Lesson 5 showed the first two on a small scale, and lesson 8 builds all three:
+# like Stable Diffusion. [Lesson 5](05_sampling.ipynb) showed the first two on a small scale, and
+# [lesson 8](08_text_to_image.ipynb) builds all three:
 #
-# 1. **A condition.** The network gets a description beside $x_t$ and t, as the toy network of lesson 1 got y.
-#    For text it is the output of a language model, which the network reads by cross-attention.
+# 1. **A condition.** The network gets a description beside $x_t$ and t, as the toy network of
+#    [lesson 1](01_function_inversion.ipynb) got y. For text it is the output of a language model, which the network
+#    reads by cross-attention.
 # 2. **Guidance.** Predict the noise with and without the description, and move further in the direction of the
 #    difference (Ho & Salimans 2022, [classifier-free guidance](https://arxiv.org/abs/2207.12598)).
 # 3. **A latent space.** An autoencoder first makes the image small (64×64×4 for 512×512×3). The forward and the
@@ -973,7 +971,7 @@ show_rows(
 #
 # **Question: what is still wrong with a drawn digit?** We show the one of 16 drawings by `classic` that the
 # recogniser is least sure of. Beside it is the least sure of 16 drawings by `fast_conditional`, which was
-# given the digit (lesson 5).
+# given the digit ([lesson 5](05_sampling.ipynb)).
 
 # %%
 conditional = pretrained.load_diffusion("fast_conditional")
@@ -1048,7 +1046,7 @@ plots.show(
 # **Flow matching.** If sampling is an ODE, $\mathrm{d}x/\mathrm{d}\tau = u(x, \tau)$, one can learn the
 # velocity $u$ directly. Draw an image $x_0$, noise ε and a time τ between 0 and 1, go to
 # $x_\tau = (1-\tau)\,x_0 + \tau\,\varepsilon$, and let a network predict $\varepsilon - x_0$ with the squared
-# error. It is the recipe of lesson 4 with straight paths and another target ([Lipman et al.
+# error. It is the recipe of [lesson 4](04_training.ipynb) with straight paths and another target ([Lipman et al.
 # 2023](https://arxiv.org/abs/2210.02747); [Liu et al. 2023](https://arxiv.org/abs/2209.03003)). Straighter
 # paths need fewer steps. Stable Diffusion 3 is trained like this ([Esser et al.
 # 2024](https://arxiv.org/abs/2403.03206)).

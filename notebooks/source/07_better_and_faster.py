@@ -32,18 +32,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -69,9 +65,9 @@ print(f"preset {settings.name}: {settings.samples} samples drawn at the end; ima
 # %% [markdown]
 # ## 7.1 Where the time goes
 #
-# Lesson 3 counted multiply-adds: in the drawing of the network, the two layers of the way up do 85 % of the work.
-# `python -m benchmarks.speed` measured the time of every layer of the classic network alone, forward and backward, for a
-# batch of 64.
+# [Lesson 3](03_unet.ipynb) counted multiply-adds: in the drawing of the network, the two layers of the way up do 85 %
+# of the work. `python -m benchmarks.speed` measured the time of every layer of the classic network alone, forward and
+# backward, for a batch of 64.
 #
 # **Predict before you run:** will the share of the *time* be larger or smaller than 85 %?
 
@@ -384,8 +380,8 @@ for setting, value in asdict(config).items():
 # ## 7.5 Does every ingredient help?
 #
 # `python -m benchmarks.ablation` trained each variant for **one pass** over MNIST, drew 1,000 images with 20 calls of the
-# network each, and measured them as in lesson 5. Most variants change one thing of `fast`: they take away what it has, or add
-# what others have. One trains for two passes. Three change more:
+# network each, and measured them as in [lesson 5](05_sampling.ipynb). Most variants change one thing of `fast`: they
+# take away what it has, or add what others have. One trains for two passes. Three change more:
 #
 # - *small constant rate* also drops the warm-up and the clipping;
 # - *told the digit* is class-conditional and drawn with guidance, w = 0.5;
@@ -520,7 +516,8 @@ if ablation:
 # - **Predicting the noise** looks broken here, but the row does not show that it must be. Under the cosine schedule ᾱ is almost
 #   0 at the end, and $\hat x_0$ is divided by its root, so a small error of ε becomes enormous. Improved DDPM predicts ε under
 #   this schedule and draws well; such programs clip $\hat x_0$ to [−1, 1] in every step, and this row was drawn without
-#   clipping. (Lesson 4 predicts the noise under the linear schedule, where the last ᾱ is far larger.)
+#   clipping. ([Lesson 4](04_training.ipynb) predicts the noise under the linear schedule, where the last ᾱ is far
+#   larger.)
 # - **Never trust one number.** Look at the share *recognised* of the row with the largest distance.
 # - **Equal work is not equal time.** Compare the CPU seconds of `fast` and of the two classic rows. And no row says
 #   how the variants would compare after 40 passes.
@@ -531,8 +528,8 @@ if ablation:
 # ## 7.6 All together
 #
 # Longer training, and few calls for a drawing: the committed checkpoints `fast` and `fast_conditional` were trained for 40 and 20
-# passes. Lesson 5 showed their quality. Here is their speed, beside the original way to draw (`generate_image`: one image, one
-# eager call of the network for each of 1000 steps).
+# passes. [Lesson 5](05_sampling.ipynb) showed their quality. Here is their speed, beside the original way to draw
+# (`generate_image`: one image, one eager call of the network for each of 1000 steps).
 #
 # **Predict before you run:** how many times as fast as `generate_image` is `fast` with ten calls?
 

@@ -33,18 +33,14 @@ SEED = 0
 # %% tags=["setup"]
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
-from pathlib import Path
 
 REPOSITORY, TAG = "", "v1.0.0"
-if Path("lab.zip").exists() and not Path("lab/labutils").exists():
-    subprocess.run(["unzip", "-qo", "lab.zip", "-d", "lab"], check=True)
-sys.path += [folder for folder in ("..", "lab") if Path(folder, "labutils").is_dir()]
+sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
-        raise ModuleNotFoundError("labutils is not here: make lab.zip with `make zip`, upload it into this folder "
-                                  "(on Colab: the Files pane on the left), and run this cell again")
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
     subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
-    sys.path.append("lab")
+    importlib.invalidate_caches()
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
@@ -449,7 +445,7 @@ assert likeness(told[0, 1], told[1, 1]) < likeness(red, other_red) < likeness(th
 #
 # ## 8.4 The third part: a denoiser that asks the caption
 #
-# The denoiser is a U-Net, as in lesson 3, on maps of 8×8 and 4×4. Four things are new.
+# The denoiser is a U-Net, as in [lesson 3](03_unet.ipynb), on maps of 8×8 and 4×4. Four things are new.
 #
 # - **The time scales and shifts the channels of each block**, instead of being one more channel.
 # - **Places**: each place of the map gets a learned vector, so that it knows where it is.
@@ -570,7 +566,8 @@ for i in (0, 2, 7):
 # ## 8.5 Training: the same step as always
 #
 # Nothing new is needed. $x_0$ is now a latent, and the network is told tokens instead of a label. It predicts
-# v = √ᾱ ε − √(1−ᾱ) x₀ ([Salimans & Ho 2022](https://arxiv.org/abs/2202.00512); lesson 7), with the cosine schedule of lesson 6.
+# v = √ᾱ ε − √(1−ᾱ) x₀ ([Salimans & Ho 2022](https://arxiv.org/abs/2202.00512); [lesson 7](07_better_and_faster.ipynb)),
+# with the cosine schedule of [lesson 6](06_discussion.ipynb).
 #
 # One thing is added, as for `fast_conditional`: in training some captions are hidden. Then the network learns to draw with a
 # caption and without one. Section 8.6 uses the difference.
@@ -681,7 +678,8 @@ def guided(network, x, time, tokens, w):
 checks.check_guided(guided)
 
 # %% [markdown]
-# Now your function draws. The loop is that of lesson 5 (DDIM, without fresh noise) with two calls of the network a step.
+# Now your function draws. The loop is that of [lesson 5](05_sampling.ipynb) (DDIM, without fresh noise) with two calls
+# of the network a step.
 #
 # **Predict before you run:** which is wrong more often without guidance: the colour or the digit? And what will a very large w
 # do?
@@ -751,8 +749,9 @@ if recorded:
 # A picture that looks right proves little. The proof needs many captions, a judge that had no part in the training, and captions
 # that the model cannot have learned by heart.
 #
-# - **The judge** splits a picture into its digits, reads each with `digit_recogniser` (trained on grey MNIST, lesson 5), takes the
-#   nearest of the six colours, and finds out which digit is left or above. It does not know the caption.
+# - **The judge** splits a picture into its digits, reads each with `digit_recogniser` (trained on grey MNIST,
+#   [lesson 5](05_sampling.ipynb)), takes the nearest of the six colours, and finds out which digit is left or above. It
+#   does not know the caption.
 # - **The ceiling**: the judge on real pictures, and on real pictures that went through the autoencoder.
 # - **Unseen pairs**: captions with at least one pair of colour and digit that training never showed. If there are two digits, the
 #   other pair is mostly one that training showed.

@@ -10,7 +10,17 @@
       }
     });
   }
+  // Two places in the HTML of the theme and of MyST-NB that screen readers cannot use as they are.
+  function name() {
+    document.querySelectorAll('[role="heading"]:not([aria-level])').forEach(function (caption) {
+      caption.setAttribute("aria-level", "2");
+    });
+    document.querySelectorAll('[aria-label="Toggle hidden content"]').forEach(function (summary) {
+      summary.removeAttribute("aria-label");
+    });
+  }
   window.addEventListener("load", mark);
+  window.addEventListener("load", name);
   window.addEventListener("resize", mark);
   document.addEventListener("toggle", mark, true);
 })();
