@@ -78,10 +78,12 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     ``text_to_image`` learns from latents of the checkpoint ``autoencoder``, in ``folder`` or the lab's own.
 
     Args:
-        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.RECOGNISERS (whose short run cannot be resumed).
+        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.RECOGNISERS (whose short
+            run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
-        epochs: length of the run; None for the experiment's. The config is cut to it (labutils.training.TrainingConfig.for_run).
+        epochs: length of the run; None for the experiment's. The config is cut to it, see
+            labutils.training.TrainingConfig.for_run.
         images: use only the first so many training images; None for all.
         seed: of the starting weights, the shuffling, t and ε.
         milestones: epochs after which a checkpoint ``MODEL_epoch_NN`` is kept as well.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from labutils import caption_data, checks, networks, sampling, schedule, training
+from labutils import caption_data, checks, networks, sampling, schedule
 from labutils.diffusion import Diffusion
 from labutils.toys import inversion
 

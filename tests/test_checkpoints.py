@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from conftest import needs
 
-from lab.train import train_model
 from labutils import data, networks, pretrained, training
 from labutils.schedule import NoiseSchedule, cosine_schedule, from_record, linear_schedule
 
