@@ -25,7 +25,7 @@ from grading.judging import judge_student
 from grading.papers import read_papers
 from grading.release import MANIFEST_VERSION
 from grading.shown import NOT_RUN_AGAIN
-from grading.submissions import safe_name, stream
+from grading.submissions import file_name, stream
 from grading.verdicts import Answer, Status, first_verdict
 from labutils.support.files import check_writable, write_atomically
 from labutils.support.progress import progress_bar
@@ -142,7 +142,7 @@ def set_aside(todo, questions, folder):
         folder: of the stored results.
     """
     ended = {path.stem for path in folder.glob(f"*{NOW}")}
-    for key in [key for key, paper in todo.items() if safe_name(paper.student) in ended]:
+    for key in [key for key, paper in todo.items() if file_name(paper.student) in ended]:
         paper = todo.pop(key)
         first = [first_verdict(question, paper.answers[question["answer"]]) for question in questions[paper.lesson]]
         human = {"status": Status.HUMAN, "found": ENDED}
@@ -165,7 +165,7 @@ def _judge_marked(student, tasks, work, folder):
     """
     if folder is None:
         return work(tasks)
-    now = folder / f"{safe_name(student)}{NOW}"
+    now = folder / f"{file_name(student)}{NOW}"
     with contextlib.suppress(OSError):
         now.parent.mkdir(parents=True, exist_ok=True)
         now.touch()

@@ -20,8 +20,6 @@ from grading.verdicts import short
 HIDDEN = re.compile(r"(^|/)(\.[^./]|__MACOSX/)")  # part of a path that Jupyter, macOS or another program adds
 # In a name: backslashes, control characters, characters that change the direction of text, and broken Unicode.
 ODD = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# Names that Windows reserves for devices, with or without a file ending: con, nul.txt, com1.
-DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)\d)(\..*)?")
 NO_FILE = "is a link or a device"
 PLACE = re.compile(r"(?!\.\./)[^/]+/[^/]+")
 NOT_IN_PLACE = "is a folder, or its path leads upwards or is not STUDENT/NOTEBOOK.ipynb"
@@ -44,7 +42,7 @@ MOST_NAMES, MOST_LETTERS = 3, 60  # of files that are no notebooks
 class Submission:
     """One notebook of one student, or the reason why there is none."""
 
-    student: str  # as sent, for display; use safe_name for file names
+    student: str  # as sent, for display; use file_name for file names
     name: str  # of the file as sent, without .ipynb; empty if the problem is about the whole folder
     content: bytes | None
     problem: str = ""
@@ -91,17 +89,10 @@ def listed(names):
     return f", but {', '.join(first)}" + (f" ({len(names)} files)" if len(names) > 1 else "")
 
 
-def safe_name(student):
-    """A file name for a student. Two students never get the same name, on any file system.
-
-    An id of lower-case letters, digits and ``._-`` does not change. Any other id gets a ``~`` and a hash, because file
-    systems differ in which letters they treat as equal. The digits of the hash are safe. Unchanged ids have no ``~``.
-    """
-    if re.fullmatch(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9_-])?", student) and not DEVICE.fullmatch(student):
-        return student
-    letters = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
-    start = re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:30] or "student"
-    return f"{start}~{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+def file_name(text):
+    """A file name for a text: its plain letters, so that a human finds it, and a hash, so that no two are equal."""
+    letters = re.sub(r"[^a-z0-9]+", "-", text.lower())[:30].strip("-")
+    return f"{letters}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)

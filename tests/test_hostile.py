@@ -35,7 +35,7 @@ import grading
 import labutils
 from grading import batch, judging, sandbox, wire
 from grading.release import release
-from grading.submissions import safe_name
+from grading.submissions import file_name
 
 pytestmark = [pytest.mark.slow, needs("bubblewrap")]
 LESSON, OTHER = "02_forward_noising", "06_discussion"
@@ -487,7 +487,7 @@ def wait_until(condition, seconds=300):
 
 
 def verdict(out, student, name=LESSON):
-    path = out / "verdicts" / safe_name(student) / f"{safe_name(name)}.json"
+    path = out / "verdicts" / file_name(student) / f"{file_name(name)}.json"
     found = json.loads(path.read_text(encoding="utf-8"))
     found.pop("seconds", None)
     return found
@@ -586,7 +586,7 @@ def honest_students_get_the_same(before, rows, folder):
         assert mine == [row for row in before if row["student_id"] == student]
         assert [(row["notebook"], float(row["score"])) for row in mine] == [(LESSON, points), (OTHER, 0)]
         assert verdict(folder / "out", student) == verdict(folder / "quiet", student)
-        page = Path("feedback", f"{safe_name(student)}.html")
+        page = Path("feedback", f"{file_name(student)}.html")
         assert (folder / "out" / page).read_bytes() == (folder / "quiet" / page).read_bytes()
 
 
