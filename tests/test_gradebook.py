@@ -54,7 +54,7 @@ def test_what_is_counted(grade, book):
 @pytest.mark.parametrize(
     "files, words",
     [
-        ({f"{student}.ipynb": b"{}" for student in "abc"}, "none of 3 could be read: is a folder, or its path"),
+        ({f"{student}.ipynb": b"{}" for student in "abc"}, "none of 3 could be read: its path leads upwards or is not"),
         ({"a/x.zip": b"", "b/": b""}, "none of 2 could be read: no notebook was sent, but x.zip"),
         ({"a/x.ipynb": b"{"}, "none of 1 could be read: cannot be read as a notebook"),
         ({"a.zip": b""}, "none of 1 could be read: no notebook was sent, but a.zip"),
