@@ -290,7 +290,7 @@ def more_answers(book):
     """Two to one question, many to another, and a third that no parser reads."""
     one, two = the(book, ONE), the(book, TWO)
     book["cells"].append(one | {"source": "def alpha_bars(betas):\n    return 1 - np.cumsum(betas)"})
-    book["cells"] += [two | {"source": two["source"] + f" + {number}"} for number in range(5000)]
+    book["cells"] += [two | {"source": two["source"] + f" + {number}"} for number in range(500)]
     the(book, THREE)["source"] += "\0"
 
 
@@ -299,14 +299,12 @@ def of_100_000_cells(book):
 
 
 def of_format_3(book):
-    """And of another kernel."""
     cells = book.pop("cells")
     for cell in cells:
         if cell["cell_type"] == "code":
-            cell |= {"input": cell.pop("source"), "language": "R"}
+            cell["input"] = cell.pop("source")
             del cell["execution_count"]
     book |= {"nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": cells}]}
-    book["metadata"] = {"kernelspec": {"language": "R"}}
 
 
 def in_utf_16(book):
@@ -342,10 +340,10 @@ DAMAGES = {
     checks_as_text: (8, "graded", ""),
     reordered: (8, "graded", ""),
     stripped: (8, "graded", "name of the function"),
-    more_answers: (0, "needs a human", "5001 different cells claim this answer"),
-    of_100_000_cells: (8, "graded", ""),
+    more_answers: (0, "needs a human", "501 different cells claim this answer"),
+    of_100_000_cells: (0, "unreadable", "characters of code"),
     in_utf_16: (8, "graded", ""),
-    of_format_3: (8, "graded", "the notebook's kernel is not Python but r"),
+    of_format_3: (0, "unreadable", "save it with a newer Jupyter"),
     with_scripts: (5, "graded", "stopped with ValueError: “<script>"),
     untouched: (8, "graded", "", "final version (2) of 02_forward_noising"),
 }
