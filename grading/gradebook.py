@@ -1,6 +1,7 @@
 """Writes the reports: grades.csv, a verdict and a page for each student, pages for free text."""
 
 import codecs
+import contextlib
 import csv
 import io
 import itertools
@@ -138,20 +139,19 @@ def read_marks(path, manifest, students):
     names = {_composed(_harmless(student)): student for student in students}
     names |= {_composed(student): student for student in students}
     for number, line in lines:
-        where = f"{path}, line {number}"
-        if line["question"] not in most:
-            raise ValueError(f"{where}: unknown question {line['question']!r}")
+        where, question, given = f"{path}, line {number}", line["question"], line["points"] or ""
+        if question not in most:
+            raise ValueError(f"{where}: unknown question {question!r}")
         if (student := names.get(_composed(line["student_id"] or ""))) is None:
             raise ValueError(f"{where}: no student {line['student_id']!r} sent anything")
-        if not (line["points"] or "").strip():
+        if not given.strip():
             continue  # not marked yet
-        try:
-            points = float(line["points"].replace(",", "."))
-        except ValueError:
-            points = -1.0
-        if not 0 <= points <= most[line["question"]]:
-            raise ValueError(f"{where}: points must lie in 0 … {most[line['question']]}, got {line['points']!r}")
-        marks[student, line["question"]] = points
+        points = -1.0
+        with contextlib.suppress(ValueError):
+            points = float(given.replace(",", "."))
+        if not 0 <= points <= most[question]:
+            raise ValueError(f"{where}: points must lie in 0 … {most[question]}, got {given!r}")
+        marks[student, question] = points
     return marks
 
 

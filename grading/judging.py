@@ -41,7 +41,7 @@ def judge_student(tasks, entries, level, seeds):
         seeds: list of the seeds, as for :func:`judge`.
 
     Returns:
-        list of (key, dict with ``verdicts`` and ``seconds``, and ``again`` if the process could not be started).
+        list of (key, dict with ``verdicts`` and ``seconds``, and ``again``: whether the grader itself failed).
     """
     results = []
     with Bench(partial(start_candidate, level)) as bench:
@@ -49,8 +49,8 @@ def judge_student(tasks, entries, level, seeds):
             started = time.perf_counter()
             verdicts = judge(entries[lesson], answers, bench, seeds)
             again = any(verdict.pop("again", False) for verdict in verdicts)
-            found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1)}
-            results.append((key, found | ({"again": True} if again else {})))
+            found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1), "again": again}
+            results.append((key, found))
     return results
 
 

@@ -103,11 +103,11 @@ def _place_of_check(cells, entry, question):
 
 def _defined_before(entry, question):
     """Names that the lesson's own cells define before an answer, and the functions of the exercises before it."""
-    before = list(itertools.takewhile(lambda cell: cell["id"] != question["cell"], entry["cells"]))
-    ids = {cell["id"] for cell in before}
-    functions = {each["function"] for each in entry["questions"] if each["cell"] in ids} - {None}
-    own = [cell["source"] for cell in before if cell["type"] == "code" and not (cell["nbgrader"] or {}).get("solution")]
-    return functions.union(*(names(source).defined for source in own))
+    functions, known = {each["cell"]: each["function"] for each in entry["questions"]}, set()
+    for cell in itertools.takewhile(lambda cell: cell["id"] != question["cell"], entry["cells"]):
+        if cell["type"] == "code":
+            known |= {functions[cell["id"]]} if cell["id"] in functions else names(cell["source"]).defined
+    return known
 
 
 def _find(question, cells):
