@@ -5,9 +5,9 @@ different set of answers is judged once. Several processes may judge, and the or
 stored in ``OUT/judged``; its file name is a hash of everything that the result depends on. The reports are made from
 these files when everything is judged. So a killed run can continue, and it ends with the same reports.
 
-A file ``OUT/judged/….now`` exists while a student is judged. If it is there at the start, the last run ended at this
-student, for example because the machine had no memory left. Then the student is left to a human, once: the run after
-this one tries again. So no student can stop the class.
+A file ``OUT/judged/….now`` exists while answers are judged. If it is there at the start, the last run ended at them,
+for example because the machine had no memory left. Then they are left to a human, once: the run after this one tries
+again. So no student can stop the class.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from grading.judging import judge_student
 from grading.papers import read_papers
 from grading.release import MANIFEST_VERSION
 from grading.shown import NOT_RUN_AGAIN
-from grading.submissions import safe_name, stream
+from grading.submissions import stream
 from grading.verdicts import Answer, Status, first_verdict
 from labutils.support.files import check_writable, write_atomically
 from labutils.support.progress import progress_bar
 
-NOW = ".now"  # ending of the file that names the student who is being judged
+NOW = ".now"  # ending of a file that names what is being judged
 ENDED = "grading ended while this student was judged; run the same command again to try once more"
 
 
@@ -55,31 +55,14 @@ def add_arguments(parser):
 
 def main(options):
     """Run ``python -m grading grade``."""
-    o = options
-    return grade(
-        o.submissions, o.manifest, o.out, o.jobs, o.sandbox, o.seeds, o.rerun, o.marks, not o.no_execute, o.dask
-    )
+    return grade(options)
 
 
-def grade(
-    submissions,
-    manifest,
-    out,
-    jobs=1,
-    level=sandbox.REQUIRED,
-    seeds=1,
-    rerun=False,
-    marks=None,
-    execute=True,
-    dask=None,
-    say=print,
-):
-    """Grade all submissions and write the reports into ``out``.
+def grade(options, say=print):
+    """Grade all submissions and write the reports.
 
     Args:
-        submissions, manifest, out, jobs, seeds, rerun, marks, dask: see :func:`add_arguments`.
-        level: "required" or "off", see grading.sandbox.
-        execute: False to run nothing and to mark what the outputs of the notebooks show (grading.shown).
+        options: object with the arguments of :func:`add_arguments` as attributes.
         say: receives one line at the end.
 
     Returns:
@@ -90,25 +73,25 @@ def grade(
             be used, the sandbox does not work here, the lab's own answers do not get full marks, ``marks`` names an
             unknown student or question, or a grading process or worker was killed.
     """
-    manifest, digest = read_manifest(manifest)
-    out = Path(out)
+    manifest, digest = read_manifest(options.manifest)
+    out, execute, level = Path(options.out), not options.no_execute, options.sandbox
     check_writable(out / "grades.csv")
-    if seeds < 1 or jobs < 1:
-        raise ValueError(f"seeds and jobs must be at least 1, got {seeds} and {jobs}")
+    if options.seeds < 1 or options.jobs < 1:
+        raise ValueError(f"seeds and jobs must be at least 1, got {options.seeds} and {options.jobs}")
     said = sandbox.choose(level) if execute else NOT_RUN_AGAIN
-    papers = read_papers(stream(submissions), manifest, execute)
-    marks = gradebook.read_marks(marks, manifest, {paper.student for paper in papers}) if marks is not None else {}
+    papers = read_papers(stream(options.submissions), manifest, execute)
+    students = {paper.student for paper in papers}
+    marks = gradebook.read_marks(options.marks, manifest, students) if options.marks is not None else {}
     found, different = [paper.shown for paper in papers], ""
     if execute:
-        numbers, kept = hidden_seeds(manifest["secret"], seeds), out / "judged"
-        keys = [key_of(paper, digest, level, numbers) if paper.answers is not None else None for paper in papers]
+        seeds, kept = hidden_seeds(manifest["secret"], options.seeds), out / "judged"
+        keys = [key_of(paper, digest, level, seeds) if paper.answers is not None else None for paper in papers]
         tasks = {key: paper for key, paper in zip(keys, papers, strict=True) if key}
-        stored = {key: _stored(kept, key) for key in tasks}
-        todo = {key: paper for key, paper in tasks.items() if rerun or not stored[key] or stored[key].get("again")}
-        work = partial(judge_student, entries=manifest["notebooks"], level=level, seeds=numbers)
-        set_aside(todo, {lesson: entry["questions"] for lesson, entry in manifest["notebooks"].items()}, kept)
+        todo = {key: paper for key, paper in tasks.items() if options.rerun or not _is_final(_stored(kept, key))}
+        work = partial(judge_student, entries=manifest["notebooks"], level=level, seeds=seeds)
+        set_aside(todo, manifest["notebooks"], kept)
         if todo:
-            run_all(work, todo, own_answers(manifest, todo.values()), kept, jobs, dask)
+            run_all(work, todo, own_answers(manifest, todo.values()), kept, options.jobs, options.dask)
         found = [_stored(kept, key) for key in keys]
         different = f"{len(tasks)} different ones; "
     gradebook.write(out, list(zip(papers, found, strict=True)), manifest, said, marks)
@@ -128,25 +111,29 @@ def _stored(folder, key):
     return json.loads(path.read_text(encoding="utf-8")) if key and path.exists() else None
 
 
+def _is_final(found):
+    return found is not None and not found.get("again")
+
+
 def _store(folder, key, found):
     text = json.dumps(found, indent=1, ensure_ascii=True)
     write_atomically(folder / f"{key}.json", lambda path: path.write_text(text, "utf-8"))
 
 
-def set_aside(todo, questions, folder):
-    """Take the students out of ``todo`` at whom the last run ended, and store that a human decides.
+def set_aside(todo, entries, folder):
+    """Take out of ``todo`` at what the last run ended, and store that a human decides.
 
     Args:
         todo: dict key → grading.papers.Paper; it is changed.
-        questions: dict lesson → questions of the manifest.
+        entries: dict lesson → entry of the manifest.
         folder: of the stored results.
     """
-    ended = {path.stem for path in folder.glob(f"*{NOW}")}
-    for key in [key for key, paper in todo.items() if safe_name(paper.student) in ended]:
-        paper = todo.pop(key)
-        first = [first_verdict(question, paper.answers[question["answer"]]) for question in questions[paper.lesson]]
-        human = {"status": Status.HUMAN, "found": ENDED}
-        _store(folder, key, {"verdicts": [v if decided else v | human for v, decided in first], "again": True})
+    for path in folder.glob(f"*{NOW}"):
+        if paper := todo.pop(path.stem, None):
+            first = [first_verdict(q, paper.answers[q["answer"]]) for q in entries[paper.lesson]["questions"]]
+            human = {"status": Status.HUMAN, "found": ENDED}
+            verdicts = [verdict if decided else verdict | human for verdict, decided in first]
+            _store(folder, path.stem, {"verdicts": verdicts, "again": True})
     _clear(folder)
 
 
@@ -155,24 +142,18 @@ def _clear(folder):
         path.unlink(missing_ok=True)
 
 
-def _judge_marked(student, tasks, work, folder):
-    """Judge one student. Meanwhile a file names the student; it stays if this process is killed.
-
-    Args:
-        student: the name.
-        tasks, work: as for :func:`run_all`.
-        folder: for the file; None for no file.
-    """
-    if folder is None:
-        return work(tasks)
-    now = folder / f"{safe_name(student)}{NOW}"
+def _judge_marked(tasks, work, folder):
+    """Judge one student. Meanwhile files name the tasks; they stay if this process is killed."""
+    marks = [folder / f"{key}{NOW}" for key, *_ in tasks] if folder else []
     with contextlib.suppress(OSError):
-        now.parent.mkdir(parents=True, exist_ok=True)
-        now.touch()
+        for mark in marks:
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
     try:
         return work(tasks)
     finally:
-        now.unlink(missing_ok=True)
+        for mark in marks:
+            mark.unlink(missing_ok=True)
 
 
 def read_manifest(path):
@@ -273,7 +254,7 @@ def run_all(work, todo, own, folder, jobs, dask=None):
             check_own(parallel(joblib.delayed(work)(own[k::count]) for k in range(count)))
             here = None if dask else folder  # other machines may not have the folder
             judge = joblib.delayed(_judge_marked)
-            results = parallel(judge(student, tasks, work, here) for student, tasks in students.items())
+            results = parallel(judge(tasks, work, here) for tasks in students.values())
             for key, found in itertools.chain.from_iterable(results):
                 _store(folder, key, found)
                 bar.update()

@@ -108,14 +108,9 @@ class Candidate:
     def _result(self, value, arguments):
         import keras
 
-        changed = {
-            str(number): argument.get_weights()
-            for argument in arguments
-            if isinstance(argument, keras.Model)
-            for number, known in self.objects.items()
-            if known is argument
-        }
-        return {"returned": value, "weights": changed}
+        models = [argument for argument in arguments if isinstance(argument, keras.Model)]
+        given = {number: it for number, it in self.objects.items() if any(it is model for model in models)}
+        return {"returned": value, "weights": {str(number): it.get_weights() for number, it in given.items()}}
 
     def decode(self, known):
         """Rebuild a special value from the judge: a schedule, a generator, a network, an optimiser."""

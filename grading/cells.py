@@ -1,16 +1,17 @@
-"""Reads the cells of a student's notebook, in any format of Jupyter. Nothing is executed.
+"""Reads the cells of a student's notebook. Nothing is executed.
 
-The formats differ little in what is read here. A library that converts them copies every part of the file, so one
-student's file could take all of the memory.
+A library that reads notebooks copies every part of the file, so one student's file could take all of the memory.
 """
 
 import json
 from dataclasses import dataclass, field
 
+from grading.sources import PARSED
 from grading.verdicts import short
 
 MOST_PARTS = 2_000_000  # lists and objects in a file: each takes about 100 bytes
 MOST_CELLS = 200_000  # cells, or outputs, in a file
+MOST_CODE = 1_000_000  # characters of code that is read; an honest notebook has 100,000
 
 
 class Unreadable(ValueError):
@@ -25,7 +26,6 @@ class Cell:
     type: str  # code, markdown or raw
     source: str
     nbgrader: dict = field(default_factory=dict)
-    language: str = ""  # of the kernel, in lower case; empty if the notebook does not say it
     outputs: tuple[dict, ...] = ()  # keys: output_type, name, text, ename, evalue; all values are texts
 
 
@@ -37,63 +37,50 @@ def read_cells(content, outputs=True):
         outputs: whether to read the outputs.
 
     Raises:
-        Unreadable: this is not a notebook, or it has too many parts.
+        Unreadable: this is not a notebook of format 4, or it has too many parts.
     """
     try:
         text = content.decode(json.detect_encoding(content))
         if text.count("{") + text.count("[") > MOST_PARTS:
             raise Unreadable(f"cannot be read: it has more than {MOST_PARTS:,} lists and objects")
         notebook = json.loads(text)
-        metadata = _dict(notebook.get("metadata"))
-        names = (_dict(metadata.get("kernelspec")).get("language"), _dict(metadata.get("language_info")).get("name"))
-        language = next(filter(None, map(_text, names)), "").lower()
-        if notebook.get("nbformat", 1) not in (1, 2, 3, 4):
-            raise ValueError(f"unknown nbformat {notebook['nbformat']}")
-        sheets = notebook.get("worksheets", [notebook])  # formats 2 and 3 have sheets
-        cells = [cell for sheet in sheets for cell in sheet["cells"]]
+        if notebook.get("nbformat", 4) != 4:
+            raise ValueError(f"its nbformat is {short(notebook['nbformat'])}, not 4: save it with a newer Jupyter")
+        cells = notebook["cells"]
         count = max(len(cells), sum(len(cell.get("outputs", ())) for cell in cells) if outputs else 0)
         if count > MOST_CELLS:
             raise Unreadable(f"cannot be read: it has more than {MOST_CELLS:,} cells or outputs")
-        return [_cell(cell, language, outputs) for cell in cells]
+        found = [_cell(cell, outputs) for cell in cells]
     except Unreadable:
         raise
     except RecursionError as error:
         raise Unreadable("cannot be read: it is nested too deeply") from error
     except Exception as error:  # a file that is no notebook raises many types
         raise Unreadable(f"cannot be read as a notebook: {type(error).__name__}: {short(error)}") from error
+    if sum(min(len(cell.source), PARSED) for cell in found if cell.type == "code") > MOST_CODE:
+        raise Unreadable(f"cannot be read: it has more than {MOST_CODE:,} characters of code")
+    return found
 
 
-def _cell(cell, language, outputs):
+def _cell(cell, outputs):
     metadata = _dict(cell.get("metadata"))
     tags = _dict(metadata.get("nbgrader"))
-    source = next((cell[key] for key in ("source", "input", "code", "text") if key in cell), "")  # 4 and 3, 2, 1, 1
     return Cell(
-        id=_text(cell.get("id")) if "id" in cell else _text(metadata.get("id")),  # Colab moves the id
+        id=_text(cell["id"] if "id" in cell else metadata.get("id")),  # Colab moves the id
         type=_text(cell.get("cell_type")),
-        source=_lines(source),
+        source=_text(cell.get("source")),
         nbgrader={key: value for key, value in tags.items() if isinstance(value, str | bool)},
-        language=language,
         outputs=tuple(map(_output, cell.get("outputs", ()))) if outputs else (),
     )
 
 
 def _output(output):
-    kind = _text(output.get("output_type"))
-    return {
-        "output_type": "error" if kind == "pyerr" else kind,  # until format 3
-        "name": _text(output.get("name", output.get("stream"))),  # "stream" until format 3
-        "text": _lines(output.get("text")),
-        "ename": _text(output.get("ename")),
-        "evalue": _text(output.get("evalue")),
-    }
-
-
-def _lines(value):
-    return _text("".join(value) if isinstance(value, list) else value)
+    return {key: _text(output.get(key)) for key in ("output_type", "name", "text", "ename", "evalue")}
 
 
 def _text(value):
-    """The value if it is a text, else "". Lone surrogates become question marks, because no file can store them."""
+    """The text, or the lines of a text, else "". Lone surrogates become question marks: no file can store them."""
+    value = "".join(value) if isinstance(value, list) else value
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 

@@ -1,6 +1,5 @@
 """Finds the code that an answer needs before it can run: what defines the names that it uses."""
 
-import ast
 import builtins
 import symtable
 from typing import NamedTuple
@@ -103,18 +102,8 @@ def _names_used(scope):
 
 
 def _used(source, before):
-    """Names that a cell uses. If it cannot be read, these are the names that the cells before it import."""
+    """Names that a cell uses. If it cannot be read, these are all names of the cells before it that import."""
     used = names(source).used
     if used is not None:
         return used
-    return set().union(*(read(text or "", _imported) or () for text in before))
-
-
-def _imported(code):
-    """Names that the code imports at its top level."""
-    return {
-        (alias.asname or alias.name).split(".")[0]
-        for node in ast.parse(code).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-        for alias in node.names
-    }
+    return set().union(*(names(text).defined for text in before if text and "import" in text))

@@ -42,11 +42,6 @@ class Conversation:
         self._pending = None
         self._await_ready()
 
-    def _await_ready(self):
-        if self._receive() != {"ready": True}:
-            raise Ended("it did not start")
-        self.process.waited_for = False
-
     def run(self, source):
         """Run a cell in the student's process.
 
@@ -83,6 +78,11 @@ class Conversation:
     def function(self, name):
         """The student's function of that name."""
         return RemoteFunction(self, name)
+
+    def _await_ready(self):
+        if self._receive() != {"ready": True}:
+            raise Ended("it did not start")
+        self.process.waited_for = False
 
     def _order(self, message):
         try:
@@ -122,8 +122,11 @@ class Conversation:
         if pending is not None:
             raise RemoteError.named(type(pending).__name__, str(pending), None)
         if "returned" in reply:
-            for number, weights in (reply.get("weights") or {}).items():
-                self._take_weights(number, weights)
+            try:
+                for number, weights in (reply.get("weights") or {}).items():
+                    self.given[number].set_weights(weights)
+            except Exception as error:  # wrong shapes or types, or an unknown number
+                raise Ended(f"it sent weights that do not fit: {error}") from error
             return reply["returned"]
         text = str(reply.get("text"))
         if reply.get("raised") == "CheckFailed" and text in SAID_BESIDE:
@@ -131,12 +134,6 @@ class Conversation:
         if reply.get("not_written") is True and ONE_WORD.fullmatch(text):
             raise NotWritten(text)
         raise RemoteError.named(str(reply.get("raised")), text, reply.get("line"))
-
-    def _take_weights(self, number, weights):
-        try:
-            self.given[number].set_weights(weights)
-        except Exception as error:  # wrong shapes or types, or an unknown number
-            raise Ended(f"it sent weights that do not fit: {error}") from error
 
     def _send(self, message):
         try:
@@ -168,10 +165,7 @@ class Conversation:
         return None
 
     def _number(self, value):
-        for number, known in self.given.items():
-            if known is value:
-                return number
-        number = f"given {len(self.given)}"
+        number = next((number for number, known in self.given.items() if known is value), f"given {len(self.given)}")
         self.given[number] = value
         return number
 

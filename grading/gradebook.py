@@ -1,8 +1,10 @@
 """Writes the reports: grades.csv, a verdict and a page for each student, pages for free text."""
 
 import codecs
+import contextlib
 import csv
 import io
+import itertools
 import json
 import re
 import unicodedata
@@ -10,7 +12,7 @@ from pathlib import Path
 
 from grading import pages
 from grading.papers import Paper
-from grading.submissions import listed, safe_name
+from grading.submissions import file_name, listed
 from grading.verdicts import Answer, Status, first_verdict
 from labutils import __version__
 from labutils.support.files import write_atomically
@@ -37,20 +39,14 @@ def write(out, graded, manifest, level, marks):
     rows += [_row(paper, None, left, level, entries) for paper in _missing(graded, entries)]
     rows.sort(key=lambda row: (row["student_id"], row["notebook"], row["file"]))
     for row in rows:
-        # No file of a student can have the name of a missing notebook's verdict.
-        name = safe_name(row["file"]) if row["file"] else f"missing~{row['notebook']}"
+        name = row["file"] or f"missing\n{row['notebook']}"  # no name of a student's file has a line break
         verdict = json.dumps(row, indent=1) + "\n"
-        _text(out / "verdicts" / safe_name(row["student_id"]) / f"{name}.json", verdict)
-    rows_of, sources = {}, {}
-    for row in rows:
-        rows_of.setdefault(row["student_id"], []).append(row)
-    for paper, _ in graded:
-        for question, answer in (paper.answers or {}).items():
-            sources[paper.student, paper.name, question] = answer.source
-    for student, its in rows_of.items():
-        _text(out / "feedback" / f"{safe_name(student)}.html", pages.feedback(student, its, sources))
-    for question, text in pages.by_hand(graded, manifest, marks).items():
-        _text(out / "by_hand" / f"{question}.html", text)
+        _text(out / "verdicts" / file_name(row["student_id"]) / f"{file_name(name)}.json", verdict)
+    for student, its in itertools.groupby(rows, key=lambda row: row["student_id"]):
+        _text(out / "feedback" / f"{file_name(student)}.html", pages.feedback(student, list(its)))
+    for question in (question for entry in entries.values() for question in entry["questions"]):
+        if question["kind"] == "text":
+            _text(out / "by_hand" / f"{question['answer']}.html", pages.by_hand(question, rows))
     _text(out / "index.html", pages.summary(rows, level))
     # Last: if this file exists, all reports exist. The mark at its head tells Excel that it is UTF-8.
     _text(out / "grades.csv", f"\ufeff{_table(rows)}")
@@ -61,7 +57,12 @@ def _row(paper, found, marks, level, entries):
     asked = entries[paper.lesson]["questions"] if paper.lesson in entries else []
     verdicts = found["verdicts"] if found else [_undecided(question, paper) for question in asked]
     taken = {} if paper.status == Status.IGNORED else marks
-    questions = [_marked(verdict, taken.pop((paper.student, verdict["question"]), None)) for verdict in verdicts]
+    answers, questions = paper.answers or {}, []
+    for verdict in verdicts:
+        points = taken.pop((paper.student, verdict["question"]), None)
+        by_hand = {} if points is None else {"points": points, "status": Status.MARKED}  # the human decides
+        source = answers[verdict["question"]].source if answers else None
+        questions.append(verdict | by_hand | {"source": source})
     states = {question["status"] for question in questions}
     status = next((state for state in OPEN if state in states), Status.DONE)
     if Status.MARKED not in states:
@@ -86,17 +87,9 @@ def _row(paper, found, marks, level, entries):
 
 def _undecided(question, paper):
     """The verdict on a question of a notebook that was not judged."""
-    verdict, _ = first_verdict(question, Answer(None, paper.status or Status.HUMAN))
-    # Without a status of the notebook the grader itself has failed; grading again tries again.
-    return verdict | {
-        "status": paper.status or Status.HUMAN,
-        "found": paper.problem or "the grader failed; grade again",
-    }
-
-
-def _marked(verdict, points):
-    """The verdict, with the points of a human if there are any: the human decides."""
-    return verdict if points is None else verdict | {"points": points, "status": Status.MARKED}
+    status = paper.status or Status.HUMAN  # without a status the grader itself has failed
+    verdict, _ = first_verdict(question, Answer(None, status))
+    return verdict | {"status": status, "found": paper.problem or "the grader failed; grade again"}
 
 
 def _missing(graded, lessons):
@@ -146,20 +139,19 @@ def read_marks(path, manifest, students):
     names = {_composed(_harmless(student)): student for student in students}
     names |= {_composed(student): student for student in students}
     for number, line in lines:
-        where = f"{path}, line {number}"
-        if line["question"] not in most:
-            raise ValueError(f"{where}: unknown question {line['question']!r}")
+        where, question, given = f"{path}, line {number}", line["question"], line["points"] or ""
+        if question not in most:
+            raise ValueError(f"{where}: unknown question {question!r}")
         if (student := names.get(_composed(line["student_id"] or ""))) is None:
             raise ValueError(f"{where}: no student {line['student_id']!r} sent anything")
-        if not (line["points"] or "").strip():
+        if not given.strip():
             continue  # not marked yet
-        try:
-            points = float(line["points"].replace(",", "."))
-        except ValueError:
-            points = -1.0
-        if not 0 <= points <= most[line["question"]]:
-            raise ValueError(f"{where}: points must lie in 0 … {most[line['question']]}, got {line['points']!r}")
-        marks[student, line["question"]] = points
+        points = -1.0
+        with contextlib.suppress(ValueError):
+            points = float(given.replace(",", "."))
+        if not 0 <= points <= most[question]:
+            raise ValueError(f"{where}: points must lie in 0 … {most[question]}, got {given!r}")
+        marks[student, question] = points
     return marks
 
 

@@ -17,7 +17,6 @@ import numpy as np
 
 from grading.bench import Bench, NotReady, start_candidate
 from grading.context import definitions, names, needed
-from grading.degenerate import is_trivial
 from grading.examiner import Ended, OwnFault, RemoteError
 from grading.sandbox import NO_MEMORY, NOT_BY_US
 from grading.sources import statements
@@ -42,7 +41,7 @@ def judge_student(tasks, entries, level, seeds):
         seeds: list of the seeds, as for :func:`judge`.
 
     Returns:
-        list of (key, dict with ``verdicts`` and ``seconds``, and ``again`` if the process could not be started).
+        list of (key, dict with ``verdicts`` and ``seconds``, and ``again``: whether the grader itself failed).
     """
     results = []
     with Bench(partial(start_candidate, level)) as bench:
@@ -50,8 +49,8 @@ def judge_student(tasks, entries, level, seeds):
             started = time.perf_counter()
             verdicts = judge(entries[lesson], answers, bench, seeds)
             again = any(verdict.pop("again", False) for verdict in verdicts)
-            found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1)}
-            results.append((key, found | ({"again": True} if again else {})))
+            found = {"verdicts": verdicts, "seconds": round(time.perf_counter() - started, 1), "again": again}
+            results.append((key, found))
     return results
 
 
@@ -143,7 +142,7 @@ def _verdict(question, answer, check, properties, ours, theirs):
         human = f"{found}; another cell of the student: {theirs}"
     if human and not all_hold:
         return changes | {"status": Status.HUMAN, "found": human, "again": True}
-    if all(is_trivial(check, place) for place in holding):  # an answer that computes nothing has them, too
+    if not any(check.properties[place].alone for place in holding):  # an answer that computes nothing has them, too
         holding = set()
     return changes | {
         "points": round(question["points"] * len(holding) / len(properties), 2),

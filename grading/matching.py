@@ -5,7 +5,6 @@ one cell, a human decides. The answer is then not counted as missing.
 """
 
 import itertools
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -13,7 +12,6 @@ from grading.context import helpers, names
 from grading.sources import PARSED, is_answered, squeeze
 from grading.verdicts import Answer, Status
 
-SECONDS = 60  # for one notebook; an honest one takes a part of a second
 SIGNS = {  # whether a cell claims the answer to a question
     "grade_id": lambda cell, question: cell.nbgrader.get("grade_id") == question["answer"],
     "cell id": lambda cell, question: cell.id == question["cell"],
@@ -62,20 +60,16 @@ def match(cells, entry):
 
     Returns:
         dict grade_id of the answer → :class:`grading.verdicts.Answer`, in the order of the questions.
-
-    Raises:
-        TimeoutError: it takes more than SECONDS.
     """
-    end = time.monotonic() + SECONDS
     # An unchanged cell of the handout is no answer, even if its tags claim one.
     given = {squeeze(cell["source"]) for cell in entry["cells"] if not (cell["nbgrader"] or {}).get("solution")} - {""}
-    mine = [place for place, cell in enumerate(_until(end, cells)) if squeeze(cell.source) not in given]
+    mine = [place for place, cell in enumerate(cells) if squeeze(cell.source) not in given]
     tags = {question[key] for question in entry["questions"] for key in ("answer", "cell")}
     added = [i for i in mine if cells[i].source.strip() and not {cells[i].nbgrader.get("grade_id"), cells[i].id} & tags]
     beside = {cell.source for i in added for cell in cells[max(i - 1, 0) : i + 2]}
     answers, chosen = {}, set()
     for question in entry["questions"]:
-        answer = _find(question, [cells[i] for i in mine], end)
+        answer = _find(question, [cells[i] for i in mine])
         chosen.add(answer.source)
         if question["kind"] == "text":
             if answer.empty and answer.source in beside:
@@ -83,7 +77,7 @@ def match(cells, entry):
         elif answer.source and not answer.empty:
             end_of_answer = _place_of_check(cells, entry, question)
             own = ((cells[i].source, i < end_of_answer) for i in mine if cells[i].type == "code")
-            own = (pair for pair in _until(end, own) if pair[0] not in chosen)
+            own = [pair for pair in own if pair[0] not in chosen]
             known = _defined_before(entry, question).union(*(names(source or "").defined for source in chosen))
             answer = replace(answer, helpers=tuple(helpers(answer.source, known, own)))
         answers[question["answer"]] = answer
@@ -109,33 +103,27 @@ def _place_of_check(cells, entry, question):
 
 def _defined_before(entry, question):
     """Names that the lesson's own cells define before an answer, and the functions of the exercises before it."""
-    before = list(itertools.takewhile(lambda cell: cell["id"] != question["cell"], entry["cells"]))
-    ids = {cell["id"] for cell in before}
-    functions = {each["function"] for each in entry["questions"] if each["cell"] in ids} - {None}
-    own = [cell["source"] for cell in before if cell["type"] == "code" and not (cell["nbgrader"] or {}).get("solution")]
-    return functions.union(*(names(source).defined for source in own))
+    functions, known = {each["cell"]: each["function"] for each in entry["questions"]}, set()
+    for cell in itertools.takewhile(lambda cell: cell["id"] != question["cell"], entry["cells"]):
+        if cell["type"] == "code":
+            known |= {functions[cell["id"]]} if cell["id"] in functions else names(cell["source"]).defined
+    return known
 
 
-def _find(question, cells, end):
+def _find(question, cells):
     """Look for an answer that defines the function, then for any answer, then for the stub."""
-    claims = {how: [cell for cell in _until(end, cells) if sign(cell, question)] for how, sign in SIGNS.items()}
+    claims = {how: [cell for cell in cells if sign(cell, question)] for how, sign in SIGNS.items()}
     for is_such in (_is_whole, is_answered, lambda source, question: True):
         for how, its in claims.items():
             # Cells with equal source are one answer.
-            found = {cell.source.strip(): cell for cell in _until(end, its) if is_such(cell.source, question)}
+            found = {cell.source.strip(): cell for cell in its if is_such(cell.source, question)}
             if len(found) > 1:
                 return _human(f"{len(found)} different cells claim this answer by their {how}")
             for cell in found.values():
-                return _answer(cell, how, question)
+                if len(cell.source) > PARSED:
+                    return _human(f"its cell has more than {PARSED:,} characters")
+                return Answer(cell.source, how, empty=not is_answered(cell.source, question))
     return _human("no cell could be matched with this answer")
-
-
-def _answer(cell, how, question):
-    if len(cell.source) > PARSED:
-        return _human(f"its cell has more than {PARSED:,} characters")
-    other = cell.language and "python" not in cell.language
-    note = f"the notebook's kernel is not Python but {cell.language[:20]}" if other else ""
-    return Answer(cell.source, how, note, not is_answered(cell.source, question))
 
 
 def _human(reason):
@@ -147,14 +135,5 @@ def _is_whole(source, question):
 
 
 def _defines(source, question):
-    return (
-        bool(question["function"]) and question["function"] in source and question["function"] in names(source).defined
-    )
-
-
-def _until(end, cells):
-    """The cells, one after the other, as long as there is time."""
-    for cell in cells:
-        if time.monotonic() > end:
-            raise TimeoutError(f"to find the answers takes more than {SECONDS} s")
-        yield cell
+    function = question["function"]
+    return bool(function) and function in source and function in names(source).defined

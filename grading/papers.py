@@ -65,8 +65,6 @@ def read_paper(submission, manifest, execute=True):
         answers = match(cells, entry)
     except Unreadable as error:
         return paper(named, None, Status.UNREADABLE, str(error))
-    except TimeoutError as error:
-        return paper(named, None, Status.HUMAN, str(error))
     shown = None if execute else judge_shown(entry, answers, cells)
     return paper(lesson, answers, Status.HUMAN if doubt else "", doubt, shown)
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import nbformat
 
-from grading.leaks import check_no_traces
 from lab.lessons import NOTEBOOK_DIR, find_lessons
-from lab.stubs import function_name, is_answer, marker, student_copy
+from lab.stubs import SOLUTION, function_name, in_cell, is_answer, marker, regions, student_copy
 from labutils.support.files import check_writable, write_atomically
 
 MANIFEST_VERSION = 4
@@ -30,6 +29,9 @@ You need Python 3.11, 3.12 or 3.13. In this folder (on Windows: .venv\\Scripts i
 Then open notebooks/%s.ipynb. Hand in the notebooks, not the folder.
 On Colab: open a notebook, upload this zip under the name lab.zip in the Files pane, and run the setup cell.
 """
+MARKER = re.compile(r"\b(?:BEGIN|END)[ _](?:SOLUTION|HIDDEN)", re.IGNORECASE)
+UNSEEN = re.compile(r"[\s#]")  # blank space and comment signs do not count when solutions are compared
+SHORT = 12  # characters; a shorter solution may be in another cell by chance
 NBGRADER_KEYS = {"grade", "grade_id", "locked", "schema_version", "solution", "task"}
 
 
@@ -102,6 +104,34 @@ def _check_metadata(cell_id, meta, grade_ids):
     if not re.fullmatch(r"[\w-]+", meta.grade_id) or meta.grade_id in grade_ids:
         raise ValueError(f"the grade_id {meta.grade_id!r} is not new, or not of letters, digits, - and _")
     grade_ids.add(meta.grade_id)
+
+
+def check_no_traces(books, students):
+    """Refuse students' notebooks that show a marker, or a solution of any of the instructor's notebooks.
+
+    Args:
+        books, students: dicts lesson → notebook.
+
+    Raises:
+        ValueError: names the notebook and the cell.
+    """
+    answers = [(lesson, cell) for lesson, book in books.items() for cell in filter(is_answer, book.cells)]
+    solutions = {cell.id: in_cell(lesson, cell, _solution, cell) for lesson, cell in answers}
+    for lesson, student in students.items():
+        for cell in student.cells:
+            text = UNSEEN.sub("", cell.source)
+            shown = next((answer for answer, it in solutions.items() if len(it) >= SHORT and it in text), None)
+            if shown or MARKER.search(cell.source):
+                what = f"the solution of {shown}" if shown else "a marker of a solution"
+                raise ValueError(f"{lesson}.ipynb, cell {cell.id} shows {what}")
+
+
+def _solution(cell):
+    lines = cell.source.split("\n")
+    inside = "".join(line for begin, end in regions(cell.source, SOLUTION) for line in lines[begin : end - 1])
+    if not re.search(r"\w", inside.replace("pass", "")):
+        raise ValueError("the solution is empty")
+    return UNSEEN.sub("", inside)
 
 
 def _entry(lesson, notebook, student):

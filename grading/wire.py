@@ -77,8 +77,6 @@ def _pack(value, special):
             return msgpack.ExtType(TUPLE, _pack(list(value), special))
         if special is not None and (known := special(value)) is not None:
             return msgpack.ExtType(SPECIAL, _pack(known, special))
-        if type(value) is int:
-            return float(value) if abs(value) < 10**300 else np.inf
         if (array := _as_array(value)) is not None:
             about = _pack([array.dtype.str, list(array.shape)], None)
             return msgpack.ExtType(ARRAY, HEAD.pack(len(about)) + about + array.tobytes())

@@ -45,7 +45,7 @@ def run(folder, *students, jobs=1):
     todo = papers(*students)
     stored = {key: batch._stored(folder, key) for key in todo}
     todo = {key: paper for key, paper in todo.items() if not stored[key] or stored[key].get("again")}
-    batch.set_aside(todo, {"02": [QUESTION]}, folder)
+    batch.set_aside(todo, {"02": {"questions": [QUESTION]}}, folder)
     left = [paper.student for paper in todo.values()]
     batch.run_all(judged, todo, [], folder, jobs)
     return left
@@ -59,7 +59,7 @@ def in_a_process(folder, *students):
 def test_one_student_cannot_stop_the_class(tmp_path):
     students = ("ada", "poison", "zoë 1")
     assert in_a_process(tmp_path, *students) == -signal.SIGKILL
-    assert [path.stem for path in tmp_path.glob("*.now")] == ["poison"]
+    assert [path.stem for path in tmp_path.glob("*.now")] == ["key-poison"]
     assert in_a_process(tmp_path, *students) == 0, "the next run goes on"
     kept = {name: json.loads((tmp_path / f"key-{name}.json").read_text()) for name in students}
     assert kept["ada"] == kept["zoë 1"] == {"verdicts": [], "seconds": 0.0}
@@ -72,7 +72,7 @@ def test_one_student_cannot_stop_the_class(tmp_path):
 def test_a_killed_worker_is_one_clear_line_and_the_next_run_goes_on(tmp_path):
     with pytest.raises(ValueError, match="was killed; run the same command again to continue"):
         run(tmp_path, "poison", "ada", "bo", jobs=2)
-    assert "poison" in [path.stem for path in tmp_path.glob("*.now")]
+    assert "key-poison" in [path.stem for path in tmp_path.glob("*.now")]
     assert "poison" not in run(tmp_path, "poison", "ada", "bo", jobs=2)
 
 

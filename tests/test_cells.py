@@ -1,4 +1,4 @@
-"""Reading the cells of a notebook: every format of Jupyter, and no file that takes all of the memory."""
+"""Reading the cells of a notebook: what is read of it, and no file that takes all of the memory."""
 
 import json
 import tracemalloc
@@ -64,23 +64,13 @@ def test_outputs_are_read_only_if_they_are_needed():
     assert cell.id == "a" and not cell.outputs
 
 
-FORMATS = {  # the same cell, as each format stores it
-    1: {"cells": [{"cell_type": "code", "code": "x = 1"}]},
-    2: {"worksheets": [{"cells": [{"cell_type": "code", "input": ["x ", "= 1"]}]}]},
-    3: {"worksheets": [{"cells": []}, {"cells": [{"cell_type": "code", "input": "x = 1"}]}]},
-    4: {"cells": [{"cell_type": "code", "source": ["x ", "= 1"]}]},
-}
-
-
-@pytest.mark.parametrize("version", FORMATS)
-def test_formats(version):
-    book = FORMATS[version]
-    cell = (book.get("cells") or book["worksheets"][-1]["cells"])[0]
-    cell["outputs"] = [
-        {"output_type": "stream", "name" if version == 4 else "stream": "stdout", "text": ["a\n", "b"]},
-        {"output_type": "error" if version == 4 else "pyerr", "ename": "E", "evalue": "why"},
+def test_outputs():
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["a\n", "b"]},
+        {"output_type": "error", "ename": "E", "evalue": "why"},
     ]
-    (found,) = read_cells(json.dumps({"nbformat": version, **book}).encode())
+    cell = {"cell_type": "code", "source": ["x ", "= 1"], "outputs": outputs}
+    (found,) = read_cells(json.dumps({"nbformat": 4, "cells": [cell]}).encode())
     assert (found.type, found.source) == ("code", "x = 1")
     assert found.outputs == (
         {"output_type": "stream", "name": "stdout", "text": "a\nb", "ename": "", "evalue": ""},
@@ -88,6 +78,7 @@ def test_formats(version):
     )
 
 
-def test_an_unknown_format():
-    with pytest.raises(Unreadable, match="unknown nbformat 5"):
-        read_cells(b'{"nbformat": 5, "cells": []}')
+@pytest.mark.parametrize("version", [1, 3, 5])
+def test_another_format(version):
+    with pytest.raises(Unreadable, match=f"its nbformat is {version}, not 4: save it with a newer Jupyter"):
+        read_cells(json.dumps({"nbformat": version, "cells": []}).encode())

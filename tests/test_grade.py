@@ -20,7 +20,7 @@ from grading import __main__ as cli
 from grading import gradebook
 from grading.papers import read_papers
 from grading.release import release
-from grading.submissions import Submission
+from grading.submissions import Submission, file_name
 
 pytestmark = needs("bubblewrap")
 # One of each kind; identical answers are judged once.
@@ -112,8 +112,8 @@ def test_what_was_not_sent_has_a_row(graded):
 @pytest.mark.slow
 def test_verdicts_say_how_and_what(folder, graded):
     def question(student, number):
-        text = (folder / "out" / "verdicts" / student / f"{LESSON}.json").read_text(encoding="utf-8")
-        return json.loads(text)["questions"][number]
+        path = folder / "out" / "verdicts" / file_name(student) / f"{file_name(LESSON)}.json"
+        return json.loads(path.read_text(encoding="utf-8"))["questions"][number]
 
     kim, olga, quinn, goran = (
         question(s, n) for s, n in (("s11-kim", 0), ("s15-olga", 0), ("s17-quinn", 0), ("s07-goran", 2))
@@ -128,7 +128,7 @@ def test_verdicts_say_how_and_what(folder, graded):
 def test_feedback_is_safe_and_helps(folder, graded):
     pages = {path.name: path.read_text(encoding="utf-8") for path in (folder / "out" / "feedback").iterdir()}
     assert len(pages) == len(CLASS)
-    assert "you returned α_t where ᾱ_t is needed" in pages["s11-kim.html"]
+    assert "you returned α_t where ᾱ_t is needed" in pages[f"{file_name('s11-kim')}.html"]
     for page in pages.values():
         assert "<script" not in page and "default-src 'none'" in page
     (strange,) = (page for page in pages.values() if "calc" in page)
@@ -197,7 +197,7 @@ def test_two_files_for_a_lesson_and_a_wrong_name(handed_out, tmp_path):
     assert found["bo", LESSON][:2] == (OTHER, "needs a human")
     assert found["cy", "copy"] == (LESSON, "not counted", f"the same answers as {LESSON}")
     for student, count in (("ada", 3), ("bo", 2), ("cy", 3)):  # with one for the lesson that was not sent
-        stored = [json.loads(path.read_text(encoding="utf-8")) for path in (verdicts / student).iterdir()]
+        stored = [json.loads(path.read_text(encoding="utf-8")) for path in (verdicts / file_name(student)).iterdir()]
         mine = [(row["file"], row["notebook"]) for row in rows if row["student_id"] == student]
         assert sorted((each["file"], each["notebook"]) for each in stored) == sorted(mine) and len(mine) == count
 

@@ -11,6 +11,7 @@ import pytest
 from grading import __main__ as cli
 from grading import gradebook
 from grading.release import release
+from grading.submissions import file_name
 
 LESSON, OTHER, QUESTION = "02_forward_noising", "07_better_and_faster", "ex-2-1-alpha-bars"
 
@@ -53,7 +54,7 @@ def test_what_is_counted(grade, book):
 @pytest.mark.parametrize(
     "files, words",
     [
-        ({f"{student}.ipynb": b"{}" for student in "abc"}, "none of 3 could be read: is a folder, or its path"),
+        ({f"{student}.ipynb": b"{}" for student in "abc"}, "none of 3 could be read: its path leads upwards or is not"),
         ({"a/x.zip": b"", "b/": b""}, "none of 2 could be read: no notebook was sent, but x.zip"),
         ({"a/x.ipynb": b"{"}, "none of 1 could be read: cannot be read as a notebook"),
         ({"a.zip": b""}, "none of 1 could be read: no notebook was sent, but a.zip"),
@@ -192,5 +193,5 @@ def test_pages_hold_no_pictures(grade, book, tmp_path):
     pictures = [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBORw0KGgo="}}] * 2
     next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["outputs"] = pictures
     grade({f"a/{LESSON}.ipynb": json.dumps(notebook)})
-    page = (tmp_path / "out" / "feedback" / "a.html").read_text("utf-8")
+    page = (tmp_path / "out" / "feedback" / f"{file_name('a')}.html").read_text("utf-8")
     assert "Feedback for a" in page and "<img" not in page and "iVBOR" not in page and "img-src" not in page

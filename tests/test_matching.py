@@ -7,7 +7,6 @@ import time
 import nbformat
 import pytest
 
-from grading import matching
 from grading.cells import Cell, Unreadable, read_cells
 from grading.context import names
 from grading.matching import SIGNS, identify, match
@@ -131,13 +130,6 @@ def tagged(book):
         cell["metadata"]["nbgrader"]["grade_id"] = cell["id"] = name
 
 
-def of_format_3(book):
-    for cell in book["cells"]:
-        if cell["cell_type"] == "code":
-            cell |= {"input": cell.pop("source"), "language": "python"}
-    book |= {"nbformat": 3, "nbformat_minor": 0, "worksheets": [{"cells": book.pop("cells")}]}
-
-
 RIGHT = {  # what students do, and the sign by which the answer is found
     "duplicates": (lambda book: book["cells"].extend([the(book, ALPHA)] * 3), GRADE_ID),
     "in a new cell": (moved, NAME),
@@ -150,7 +142,6 @@ RIGHT = {  # what students do, and the sign by which the answer is found
     "retyped as text": (lambda book: the(book, ALPHA).update(cell_type="markdown"), GRADE_ID),
     "checks tagged": (tagged, GRADE_ID),
     "as Colab has it": (lambda book: [cell.update(metadata={"id": cell.pop("id")}) for cell in book["cells"]], CELL_ID),
-    "format 3": (of_format_3, GRADE_ID),
 }
 
 
@@ -307,10 +298,10 @@ def test_the_longest_code_that_is_read_takes_no_time(line):
     assert time.monotonic() - begin < 5
 
 
-def test_matching_has_an_end(book, entry, monkeypatch):
-    monkeypatch.setattr(matching, "SECONDS", -1)
-    with pytest.raises(TimeoutError):
-        match(cells_of(book), entry)
+def test_a_notebook_with_very_much_code_is_not_read(book):
+    book["cells"] += [code("x = 1\n" * 1000)] * 200
+    with pytest.raises(Unreadable, match="more than 1,000,000 characters of code"):
+        cells_of(book)
 
 
 # --- what the files are like ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from conftest import needs
 from sample_class import STUDENTS, sample_class
 
 from grading.release import release
+from grading.submissions import file_name
 
 pytestmark = needs("bubblewrap")
 CLASS = ("s01-ada", "s07-goran", "s11-kim", "s15-olga")  # right, partly right, wrong, ends its process
@@ -30,10 +31,14 @@ def test_the_class_and_the_labs_own_answers_of_all_lessons(tmp_path):
         rows = {(row["student_id"], row["notebook"]): row for row in csv.DictReader(file)}
     assert {s: float(rows[s, LESSON]["score"]) for s in CLASS} == {s: STUDENTS[s][2] for s in CLASS}
     assert {rows[s, LESSON]["sandbox"] for s in CLASS} == {"bubblewrap"}
-    assert "you returned α_t where ᾱ_t is needed" in (tmp_path / "out/feedback/s11-kim.html").read_text("utf-8")
+    assert "you returned α_t where ᾱ_t is needed" in (tmp_path / f"out/feedback/{file_name('s11-kim')}.html").read_text(
+        "utf-8"
+    )
     for lesson, entry in every["notebooks"].items():
         by_code = sum(question["points"] for question in entry["questions"] if question["kind"] == "code")
         row = rows["s01-ada", lesson]
-        verdict = json.loads((tmp_path / "out" / "verdicts" / "s01-ada" / f"{lesson}.json").read_text("utf-8"))
+        verdict = json.loads(
+            (tmp_path / "out" / "verdicts" / file_name("s01-ada") / f"{file_name(lesson)}.json").read_text()
+        )
         assert float(row["score"]) == by_code, verdict
         assert not [question["note"] for question in verdict["questions"] if question["note"]]

@@ -10,8 +10,7 @@ import zlib
 
 import pytest
 
-from grading import submissions
-from grading.submissions import Submission, safe_name, stream
+from grading.submissions import Submission, file_name, stream
 
 pytestmark = pytest.mark.filterwarnings("ignore:Duplicate name")
 BOOK = b'{"cells": []}'
@@ -70,7 +69,7 @@ def test_an_outer_folder_with_attacks_beside_it(tmp_path):
     files |= dict.fromkeys(["readme.txt", "__MACOSX/s2/._x.ipynb", "/", "//", "..", "\\", "../x.py"], BOOK)
     files |= {"/s5/x.ipynb": BOOK, "../x.ipynb": BOOK, "C:\\x.ipynb": BOOK}
     found = beside_honest(zip_of(files, tmp_path / "zip"))
-    assert places(found) == [("", "../x"), ("", "C:\\\\x"), ("", "s5/x"), ("s1", ""), ("s3", "")]
+    assert places(found) == [("", "../x.ipynb"), ("", "/s5/x.ipynb"), ("", "C:\\\\x"), ("s1", ""), ("s3", "")]
     assert not any(sent.content for sent in found)
 
 
@@ -165,7 +164,6 @@ PLATFORMS = [  # path, student, name, platform
     (f"{MOODLE[:-1]}/week 2/{N}.ipynb", "Anna van der Berg_123456", N, "Moodle"),
     (f"Lab 2_anna1_{ATTEMPT}_{N}.ipynb", "Lab 2_anna1", N, "Blackboard"),
     (f"Week_2_lab_a_b_{ATTEMPT}_x_eve_{ATTEMPT}_{N}.ipynb", "Week_2_lab_a_b", f"x_eve_{ATTEMPT}_{N}", "Blackboard"),
-    (f"diffusion-anna/notebooks/{N}.ipynb", "diffusion-anna", N, "GitHub Classroom"),
 ]
 
 
@@ -177,20 +175,15 @@ def test_names_of_platforms(path, student, name, platform, pack):
 
 @pytest.mark.parametrize("outer", ["", "export/"])
 @pytest.mark.parametrize("separator", ["/", "\\"])
-@pytest.mark.parametrize("platform", ["Canvas", "Moodle", "Blackboard", "GitHub Classroom", "ILIAS"])
+@pytest.mark.parametrize("platform", ["Canvas", "Moodle", "Blackboard"])
 def test_exports_of_platforms(platform, separator, outer, tmp_path):
     """A whole zip of one platform, as it is and packed again by PowerShell 5."""
     paths = {path: place for path, *place, whose in PLATFORMS if whose == platform}
-    if platform == "ILIAS":
-        deep = "Meier_Anna_Maria_ameier_123/Abgabe/week 2"
-        paths = {f"Course 1/Lab_2/{deep}/{N}.ipynb": ["Meier_Anna_Maria_ameier_123", N]}
-        paths |= {f"Course 1/Lab_2/Wu_Bo_bwu_7/{N}.ipynb": ["Wu_Bo_bwu_7", N]}
-    else:
-        first, *_ = paths
-        paths[first.replace("anna", "bo").replace("Anna", "Bo")] = [
-            paths[first][0].replace("anna", "bo").replace("Anna", "Bo"),
-            N,
-        ]
+    first, *_ = paths
+    paths[first.replace("anna", "bo").replace("Anna", "Bo")] = [
+        paths[first][0].replace("anna", "bo").replace("Anna", "Bo"),
+        N,
+    ]
     sent = {f"{outer}{path}".replace("/", separator): json.dumps(path).encode() for path in paths}
     found = list(stream(zip_of(sent, tmp_path / "zip")))
     assert {sent.remark for sent in found} == {f"read as {platform} names files"} and len(found) == len(paths)
@@ -198,6 +191,16 @@ def test_exports_of_platforms(platform, separator, outer, tmp_path):
         path = json.loads(sent.content)
         apart = sent.name == path  # several files with this name
         assert [sent.student, N if apart else sent.name] == paths[path]
+
+
+@pytest.mark.parametrize("outer", ["", "Course 1/Lab_2/"])
+@pytest.mark.parametrize("inner", ["", "notebooks/", "Abgabe/week 2/"])
+def test_folders_as_github_classroom_and_ilias_have_them(outer, inner, tmp_path):
+    sent = {f"{outer}{student}/{inner}{N}.ipynb": BOOK for student in ("Meier_Anna_ameier_123", "Wu_Bo_bwu_7")}
+    assert [(it.student, it.name) for it in stream(zip_of(sent, tmp_path / "zip"))] == [
+        ("Meier_Anna_ameier_123", N),
+        ("Wu_Bo_bwu_7", N),
+    ]
 
 
 def test_what_blackboard_and_moodle_add(pack):
@@ -231,7 +234,7 @@ def test_nobody_can_look_like_another(path, pack):
 @pytest.mark.parametrize("start", ["eve/notebooks", MOODLE, "a_b_c_1"])
 def test_no_platform_leads_upwards(start, tmp_path):
     (found,) = beside_honest(zip_of(FILES | {f"{start}/../s2/{N}.ipynb": BOOK}, tmp_path / "zip"))
-    assert found.student == start.partition("/")[0] and "leads upwards" in found.problem
+    assert found.student == start.partition("/")[0].partition("_assign")[0] and "leads upwards" in found.problem
 
 
 @pytest.mark.parametrize("part", ["_", "_a", "_1", "a_1_assignsubmission_file_/", f"a_{ATTEMPT}_", "1_222_", "/"])
@@ -259,20 +262,15 @@ def member(name, kind=0, packing=zipfile.ZIP_DEFLATED):
     return info
 
 
-KINDS = [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK]
-PLACE, ODD = "is not STUDENT/NOTEBOOK.ipynb", "control characters or backslashes, or is not Unicode"
+PLACE, LINKS = "is not STUDENT/NOTEBOOK.ipynb", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK]
 ATTACKS = [  # members of a zip, and what is said of them: student, name, part of the problem
     ({"loose.ipynb": BOOK}, "", "loose", PLACE),
-    ({"s1/week 2/n.ipynb": BOOK}, "s1", "week 2/n", PLACE),
-    ({"s1/n.ipynb/": b""}, "s1", "n", "is a folder"),
+    ({"s1/n.ipynb/": b""}, "s1", "", "no notebook was sent"),
     ({"s1/n.ipynb": BOOK, member("s1/n.ipynb"): b"other"}, "s1", "n", "2 files have this name"),
-    ({"s1/../s2/x.ipynb": BOOK}, "s1", "../s2/x", "leads upwards"),
-    ({"/s1/x.ipynb": BOOK}, "", "s1/x", PLACE),
-    ({"s1/..\\x.ipynb": BOOK}, "s1", "..\\\\x", ODD),
-    *(({member("s1/n.ipynb", kind): b"/etc/passwd"}, "s1", "n", "is a link or a device") for kind in KINDS),
-    ({member("s1", stat.S_IFLNK): b"/etc"}, "s1", "", "is a link or a device"),
+    ({"s1/../s2/x.ipynb": BOOK}, "s1", "x", "leads upwards"),
+    ({"/s1/x.ipynb": BOOK}, "", "x", PLACE),
     ({member("s1/n.ipynb", packing=zipfile.ZIP_LZMA): BOOK}, "s1", "n", "is packed in an unusual way"),
-    ({"s1/n.ipynb": b" " * 3_000_000}, "s1", "n", "would grow to more than 200 times its size"),
+    ({"s1/n.ipynb": b" " * 30_000_000}, "s1", "n", "is larger than 20,000,000 bytes"),
 ]
 
 
@@ -283,12 +281,17 @@ def test_attacks_in_a_zip(members, student, name, problem, tmp_path):
     assert os.listdir(tmp_path) == ["class"], "nothing may be unpacked"
 
 
+@pytest.mark.parametrize("kind", LINKS)
+def test_a_link_in_a_zip_is_its_own_text(kind, tmp_path):
+    (found,) = beside_honest(zip_of(FILES | {member("s1/n.ipynb", kind): b"/etc/passwd"}, tmp_path / "class"))
+    assert found == Submission("s1", "n", b"/etc/passwd")
+
+
 SPACES = b" " * 900_000
 PATCHES = {  # bytes of the member of s1, what replaces them, and part of the problem
     "encrypted": (b"\0\0\x08\0\0\0\x21\0", b"\1\0\x08\0\0\0\x21\0", "is encrypted"),  # flags, packing, time, date
     "damaged": (zlib.crc32(SPACES).to_bytes(4, "little"), b"1234", "cannot be read"),
     "lies about its size": (len(SPACES).to_bytes(4, "little"), (1000).to_bytes(4, "little"), "cannot be read"),
-    "NUL before another ending": (b"s1/n.ipynb", b"s1/\0.ipynb", ODD),
 }
 
 
@@ -307,7 +310,6 @@ def test_odd_names(name, tmp_path):
     found = beside_honest(folder_of(FILES | odd, tmp_path))
     assert len(set(places(found))) == 3
     for sent in found:
-        assert sent.content is None and ODD in sent.problem
         assert f"{sent.student}{sent.name}{sent.problem}".isprintable()
 
 
@@ -318,7 +320,7 @@ def test_only_ordinary_files_are_read(tmp_path):
     (tmp_path / "s3" / "up").symlink_to("..")
     os.mkfifo(tmp_path / "s3" / "pipe.ipynb")  # opening it in the ordinary way waits for ever
     found = beside_honest(tmp_path)
-    assert places(found) == [("s1", ""), ("s3", "link"), ("s3", "n"), ("s3", "pipe")]
+    assert places(found) == [("s1", ""), ("s3", "link"), ("s3", "pipe")]
     assert all(sent.content is None and sent.problem for sent in found)
 
 
@@ -327,7 +329,7 @@ def test_an_unreadable_folder(tmp_path, monkeypatch):
 
     def refuse(path):
         if str(path).endswith("s1"):
-            raise PermissionError(13, "Permission denied")
+            raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
@@ -341,14 +343,10 @@ IDS += ["straße", "strasse", "STRASSE", "ſ1", "Ⅷ", "王伟", "王芳", "a" *
 IDS += ["a\0", "a\n", " a", "a ", "=cmd|' /C calc'!A0", "<script>", "s1~", "İ", "i̇"]
 
 
-def test_safe_names():
-    names = [safe_name(student) for student in IDS]
+def test_file_names():
+    names = [file_name(student) for student in IDS]
     # What the least careful file systems hold to be the same name.
     folded = {unicodedata.normalize("NFKC", name).casefold().rstrip(". ") for name in names}
     assert len(folded) == len(IDS)
-    for name in [*names, *map(safe_name, names)]:
-        assert name.isascii() and 0 < len(name) <= 64 and name[0].isalnum()
-        assert not set(name) & set("/\\:*?\"<>| \0\n'=") and not submissions.DEVICE.fullmatch(name)
-    assert names[:1] + names[2:4] == ["s1", "s-1", "anna.meier"], "plain names stay what they are"
-    assert safe_name("S1").startswith("s1~") and safe_name("Müller").startswith("muller~")
-    assert len({safe_name(name) for name in [*names, *IDS]}) == len({*names, *IDS})
+    assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") and len(name) < 50 for name in names)
+    assert file_name("S1").startswith("s1-") and file_name("anna meier").startswith("anna-meier-")

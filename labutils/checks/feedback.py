@@ -42,11 +42,12 @@ class Property(NamedTuple):
     """A property that every right answer has: in words for the student, and as a test of the student's function.
 
     The test takes the function and a random generator. It draws its inputs from the generator. It raises CheckFailed if
-    the property does not hold.
+    the property does not hold. ``alone`` is False if it also holds for an answer that computes nothing.
     """
 
     text: str
     test: Callable
+    alone: bool = True
 
 
 class Check:
@@ -68,11 +69,11 @@ class Check:
         self.properties, self.passed = [], None
         self.names.add(name)
 
-    def property(self, text):
+    def property(self, text, alone=True):
         """Decorator: add a test as the next property."""
 
         def add(test):
-            self.properties.append(Property(text, test))
+            self.properties.append(Property(text, test, alone))
             return test
 
         return add

@@ -55,7 +55,7 @@ def _judge_alpha_bars(alpha_bars, betas):
     require(not wrong.any(), f"{otherwise}; yours is wrong at t = {wrong.argmax()}")
 
 
-@check_add_noise.property("keeps the shape of the images")
+@check_add_noise.property("keeps the shape of the images", alone=False)
 def _(add_noise, rng):
     x0, t, noise, schedule = _noising(rng)
     answer = as_numbers(run(add_noise, x0, t, noise, schedule.alpha_bars.astype(np.float32)), None, "x_t", x0.shape)
@@ -108,7 +108,7 @@ def _(add_noise, rng):
     compare(answer, mix(np.sqrt(bar), np.sqrt(1 - bar)), mistakes, otherwise)
 
 
-@check_add_noise.property("data of variance 1 keep variance 1 at every t")
+@check_add_noise.property("data of variance 1 keep variance 1 at every t", alone=False)
 def _(add_noise, rng):
     _, t, _, schedule = _noising(rng)
     data, e = rng.standard_normal((2, len(t), 40, 40, 1)).astype(np.float32)
@@ -139,7 +139,7 @@ def _(posterior_variances, rng):
         )
 
 
-@check_posterior_variances.property("β̃_0 = 0")
+@check_posterior_variances.property("β̃_0 = 0", alone=False)
 def _(posterior_variances, rng):
     for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
         # The first value is much smaller than the others. A comparison of all values would miss an error in it.

@@ -80,7 +80,7 @@ def _maps(rng):
     return rng.standard_normal((2, *MAP), np.float32), rng.standard_normal((2, *SKIP), np.float32)
 
 
-@check_up_block.property("the map is twice as large")
+@check_up_block.property("the map is twice as large", alone=False)
 def _(up_block, rng):
     output, *_ = _block(up_block, rng)
     shape = output(*_maps(rng)).shape[1:]
@@ -161,7 +161,7 @@ def _all_steps(sinusoidal_embedding, dim=32):
     return as_numbers(run(sinusoidal_embedding, np.arange(1000), dim), (1000, dim), "the embedding")
 
 
-@check_sinusoidal_embedding.property("how alike two steps look depends on their distance only")
+@check_sinusoidal_embedding.property("how alike two steps look depends on their distance only", alone=False)
 def _(sinusoidal_embedding, rng):
     steps = _all_steps(sinusoidal_embedding)
     near = steps[[3, 500]] @ steps[[4, 501]].T

@@ -70,7 +70,7 @@ def _(space_to_depth, rng):
     as_numbers(answer, (B, H // 2, W // 2, 4 * C))
 
 
-@check_space_to_depth.property("nothing is lost and nothing is new")
+@check_space_to_depth.property("nothing is lost and nothing is new", alone=False)
 def _(space_to_depth, rng):
     x, answer = _fold(space_to_depth, rng)
     once = np.array_equal(np.sort(answer, axis=None), np.sort(x, axis=None))
