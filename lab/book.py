@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 
 import labutils
-from lab import colab
+from lab import colab, extras
 from lab.address import recorded_address
 from lab.lessons import LESSONS, NOTEBOOK_DIR, title, twin_path, write_notebook
 from lab.pages import faults
@@ -66,8 +66,11 @@ def build_book(out, executed=None, run=None):
 
     Raises:
         ValueError: ``out`` cannot be written.
+        ModuleNotFoundError: a package of requirements-book.txt is not installed.
     """
     out = Path(out).resolve()
+    if absent := extras.missing("requirements-book.txt"):
+        raise ModuleNotFoundError(extras.advice(absent[0]), name=absent[0])
     check_writable(out / "index.html")
     with tempfile.TemporaryDirectory() as folder:
         source, built = Path(folder, "source"), Path(folder, "html")

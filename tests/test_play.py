@@ -18,9 +18,8 @@ from keras import ops
 from PIL import Image
 
 from lab import cli, play
-from labutils import pretrained, sampling
+from labutils import pretrained, samplers, sampling
 from labutils.networks import network_time
-from labutils.sampling import samplers
 from labutils.sampling.guidance import guided
 
 PAGE = play.PLAY_DIR / "index.html"
