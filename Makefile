@@ -62,7 +62,7 @@ lint: $(VENV)/ready-authors  ## ruff, as in CI
 constraints:  ## for authors: renew constraints.txt, in a fresh environment with all files of requirements
 	$(PYTHON) -m venv --clear build/constraints
 	build/constraints/bin/python $(INSTALL) $(patsubst %,-r %,$(wildcard requirements*.txt))
-	{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze; } >build/constraints.txt
+	{ head -n 1 constraints.txt; build/constraints/bin/python -m pip freeze | sed 's/+cpu$$//'; } >build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
 zip:  ## lab.zip, to upload to Colab
