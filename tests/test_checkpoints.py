@@ -121,8 +121,8 @@ def test_a_recorded_schedule_is_built_again(schedule):
     assert np.array_equal(pretrained.recorded_schedule("x", about).betas, schedule.betas)
 
 
-@pytest.mark.parametrize("schedule", [cosine_schedule(s=0.02), cosine_schedule(100, max_beta=0.9), linear_schedule(70)])
-def test_a_network_trained_with_another_schedule_is_drawn_from_with_it(schedule, tmp_path, tiny_npz, monkeypatch):
+def test_a_network_trained_with_another_schedule_is_drawn_from_with_it(tmp_path, tiny_npz, monkeypatch):
+    schedule = cosine_schedule(100, s=0.02, max_beta=0.9)
     monkeypatch.setitem(training.PLANS, "fast", replace(training.PLANS["fast"], schedule=schedule))
     train_model("fast", data.load(str(tiny_npz)), tmp_path, epochs=1)
     assert np.array_equal(pretrained.load_for_sampling("fast", tmp_path)[1].betas, schedule.betas)
