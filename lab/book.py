@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from lab import colab
+from lab import colab, extras
 from lab.lessons import ABOUT, LESSONS, NOTEBOOK_DIR, table, title, twin_path, write_notebook
 from lab.rooms import ROOT, rooms
 from labutils.support.files import check_writable
@@ -54,8 +54,11 @@ def build_book(out, executed=None, run=None):
 
     Raises:
         ValueError: ``out`` cannot be written.
+        ModuleNotFoundError: a package of requirements-book.txt is not installed.
     """
     out = Path(out).resolve()
+    if absent := extras.missing("requirements-book.txt"):
+        raise ModuleNotFoundError(extras.advice(absent[0]), name=absent[0])
     check_writable(out / "index.html")
     with tempfile.TemporaryDirectory() as folder:
         source, built = Path(folder, "source"), Path(folder, "html")

@@ -4,6 +4,8 @@ import argparse
 import importlib
 import sys
 
+from lab import extras
+
 COMMANDS = {
     "run": "Execute lessons at a preset; write the notebooks, and the book made from them.",
     "train": "Train a network; the run can be stopped at any time and resumed.",
@@ -41,22 +43,29 @@ def run_command(package, description, commands, arguments=None):
         arguments: list of strings; None for those of the process.
 
     Returns:
-        The exit code: 0 done, 1 something failed on the way, 2 bad input, 130 stopped by the user.
+        The exit code: 0 done, 1 something failed on the way, 2 bad input or a library is missing, 130 stopped by
+        the user.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if hasattr(sys.stdout, "reconfigure"):  # a name that a narrow encoding lacks is printed with escapes
         sys.stdout.reconfigure(errors="backslashreplace")
     parser = Parser(prog=f"python -m {package}", description=description)
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (module, text) in commands.items():
-        command = subparsers.add_parser(name, help=text, description=text)
-        if name in arguments[:1]:
-            chosen = importlib.import_module(module)
-            chosen.add_arguments(command)
-            command.set_defaults(main=chosen.main)
-    options = parser.parse_args(arguments)
     try:
+        for name, (module, text) in commands.items():
+            command = subparsers.add_parser(name, help=text, description=text)
+            if name in arguments[:1]:
+                chosen = importlib.import_module(module)
+                chosen.add_arguments(command)
+                command.set_defaults(main=chosen.main)
+        options = parser.parse_args(arguments)
         return options.main(options) or 0
+    except ModuleNotFoundError as error:
+        advice = extras.advice(error.name.partition(".")[0])
+        if not advice:
+            raise
+        print(f"python -m {package}: error: {advice}", file=sys.stderr)
+        return 2
     except (ValueError, FileNotFoundError) as error:
         print(f"python -m {package}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 
-from lab import book
+from lab import book, extras
 from lab.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
@@ -45,7 +45,8 @@ def main(options):
 def run(names=(), preset="quick", dataset="auto", out="build", record=False, say=print):
     """Execute lessons into ``out``: NAME.ipynb; then build the book into its folder ``book``.
 
-    The book has all lessons. Those that are not among ``names`` are shown as they come with the lab.
+    The book has all lessons. Those that are not among ``names`` are shown as they come with the lab. Without the
+    packages of requirements-book.txt there is no book.
 
     Args:
         names, preset, dataset, out, say: as for :func:`execute`.
@@ -62,7 +63,11 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     failed = [lesson for lesson, (_, problem) in results.items() if problem]
     if record and not failed:
         record_seconds(preset, {lesson: seconds for lesson, (seconds, _) in results.items()})
-    say(f"{len(results) - len(failed)} of {len(results)} lessons ran. Building the book, about a minute")
+    say(f"{len(results) - len(failed)} of {len(results)} lessons ran")
+    if absent := extras.missing("requirements-book.txt"):
+        say(f"There is no book of them: {extras.advice(absent[0])}")
+        return failed
+    say("Building the book, about a minute")
     about = {
         "preset": preset,
         "dataset": Path(check_name(dataset)).name,

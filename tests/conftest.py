@@ -1,7 +1,5 @@
 """What several tests share: what this machine has, small data files, a quiet start."""
 
-import importlib.util
-import re
 import shutil
 from pathlib import Path
 
@@ -13,13 +11,15 @@ from xdist.scheduler import LoadScopeScheduling
 from labutils import data  # isort: skip (before Keras: it keeps the start-up messages away)
 import keras
 
+from lab import extras
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = {
     "bubblewrap": ["bwrap"],
     "Chromium": ["chromium", "chromium-browser", "google-chrome"],
     "Node": ["node"],
 }
-EXTRAS = sorted(path.name for path in ROOT.glob("requirements-*.txt"))
+EXTRAS = extras.names()
 COMMANDS = {  # what some tests need, and the command that brings it
     "MNIST": """.venv/bin/python -c "from labutils import data; data.load('mnist')" """.strip(),
     "bubblewrap": "sudo apt-get install bubblewrap",
@@ -35,12 +35,7 @@ def is_here(what):
         return any(path.is_file() for path in data.candidates())
     if what in PROGRAMS:
         return any(map(shutil.which, PROGRAMS[what]))
-    return all(map(importlib.util.find_spec, packages(what)))
-
-
-def packages(name):
-    """What a file of EXTRAS installs, as names to import."""
-    return re.findall(r"^\w+", (ROOT / name).read_text(encoding="utf-8").replace("-", "_"), re.MULTILINE)
+    return not extras.missing(what)
 
 
 def reason(what):
@@ -69,8 +64,34 @@ def pytest_collection_modifyitems(items):
             item.add_marker("slow")
 
 
+# Modules of tests that need more than requirements.txt, as a whole.
+NEED = {
+    "requirements-authors.txt": ("matching", "notebooks"),
+    "requirements-book.txt": ("book",),
+    "requirements-grading.txt": ("batch", "grade", "hostile", "judging", "matching", "release", "shown", "small_class"),
+}
+
+
+class Skipped(pytest.Module):
+    """A module that is not even imported."""
+
+    def collect(self):
+        """Say why."""
+        pytest.skip(self.why, allow_module_level=True)
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Skip a module if what it needs is not installed."""
+    for what, modules in NEED.items():
+        if module_path.stem.removeprefix("test_") in modules and not is_here(what):
+            skipped = Skipped.from_parent(parent, path=module_path)
+            skipped.why = reason(what)
+            return skipped
+    return None
+
+
 # Modules whose fixtures take long: each stays in one process, so that its fixtures are made once.
-TOGETHER = {f"tests/test_{name}.py" for name in ("book", "grade", "judging", "jupyterlab", "matching", "play")}
+TOGETHER = {f"tests/test_{name}.py" for name in ("book", "grade", "judging", "matching", "nbgrader", "play")}
 TOGETHER |= {f"tests/test_{name}.py" for name in ("release", "shown")}
 
 

@@ -8,7 +8,10 @@ import sys
 import conftest
 import pytest
 
-MISSING = [package for name in conftest.EXTRAS for package in conftest.packages(name)]
+from lab import extras
+
+PRESENT = {"jinja2", "joblib", "psutil"}  # what requirements.txt installs brings these, too
+MISSING = {package for name in extras.names() for package in extras.packages(name)} - PRESENT
 # Python, in which no package of the requirements-*.txt can be found.
 BARE = f"""
 import sys
@@ -41,11 +44,10 @@ def test_results_plans_and_help_need_nothing_more(tmp_path):
 import contextlib, importlib, io, pathlib, runpy
 import labutils
 from benchmarks import report
-from grading import __main__ as for_instructors
 from lab import cli
 
 programs = [("lab",), *(("lab", name) for name in cli.COMMANDS)]
-programs += [("grading",), *(("grading", name) for name in for_instructors.COMMANDS)]
+programs.append(("grading",))
 for path in sorted(pathlib.Path("benchmarks").glob("*.py")):
     text = path.read_text(encoding="utf-8")
     if "__main__" in text:
@@ -66,13 +68,37 @@ for name, *words in programs:
 """
     printed = run_bare(code, tmp_path)
     assert len(re.findall("^plan of", printed, re.MULTILINE)) >= 6
-    for program in ("lab train", "grading grade", "benchmarks.contenders", "benchmarks.stable_diffusion"):
+    for program in ("lab train", "grading", "benchmarks.contenders", "benchmarks.stable_diffusion"):
         assert f"help of {program}\n" in printed
+
+
+def test_a_command_that_lacks_a_library_says_which_file_brings_it(tmp_path):
+    """In one line; ``run`` goes on without the book."""
+    code = f"""
+import contextlib, sys
+from grading import __main__ as for_instructors
+from lab import cli, run
+
+run.execute = lambda names, preset, dataset, out, say: {{"02_forward_noising": (1.0, "")}}
+out = {str(tmp_path / "out")!r}
+with contextlib.redirect_stderr(sys.stdout):
+    assert cli.main(["run", "2", "--out", out]) == 0
+    assert cli.main(["book", "--out", out]) == cli.main(["build", "--text", "2"]) == 2
+    assert for_instructors.main(["grade", "class"]) == 2
+"""
+    printed = run_bare(code, tmp_path)
+    assert printed.startswith("1 of 1 lessons ran\n") and "Traceback" not in printed
+    lines = [line for line in printed.splitlines() if "not installed" in line]
+    install = "is not installed: python -m pip install -r requirements-{}.txt -c constraints.txt"
+    for line, name in zip(lines, ("book", "book", "authors", "grading"), strict=True):
+        assert line.endswith(install.format(name))
 
 
 def test_a_run_says_what_it_skips_and_what_brings_it(tmp_path):
     """In its first lines, and again where a test is skipped."""
-    files = [f"tests/test_{name}.py" for name in ("sandbox", "jupyterlab", "nbgrader", "dask", "oracle", "hostile")]
+    files = [
+        f"tests/test_{name}.py" for name in ("sandbox", "jupyterlab", "nbgrader", "dask", "oracle", "book", "notebooks")
+    ]
     files += [
         "tests/test_play.py::test_kernel_is_what_its_text_says",
         "tests/test_play.py::test_tables_are_those_of_python",

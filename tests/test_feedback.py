@@ -1,8 +1,9 @@
-"""What a failed check shows: the exercise and one sentence, and nothing of the check, whose lines hold answers."""
+"""Checks judge the table of answers; a failed one shows the exercise and one sentence, and nothing of itself."""
 
 import re
 from pathlib import Path
 
+import keras
 import nbformat
 import pytest
 from answers import RIGHT, WRONG
@@ -52,11 +53,21 @@ def is_clean(error, check):
     return error["evalue"]
 
 
-@pytest.mark.parametrize(("check", "answer", "sentence"), WRONG)
-def test_a_wrong_answer_shows_its_sentence_and_nothing_else(check, answer, sentence, shell):
-    shell.user_ns["wrong"] = answer
-    said = is_clean(shown(shell, check, "answer = wrong"), check)
-    assert any(part in said for part in sentence.split("|"))
+@pytest.mark.parametrize("name", NAMES)
+def test_right_answers_pass_and_wrong_ones_get_their_sentence(name, shell, capsys):
+    check = getattr(checks, name)
+    right = [answer for tried, answer in RIGHT if tried is check]
+    wrong = [(answer, sentence) for tried, answer, sentence in WRONG if tried is check]
+    assert len(right) >= 5 and len(wrong) >= 8, "enough answers, in several styles"
+    for answer in right:
+        keras.utils.set_random_seed(0)
+        check(answer)
+        assert "All tests in" in capsys.readouterr().out
+    for answer, sentence in wrong:
+        keras.utils.set_random_seed(0)
+        shell.user_ns["wrong"] = answer
+        said = is_clean(shown(shell, check, "answer = wrong"), check)
+        assert any(part in said for part in sentence.split("|")), said
 
 
 @pytest.mark.parametrize("name", NAMES)

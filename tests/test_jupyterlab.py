@@ -28,12 +28,23 @@ plots.show_slider(noise, [f"t = {{t}}" for t in range(10)], [0, 4, 9], "Noise", 
 plots.show_animation(list(noise[:, None]), [f"t = {{t}}" for t in range(10)], "animation: ten pictures of noise")"""
 
 
-@pytest.fixture(params=["JupyterLab Light", "JupyterLab Dark"])
-def lab(request, tmp_path):
-    """(address, folder) of a JupyterLab with that theme, which serves an empty folder."""
+WRONG = """\
+import sys
+sys.path.append({root!r})
+from labutils import checks
+
+
+def alpha_bars(betas):
+    return 1 - betas"""
+THEMES = ["JupyterLab Light", "JupyterLab Dark"]
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """(address, folder) of a JupyterLab that serves an empty folder."""
     settings = tmp_path / "settings" / "@jupyterlab"
     for name, values in {
-        "apputils-extension/themes": {"theme": request.param},
+        "apputils-extension/themes": {"theme": THEMES[0]},
         "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page
         "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     }.items():
@@ -89,16 +100,18 @@ def cells(*sources):
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in sources], metadata=kernel)
 
 
-def test_slider_and_animation(chromium, lab):
-    page = open_and_run(chromium, lab, cells(FIGURES.format(root=str(ROOT))))
-    slider = page.locator("input[type=range]")
+def check_figures(page):
+    """The slider moves both ways, and the animation does not stand still."""
+    slider, shown = page.locator("input[type=range]"), page.locator("div[class^=slider-] img")
     slider.wait_for()
-    shown, said = page.locator("div[class^=slider-] img"), page.locator("div[class^=slider-]")
-    before = shown.get_attribute("src")
     slider.focus()
-    page.keyboard.press("End")
-    page.wait_for_function("document.querySelector('div[class^=slider-]').textContent.includes('t = 9')")
-    assert shown.get_attribute("src") != before and "t = 9" in said.inner_text()
+    pictures = set()
+    for key, step in (("Home", 0), ("End", 9)):
+        page.keyboard.press(key)
+        found = f"document.querySelector('div[class^=slider-]').textContent.includes('t = {step}')"
+        page.wait_for_function(found)
+        pictures.add(shown.get_attribute("src"))
+    assert len(pictures) == 2
     animation = page.locator('img[src^="data:image/gif"], img[alt^="animation"]')
     animation.wait_for()
     frames = set()
@@ -106,16 +119,14 @@ def test_slider_and_animation(chromium, lab):
         frames.add(animation.screenshot())
         page.wait_for_timeout(250)
     assert len(frames) > 1, "the animation stands still"
-    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
 
-def test_a_failed_exercise_says_what_is_wrong(chromium, lab):
-    wrong = (
-        "import sys\nsys.path.append(%r)\nfrom labutils import checks\n\n\ndef alpha_bars(betas):\n    return 1 - betas"
-    )
-    page = open_and_run(chromium, lab, cells(wrong % str(ROOT), "checks.check_alpha_bars(alpha_bars)"))
-    error = page.locator("[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type*='error']")
+def check_sentence(page):
+    """The failed exercise says what is wrong, in a colour that can be read, and nothing else failed."""
+    errors = "[data-mime-type='application/vnd.jupyter.stderr'], .jp-RenderedText[data-mime-type*='error']"
+    error = page.locator(errors)
     error.first.wait_for()
+    assert error.count() == 1
     said = error.first.inner_text()
     assert re.search(r"Exercise 2\.\d+, `alpha_bars`: .{20}", said), said
     assert "Traceback" not in said and "lesson_2.py" not in said
@@ -123,3 +134,17 @@ def test_a_failed_exercise_says_what_is_wrong(chromium, lab):
         "e => [getComputedStyle(e.querySelector('pre')).color, getComputedStyle(e).backgroundColor]"
     )
     assert colours[0] != colours[1]
+    return colours
+
+
+def test_figures_and_a_failed_exercise_light_and_dark(chromium, lab):
+    root = str(ROOT)
+    sources = FIGURES.format(root=root), WRONG.format(root=root), "checks.check_alpha_bars(alpha_bars)"
+    page = open_and_run(chromium, lab, cells(*sources))
+    colours = set()
+    for theme in THEMES:
+        page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        page.wait_for_function("theme => document.body.dataset.jpThemeName === theme", arg=theme)
+        check_figures(page)
+        colours.add(tuple(check_sentence(page)))
+    assert len(colours) == 2, "the theme has changed"

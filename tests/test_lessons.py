@@ -25,44 +25,41 @@ def execute(lesson, dataset, out):
     return text
 
 
-@pytest.mark.parametrize(
-    "dataset",
-    [
-        # What a student on a train has: no MNIST, no network. On a machine with MNIST this is the second time.
-        pytest.param("digits", marks=[pytest.mark.slow] if is_here("MNIST") else []),
-        pytest.param("mnist", marks=needs("MNIST")),
-    ],
-)
 @pytest.mark.parametrize("lesson", lessons.LESSONS)
-def test_every_lesson(lesson, dataset, tmp_path):
+def test_every_lesson(lesson, tmp_path):
+    """On MNIST, or else on the digits of scikit-learn: what a student on a train has."""
+    dataset = "mnist" if is_here("MNIST") else "digits"
     text = execute(lesson, dataset, tmp_path)
     if lesson[:2] in ("02", "04", "06"):
         assert dataset in text
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lesson", [lesson for lesson in lessons.LESSONS if lesson[:2] in ("02", "04", "05")])
-def test_lessons_on_colour_images(lesson, tmp_path):
-    """32×32×3 in CIFAR-10's layout: nothing may assume 28 pixels or one channel."""
-    file = write_npz(tmp_path / "colour.npz", count=256, shape=(32, 32, 3))
-    text = execute(lesson, str(file), tmp_path / "out")
-    if lesson[:2] == "02":
-        assert "(32, 32, 3)" in text
+@needs("MNIST")  # without it, the test above has done this
+def test_a_lesson_on_digits(tmp_path):
+    """The other lessons go through on digits in test_release."""
+    assert "digits" in execute("06_discussion", "digits", tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["pets", "sketches"])
-@pytest.mark.parametrize("lesson", [lesson for lesson in lessons.LESSONS if lesson[:2] in ("02", "04", "05")])
-def test_lessons_on_a_folder_of_pictures(lesson, kind, tmp_path, monkeypatch):
-    """Few colour pictures of three classes, and grey ones without labels; the folder is named from where it lies."""
-    classes = {"cat": 20, "dog": 20, "eel": 20} if kind == "pets" else {"": 130}
-    write_pictures(tmp_path / kind, classes, colour=kind == "pets")
+@pytest.mark.parametrize(("lesson", "kind"), [("04_training", "colour.npz"), ("05_sampling", "pets")])
+def test_lessons_on_colour_images(lesson, kind, tmp_path, monkeypatch):
+    """32×32×3, in CIFAR-10's layout or as a folder that is named from where it lies: no 28 pixels, no one channel."""
+    write_npz(tmp_path / "colour.npz", count=256, shape=(32, 32, 3))
+    write_pictures(tmp_path / "pets", {"cat": 20, "dog": 20, "eel": 20})
     monkeypatch.chdir(tmp_path)
-    text = execute(lesson, kind, tmp_path / "out")
-    if lesson[:2] == "02":
-        assert f"{kind}: " in text and ("(32, 32, 3)" if kind == "pets" else "(28, 28, 1)") in text
+    execute(lesson, kind, tmp_path / "out")
 
 
+@pytest.mark.slow
+def test_a_lesson_on_grey_pictures_without_labels(tmp_path, monkeypatch):
+    write_pictures(tmp_path / "sketches", {"": 130}, colour=False)
+    monkeypatch.chdir(tmp_path)
+    text = execute("02_forward_noising", "sketches", tmp_path / "out")
+    assert "sketches: " in text and "(28, 28, 1)" in text
+
+
+@needs("requirements-book.txt")
 def test_a_failing_lesson_is_reported_and_does_not_stop_the_next(tmp_path, monkeypatch):
     folder = tmp_path / "notebooks"
     folder.mkdir()

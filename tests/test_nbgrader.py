@@ -1,4 +1,4 @@
-"""A department's nbgrader takes the lab's notebooks, from handing out to a table; skipped where it is not installed."""
+"""A department's nbgrader takes the lab's notebooks, from handing out to a table; skipped without it."""
 
 import copy
 import csv
@@ -22,13 +22,8 @@ from nbgrader.api import Gradebook  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
-TIMEOUT = "c.Execute.timeout = 600  # seconds for a cell\n"
 KEEP_STUBS = "c.ClearSolutions.enabled = False  # there are no solutions; it would clear the stubs\n"
-CONFIGS = {"handout": TIMEOUT + KEEP_STUBS, "instructor": TIMEOUT}  # by where the notebooks come from
-# (where from, lessons of the assignment, the one that students send). nbgrader runs all that they send, which takes
-# minutes. So one route takes every lesson, each in a test of its own: two workers share them.
-CASES = [("handout", (lesson,), lesson) for lesson in lessons.LESSONS]
-CASES.append(("instructor", lessons.LESSONS, "02_forward_noising"))
+WHOLE = "02_forward_noising"  # nbgrader runs all that students send: of this lesson whole notebooks, of others a part
 
 
 def nbgrader(course, *arguments):
@@ -62,61 +57,85 @@ def keep_what_the_checks_need(notebook):
     notebook.cells = [notebook.cells[place] for place in sorted(kept)]
 
 
-def check_released(route, notebook, ours):
-    """No solution is left, and what students need is."""
-    assert "SOLUTION" not in nbformat.writes(notebook)
-    for cell, our in zip(notebook.cells, ours.cells, strict=True):
-        answer = cell.metadata.get("nbgrader", {}).get("solution")
-        if route == "handout":
-            assert cell.source == our.source, "nbgrader hands out what the lab does"
-        elif answer and cell.cell_type == "code":
-            signature = next(line for line in our.source.split("\n") if line.startswith("def "))
-            assert signature in cell.source and "raise NotImplementedError()" in cell.source
-        elif answer:
-            assert cell.source == "YOUR ANSWER HERE"
-
-
-@pytest.mark.parametrize(("route", "names", "sent"), CASES, ids=[f"{route}-{sent}" for route, _, sent in CASES])
-def test_from_handing_out_to_a_table(route, names, sent, tmp_path):
-    release(names, tmp_path / "handout", say=lambda line: None)
-    entries = json.loads((tmp_path / "handout" / "manifest.json").read_text(encoding="utf-8"))["notebooks"]
-    folders = {"instructor": lessons.NOTEBOOK_DIR, "handout": tmp_path / "handout" / "student"}
-    books = {origin: {n: read_notebook(folder / f"{n}.ipynb") for n in names} for origin, folder in folders.items()}
-    course = tmp_path / "course"
-    for name, notebook in books[route].items():
-        put(notebook, course / "source" / "lab" / f"{name}.ipynb")
-    (course / "nbgrader_config.py").write_text(f"c = get_config()\n{CONFIGS[route]}", encoding="utf-8")
-
-    said = nbgrader(course, "generate_assignment", "lab")
+def course_of(notebooks, folder, config=""):
+    """Set up a course with one assignment of some notebooks; returns what nbgrader hands out of it."""
+    for name, notebook in notebooks.items():
+        put(notebook, folder / "source" / "lab" / f"{name}.ipynb")
+    config = f"c = get_config()\nc.Execute.timeout = 600  # seconds for a cell\n{config}"
+    (folder / "nbgrader_config.py").write_text(config, encoding="utf-8")
+    said = nbgrader(folder, "generate_assignment", "lab")
     assert "WARNING" not in said and "ERROR" not in said
-    released = {path.stem: read_notebook(path) for path in (course / "release" / "lab").glob("*.ipynb")}
-    assert set(released) == set(names)
-    check_no_traces(books["instructor"], released)
+    released = {path.stem: read_notebook(path) for path in (folder / "release" / "lab").glob("*.ipynb")}
+    assert set(released) == set(notebooks)
+    return released
+
+
+@pytest.fixture(scope="module")
+def handout(tmp_path_factory):
+    """(the instructor's notebooks, the lab's student notebooks, entries of the manifest), each by lesson."""
+    out = tmp_path_factory.mktemp("handout")
+    release(out=out, say=lambda line: None)
+    folders = (lessons.NOTEBOOK_DIR, out / "student")
+    books = [{name: read_notebook(folder / f"{name}.ipynb") for name in lessons.LESSONS} for folder in folders]
+    return *books, json.loads((out / "manifest.json").read_text(encoding="utf-8"))["notebooks"]
+
+
+def test_the_instructor_s_notebooks_lose_their_solutions(handout, tmp_path):
+    """What nbgrader makes of them can be solved, and is graded as what the lab hands out."""
+    instructor, student, _ = handout
+    released = course_of(instructor, tmp_path)
+    check_no_traces(instructor, released)
     for name, notebook in released.items():
-        check_released(route, notebook, books["handout"][name])
+        assert "SOLUTION" not in nbformat.writes(notebook)
+        for cell, our in zip(notebook.cells, student[name].cells, strict=True):
+            asked = cell.metadata.get("nbgrader", {})
+            assert our.metadata.get("nbgrader", {}).items() <= asked.items()
+            if asked.get("solution") and cell.cell_type == "code":
+                signature = next(line for line in our.source.split("\n") if line.startswith("def "))
+                assert signature in cell.source and "raise NotImplementedError()" in cell.source
+            elif asked.get("solution"):
+                assert cell.source == "YOUR ANSWER HERE"
 
-    asked = entries[sent]["questions"]
-    code = [question for question in asked if question["kind"] == "code"]
-    missed = {q["answer"]: (PARTLY | WRONG).get(q["answer"], q["stub"]) for q in code[1::2]}  # wrong, or left blank
-    students = {"right": ({}, code), "partly": (missed, code[::2]), "blank": (None, [])}  # → (changes, what is right)
-    for student, (changes, _) in students.items():
-        notebook = copy.deepcopy(released[sent])
-        if changes is not None:
-            fill(notebook, entries[sent], changes)
-        if student != "right":
-            keep_what_the_checks_need(notebook)
-        put(notebook, course / "submitted" / student / "lab" / f"{sent}.ipynb")
-    nbgrader(course, "autograde", "lab")
-    nbgrader(course, "export", "--to", "grades.csv")
 
-    with open(course / "grades.csv", newline="", encoding="utf-8") as file:
+def test_from_handing_out_to_a_table(handout, tmp_path):
+    _, student, entries = handout
+    released = course_of(student, tmp_path, KEEP_STUBS)
+    for name, notebook in released.items():
+        ours = [cell.source for cell in student[name].cells]
+        assert [cell.source for cell in notebook.cells] == ours, "nbgrader hands out what the lab does"
+
+    code = {name: [q for q in entry["questions"] if q["kind"] == "code"] for name, entry in entries.items()}
+    wrong = PARTLY | WRONG
+    missed = {q["answer"]: wrong.get(q["answer"], q["stub"]) for asked in code.values() for q in asked[1::2]}
+    # student → (lessons that are sent, answers in place of right ones, questions that get their points)
+    students = {
+        "right": (lessons.LESSONS, {}, code),
+        "partly": (lessons.LESSONS, missed, {name: asked[::2] for name, asked in code.items()}),
+        "blank": ([WHOLE], None, {WHOLE: []}),
+    }
+    for who, (sent, changes, _) in students.items():
+        for name in sent:
+            notebook = copy.deepcopy(released[name])
+            if changes is not None:
+                fill(notebook, entries[name], changes)
+            if (who, name) != ("right", WHOLE):
+                keep_what_the_checks_need(notebook)
+            put(notebook, tmp_path / "submitted" / who / "lab" / f"{name}.ipynb")
+    nbgrader(tmp_path, "autograde", "lab")
+    nbgrader(tmp_path, "export", "--to", "grades.csv")
+
+    with open(tmp_path / "grades.csv", newline="", encoding="utf-8") as file:
         rows = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
     total = sum(question["points"] for entry in entries.values() for question in entry["questions"])
-    assert rows == {student: (sum(q["points"] for q in right), total) for student, (_, right) in students.items()}
-    texts = {question["answer"] for question in asked if question["kind"] == "text"}
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-        for student, (changes, right) in students.items():
-            grades = gradebook.find_submission_notebook(sent, "lab", student).grades
-            assert {grade.name for grade in grades if grade.auto_score} == {question["check"] for question in right}
-            by_hand = {grade.name for grade in grades if grade.needs_manual_grade}
-            assert by_hand == (set() if changes is None else texts), "a text that nobody touched gets 0 by itself"
+    points = {
+        who: sum(q["points"] for asked in right.values() for q in asked) for who, (_, _, right) in students.items()
+    }
+    assert rows == {who: (got, total) for who, got in points.items()}
+    with Gradebook(f"sqlite:///{tmp_path / 'gradebook.db'}") as gradebook:
+        for who, (sent, changes, right) in students.items():
+            for name in sent:
+                grades = gradebook.find_submission_notebook(name, "lab", who).grades
+                assert {grade.name for grade in grades if grade.auto_score} == {q["check"] for q in right[name]}
+                by_hand = {grade.name for grade in grades if grade.needs_manual_grade}
+                texts = {q["answer"] for q in entries[name]["questions"] if q["kind"] == "text"}
+                assert by_hand == (set() if changes is None else texts), "a text that nobody touched gets 0 by itself"

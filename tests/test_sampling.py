@@ -43,7 +43,7 @@ def test_no_noise_at_the_last_step():
     assert np.allclose(quiet, S.predict_x0(xt, 0, predicted), atol=1e-5)
 
 
-@pytest.mark.parametrize("steps", [None, 50, 7, 2, 1])
+@pytest.mark.parametrize("steps", [None, 7, 1])
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_one_known_image_is_returned_exactly(sampler, steps):
     image = RNG.uniform(-1, 1, (1, 6, 6, 2)).astype("float32")
@@ -119,11 +119,6 @@ def test_the_compiled_loop_equals_the_plain_one(sampler, target):
     np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
 
 
-def test_the_plain_loop_refuses_an_unknown_sampler():
-    with pytest.raises(ValueError, match="unknown sampler 'euler', known: ddpm, ddim, dpmpp_2m, heun"):
-        sampling.table_sampling(network_for_loops, S, np.zeros((1, 4, 4, 1), "float32"), RNG, sampler="euler")
-
-
 def test_algorithm_2_is_the_sampler_ddpm_over_all_steps():
     s = linear_schedule(50, 1e-3, 0.3)
     x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
@@ -151,10 +146,6 @@ def test_a_network_is_drawn_from_by_its_own_target():
     assert options == {"target": "x0"}
     assert np.array_equal(drawn, sampling.sample(network, schedule, 2, shape, **chosen, **options))
     x = RNG.standard_normal((2, *shape), np.float32)
-    plain, told = (
-        np.asarray(sampling.table_sampling(network, schedule, x, RNG, steps=3, **how)) for how in ({}, options)
-    )
-    assert np.array_equal(plain, told)
     refused = "target must be 'x0', which the network was trained to predict; got 'noise'"
     for call in (
         lambda: sampling.sample(network, schedule, 2, shape, target="noise", **chosen),
@@ -166,7 +157,7 @@ def test_a_network_is_drawn_from_by_its_own_target():
             call()
 
 
-@pytest.mark.parametrize("target", ["x0", "v", "noise"])
+@pytest.mark.parametrize("target", ["v", "noise"])
 def test_a_network_remembers_what_it_was_trained_for(target):
     network, x = networks.build("classic", (8, 8, 1)), RNG.uniform(-1, 1, (8, 8, 8, 1)).astype("float32")
     training.train(network, S, x, 1, recipe=training.Recipe(target=target))
@@ -191,15 +182,9 @@ def test_eta_is_between_the_two():
     half = partial(samplers.ddim, eta=0.5)(S, steps)
     assert np.allclose(half.sigma, 0.5 * samplers.SAMPLERS["ddpm"](S, steps).sigma)
     assert not samplers.ddim(S, steps).sigma.any()
-    sampling.sample(
-        sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S),
-        S,
-        1,
-        (4, 4, 1),
-        steps=3,
-        sampler=partial(samplers.ddim, eta=0.5),
-        progress=False,
-    )
+    exact = sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S)
+    drawn = sampling.sample(exact, S, 1, (4, 4, 1), steps=3, sampler=partial(samplers.ddim, eta=0.5), progress=False)
+    assert np.abs(drawn).max() < 1e-3
 
 
 @pytest.mark.parametrize("name", samplers.SAMPLERS)
@@ -286,32 +271,13 @@ def test_seeds_chunks_and_batches():
     assert all(np.array_equal(ends[0], end) for end in ends[1:]), "the result must not depend on when somebody looks"
 
 
-def test_the_loop_is_the_reverse_step():
-    """The compiled loop against reverse_step by hand, with the loop's own noise."""
-    s = linear_schedule(12, 0.01, 0.4)
-    exact = sampling.exact_noise_predictor(RNG.uniform(-1, 1, (3, 4, 4, 1)).astype("float32"), s)
-    x = start = RNG.standard_normal((2, 4, 4, 1)).astype("float32")
-    for t in range(s.T - 1, -1, -1):
-        predicted = exact([x, np.full((2, 1), t / s.T, np.float32)])
-        z = tf.random.stateless_normal(x.shape, seed=[9, t])
-        x = sampling.reverse_step(s, x, t, predicted, z)
-    *_, (_, end, _) = sampling.reverse_process(exact, s, start, seed=9)
-    assert np.allclose(x, end, atol=1e-4)
-
-
 def test_constrain_keeps_known_pixels():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     mask = np.zeros((1, 4, 4, 1), np.float32)
     mask[:, :2] = 1
-    drawn = sampling.sample(
-        sampling.exact_noise_predictor(data, S),
-        S,
-        4,
-        (4, 4, 1),
-        steps=50,
-        progress=False,
-        constrain=lambda x0, t: sampling.inpaint(x0, data[:1], mask),
-    )
+    exact = sampling.exact_noise_predictor(data, S)
+    keep = {"constrain": lambda x0, t: sampling.inpaint(x0, data[:1], mask)}
+    drawn = sampling.sample(exact, S, 4, (4, 4, 1), steps=50, progress=False, **keep)
     assert np.abs((drawn - data[:1]) * mask).max() < 1e-3
 
 
@@ -396,17 +362,8 @@ def test_resampling_makes_the_open_part_fit():
     exact = sampling.exact_noise_predictor(data, S)
 
     def misfit(**options):
-        drawn = sampling.sample(
-            exact,
-            S,
-            64,
-            (6, 6, 1),
-            steps=4,
-            seed=2,
-            progress=False,
-            **options,
-            constrain=lambda x0, t: sampling.inpaint(x0, data[:1], mask),
-        )
+        options |= {"constrain": lambda x0, t: sampling.inpaint(x0, data[:1], mask), "progress": False}
+        drawn = sampling.sample(exact, S, 64, (6, 6, 1), steps=4, seed=2, **options)
         return float(np.mean(np.abs(drawn - data[:1]).max(axis=(1, 2, 3)) > 0.1))
 
     assert misfit(resample=6) < misfit() / 2
