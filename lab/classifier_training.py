@@ -8,7 +8,7 @@ from labutils.networks import check_known
 from labutils.training.run_state import History
 
 
-def fit_recogniser(network, x, y, epochs, seed=0, batch_size=128, learning_rate=2e-3, callbacks=()):
+def fit_classifier(network, x, y, epochs, seed=0, batch_size=128, learning_rate=2e-3, callbacks=()):
     """Train ``network`` to tell the classes apart: cross-entropy, Adam with a rate that falls to 0, shifted batches.
 
     Args:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lab import autoencoder_training as autoencoder
 from lab.autoencoder_training import fit_autoencoder
-from lab.classifier_training import fit_recogniser
+from lab.classifier_training import fit_classifier
 from labutils import caption_data, data, networks, presets, pretrained
 from labutils.networks import classifiers
 from labutils.support.files import check_writable
@@ -22,7 +22,7 @@ from labutils.support.progress import keras_progress
 from labutils.training import EXPERIMENTS, noise_prediction_loss, train
 
 VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
-RECOGNISER_EPOCHS = 8
+CLASSIFIER_EPOCHS = 8
 MILESTONES = (1, 5, 20)  # after these epochs a full run saves an extra checkpoint, for lesson 4
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
@@ -78,7 +78,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     ``text_to_image`` learns from latents of the checkpoint ``autoencoder``, in ``folder`` or the lab's own.
 
     Args:
-        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.RECOGNISERS (whose short
+        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.classifiers.CLASSIFIERS (whose short
             run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
@@ -95,7 +95,7 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         ValueError: unknown model, labels other than 0 … n - 1, or a bad argument of :func:`labutils.training.train`.
     """
     check_model(model)
-    labelled = model == "fast_conditional" or model in networks.RECOGNISERS
+    labelled = model == "fast_conditional" or model in classifiers.CLASSIFIERS
     if labelled and len(np.unique(dataset.y_train)) < 2:
         raise ValueError(f"{model} learns from labels, and the images of {dataset.name} have no labels that differ")
     keras.utils.set_random_seed(seed)
@@ -107,8 +107,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     network = networks.build(model, x_train.shape[1:], classes)
     if model == "classic":
         network = networks.fuse_upsampling(network)  # trains the same weights in less time
-    if model in networks.RECOGNISERS:
-        return _train_recogniser(network, dataset, folder, epochs or RECOGNISER_EPOCHS, images, seed)
+    if model in classifiers.CLASSIFIERS:
+        return _train_classifier(network, dataset, folder, epochs or CLASSIFIER_EPOCHS, images, seed)
     experiment = EXPERIMENTS[model]
     epochs = epochs or experiment.epochs
     config = experiment.config.for_run(epochs, -(-len(x_train) // experiment.config.batch_size))
@@ -203,11 +203,11 @@ def save_autoencoder(network, dataset, folder, images, seed, history):
     return pretrained.save(network, "autoencoder", about, folder, half=True)
 
 
-def _train_recogniser(network, dataset, folder, epochs, images, seed):
+def _train_classifier(network, dataset, folder, epochs, images, seed):
     name = network.name
     seen, _ = classifiers.held_out(dataset.x_train)
     seen = slice(0, min(seen.stop, images or seen.stop))
-    history = fit_recogniser(
+    history = fit_classifier(
         network, dataset.x_train[seen], dataset.y_train[seen], epochs, seed, callbacks=[keras_progress(epochs, name)]
     )
     about = provenance(dataset, seen.stop, seed, history)

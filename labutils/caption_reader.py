@@ -18,12 +18,12 @@ DIGIT_SIZE = 16.5  # pixels that become the 20 which a digit's longer side has i
 BRIGHTEN = 0.6  # exponent
 
 
-def read_pictures(images, recogniser):
+def read_pictures(images, classifier):
     """The scene that each picture shows.
 
     Args:
         images: (N, 32, 32, 3) in about [-1, 1], see labutils.metrics.check_drawn.
-        recogniser: the network ``digit_recogniser`` with weights.
+        classifier: the network ``digit_recogniser`` with weights.
 
     Returns:
         (N, 5) int32 as in labutils.caption_data. Two digits are read from left to right or from top to bottom, so the
@@ -46,7 +46,7 @@ def read_pictures(images, recogniser):
         first[rows], second[rows] = first[rows] * masked, second[rows] * ~masked
     scenes = np.empty((len(ink), 5), np.int32)
     for columns, part in ((slice(0, 2), first), (slice(3, 5), second)):
-        scenes[:, columns] = np.stack([_colour(light, part), _digit(part, recogniser)], axis=1)
+        scenes[:, columns] = np.stack([_colour(light, part), _digit(part, classifier)], axis=1)
     scenes[:, 2] = np.where(beside, 0, 2)
     scenes[alone, 2:] = ALONE
     return scenes
@@ -61,17 +61,17 @@ def as_read(scenes):
     return scenes
 
 
-def judge(scenes, images, recogniser):
+def judge(scenes, images, classifier):
     """Which words of each caption its picture obeys.
 
     Args:
-        scenes: (N, 5), what was asked for. images, recogniser: as for :func:`read_pictures`.
+        scenes: (N, 5), what was asked for. images, classifier: as for :func:`read_pictures`.
 
     Returns:
         dict of bool arrays (N,): ``colour``: all colours are right, each at its place; ``digit``: the same for the
         digits; ``relation``: one digit, two side by side, or two one above the other, as asked; ``caption``: all of it.
     """
-    asked, found = as_read(scenes), read_pictures(images, recogniser)
+    asked, found = as_read(scenes), read_pictures(images, classifier)
     right = {
         "colour": (asked[:, [0, 3]] == found[:, [0, 3]]).all(axis=1),
         "digit": (asked[:, [1, 4]] == found[:, [1, 4]]).all(axis=1),
@@ -99,12 +99,12 @@ def _colour(light, ink):
     return ((mean[:, None] - colours) ** 2).sum(axis=-1).argmin(axis=1)
 
 
-def _digit(ink, recogniser):
-    """The digit in ``ink`` (N, 32, 32), as the recogniser reads it after it was moved and resized as in MNIST."""
+def _digit(ink, classifier):
+    """The digit in ``ink`` (N, 32, 32), as the classifier reads it after it was moved and resized as in MNIST."""
     place = np.arange(SIZE)
     total = ink.sum(axis=(1, 2)) + 1e-6
     y, x = ((ink.sum(axis=axis) @ place) / total for axis in (2, 1))  # MNIST's digits are centred by mass
     reach = 13.5 * DIGIT_SIZE / 20  # from the middle to the first and to the last pixel's centre, in pixels of ink
     boxes = np.stack([y - reach, x - reach, y + reach, x + reach], axis=1) / (SIZE - 1)
     grey = tf.image.crop_and_resize(ink[..., None], boxes, np.arange(len(ink)), (28, 28))
-    return predict(recogniser, 2 * np.clip(grey, 0, 1).astype(np.float32) ** BRIGHTEN - 1).argmax(axis=1)
+    return predict(classifier, 2 * np.clip(grey, 0, 1).astype(np.float32) ** BRIGHTEN - 1).argmax(axis=1)

@@ -1,6 +1,6 @@
 """The report on a set of generated images: every measure of ``metrics``, its interval and its floor.
 
-The judges are the two networks of ``recognisers``. They are not used to make images, so no sampler is fitted to them.
+The judges are the two networks of ``classifiers``. They are not used to make images, so no sampler is fitted to them.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from labutils.networks.classifiers import accuracy, held_out, predict
 from labutils.support.files import read_npz
 from labutils.support.progress import progress_bar
 
-CONFIDENT = 0.9  # the recogniser is sure of a digit if its probability is at least this
+CONFIDENT = 0.9  # the classifier is sure of a digit if its probability is at least this
 READABLE, JUDGED = 0.5, 2_000  # share of so many test images that it must read if it is to judge a data set
 
 
@@ -26,7 +26,7 @@ class Measure:
     Attributes:
         value: of the generated images.
         low, high: 95 % interval for the mean of ``value`` over independent sets of as many generated images, with the
-            same real ones; low ≤ value ≤ high. See metrics.share and metrics.bootstrap.
+            same real ones; low ≤ value ≤ high. See metrics.proportion and metrics.bootstrap.
         floor: the same measure for as many real images.
     """
 
@@ -45,7 +45,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
     Args:
         images: (N, H, W, C) in about [-1, 1], see labutils.metrics.check_drawn.
         dataset: labutils.data.Images with at least N held-out and N test images.
-        judges: (features, recogniser), networks on images; None for the lab's own.
+        judges: (features, classifier), networks on images; None for the lab's own.
         labels: integers (N,), the digits that the network was asked for; None if it was asked for none.
         resamples: of the bootstrap.
         seed: of the bootstrap and of the choice of real images.
@@ -55,11 +55,11 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         dict name → Measure:
 
         - ``frechet``, ``kid``, ``precision``, ``recall``, ``density``, ``coverage``: see ``metrics``.
-        - ``recognised``: share of images where the recogniser is sure (probability at least CONFIDENT), of any digit.
-        - ``as_asked``, only with ``labels``: share of images where the recogniser is sure and names the digit asked
+        - ``recognised``: share of images where the classifier is sure (probability at least CONFIDENT), of any digit.
+        - ``as_asked``, only with ``labels``: share of images where the classifier is sure and names the digit asked
           for. For the floor it must name the label of the test image. The interval assumes that
           labels are drawn at random; if each set has the same number of each digit, it is a little too wide.
-        - ``class_entropy``: how evenly the recogniser's answers spread over the classes, 0 … 1.
+        - ``class_entropy``: how evenly the classifier's answers spread over the classes, 0 … 1.
         - ``memorisation``: median distance to the nearest training image, divided by the same median for test images.
           Copies of training images have 0.
 
@@ -67,7 +67,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         ValueError: images of a shape that the judges do not know, values far outside [-1, 1] or NaN in them, too few
             or too many of them, or not one label per image.
     """
-    features, recogniser = judges or load_judges()
+    features, classifier = judges or load_judges()
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or images.shape[1:] != tuple(features.inputs[0].shape[1:]):
         raise ValueError(
@@ -75,7 +75,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         )
     if not np.all(np.isfinite(images)):
         raise ValueError("images hold NaN or infinity")
-    images, classes = metrics.check_drawn(images), recogniser.outputs[0].shape[-1]
+    images, classes = metrics.check_drawn(images), classifier.outputs[0].shape[-1]
     labels = None if labels is None else _check_labels(labels, len(images), classes)
     _, kept = held_out(dataset.x_train)
     held = dataset.x_train[kept]
@@ -88,7 +88,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
     other = dataset.x_test[chosen]
 
     sets = [predict(features, x) for x in (images, real, other)]
-    scores = [scipy.special.softmax(predict(recogniser, x), axis=1) for x in (images, other)]
+    scores = [scipy.special.softmax(predict(classifier, x), axis=1) for x in (images, other)]
     neighbours, neighbours_floor = (metrics.neighbour_measures(x, sets[1]) for x in (sets[0], sets[2]))
     distances, distances_floor = (metrics.nearest_images(x, dataset.x_train)[0] for x in (images, other))
 
@@ -125,7 +125,7 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
             if how:
                 found = metrics.bootstrap(how[0], items, *how[1:], resamples=resamples, rng=rng)
             else:
-                found = metrics.share(items)
+                found = metrics.proportion(items)
             measures[name] = Measure(*found, floor=float(floor))
             bar.update()
     return measures
@@ -142,7 +142,7 @@ def _check_labels(labels, count, classes):
 
 
 def load_judges(folder=pretrained.CHECKPOINT_DIR):
-    """(features, recogniser): two networks from their checkpoints in ``folder``; see labutils.networks.classifiers.
+    """(features, classifier): two networks from their checkpoints in ``folder``; see labutils.networks.classifiers.
 
     Raises:
         FileNotFoundError, ValueError: as labutils.pretrained.load.
@@ -152,21 +152,21 @@ def load_judges(folder=pretrained.CHECKPOINT_DIR):
     return features, pretrained.load("digit_recogniser", folder)[0]
 
 
-def check_judges(recogniser, dataset):
-    """Raise ``ValueError`` unless the recogniser can judge a data set: it reads most test images as their labels say.
+def check_judges(classifier, dataset):
+    """Raise ``ValueError`` unless the classifier can judge a data set: it reads most test images as their labels say.
 
     It would give a number for everything else, too: a letter looks like some digit, and it may be sure of it.
 
     Args:
-        recogniser: from :func:`load_judges`. dataset: labutils.data.Images.
+        classifier: from :func:`load_judges`. dataset: labutils.data.Images.
     """
-    classes, shape = recogniser.outputs[0].shape[-1], tuple(recogniser.inputs[0].shape[1:])
+    classes, shape = classifier.outputs[0].shape[-1], tuple(classifier.inputs[0].shape[1:])
     if dataset.image_shape != shape:
         raise ValueError(f"the judges know images of shape {shape}, {dataset.name} has {dataset.image_shape}")
-    right = accuracy(recogniser, dataset.x_test[:JUDGED], dataset.y_test[:JUDGED])
+    right = accuracy(classifier, dataset.x_test[:JUDGED], dataset.y_test[:JUDGED])
     if right < READABLE:
         raise ValueError(
-            f"the judges cannot judge {dataset.name}: they know {classes} classes, and the recogniser reads only "
+            f"the judges cannot judge {dataset.name}: they know {classes} classes, and the classifier reads only "
             f"{right:.0%} of the test images as their labels say"
         )
 
@@ -184,7 +184,7 @@ def table(measures, count):
     for name, m in measures.items():
         lines.append(f"{name:14} {m.value:10.4f}  {m.low:9.4f} to {m.high:9.4f}  {m.floor:11.4f}")
     if "recognised" in measures:
-        lines.append(f"recognised: share of images of which the recogniser is sure (at least {CONFIDENT:.0%}).")
+        lines.append(f"recognised: share of images of which the classifier is sure (at least {CONFIDENT:.0%}).")
     if "as_asked" in measures:
         lines.append("as_asked: share of images of which it is sure and where it sees the digit that was asked for.")
     return "\n".join([*lines, f"Compare only with numbers for {count} images: they depend on how many there are."])

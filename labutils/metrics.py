@@ -170,7 +170,7 @@ def nearest_images(images, train_images):
     return distance[:, 0] / np.sqrt(train.shape[1]), index[:, 0]
 
 
-def share(hits):
+def proportion(hits):
     """Share of the items that are True, with its 95 % interval by Wilson's method (Wilson 1927).
 
     Wilson's interval stays inside [0, 1]. It has a width even if all items agree: 50 of 50 gives 0.93 … 1.

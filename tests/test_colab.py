@@ -30,7 +30,7 @@ def test_what_a_lesson_needs_is_listed_and_exists(lesson):
     checkpoints, known = set(needs["checkpoints"]), {path.stem for path in results.RESULTS.glob("*.json")}
     assert checkpoints <= set(pretrained.names()) and set(needs["results"]) <= known
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    code = re.sub(r'(build\(|PLANS\[)"\w+"', "", code)  # these name a network or a plan
+    code = re.sub(r'(build\(|EXPERIMENTS\[)"\w+"', "", code)  # these name a network or a plan
     assert set(re.findall(r"""["'](\w+)["']""", code)) & set(pretrained.names()) <= checkpoints
     assert "load_judges" not in code or {"digit_features", "digit_recogniser"} <= checkpoints
     assert set(re.findall(r'results\.recorded\("(\w+)"', code)) <= set(needs["results"])

@@ -11,7 +11,7 @@ import pytest
 from conftest import is_here
 
 from lab import cli
-from lab.classifier_training import fit_recogniser
+from lab.classifier_training import fit_classifier
 from labutils import data, evaluation, metrics, networks, pretrained, results
 from labutils.caption_reader import read_pictures
 from labutils.networks import classifiers
@@ -80,9 +80,9 @@ def test_as_asked_is_more_than_recognised(judges):
 
 
 def test_an_unsure_answer_is_not_as_asked(judges):
-    """A recogniser that answers right and is never sure."""
-    features, recogniser = judges
-    unsure = keras.Model(recogniser.input, keras.layers.Rescaling(1e-3)(recogniser.output))
+    """A classifier that answers right and is never sure."""
+    features, classifier = judges
+    unsure = keras.Model(classifier.input, keras.layers.Rescaling(1e-3)(classifier.output))
     found = measure(DIGITS.x_test[:150], (features, unsure), labels=DIGITS.y_test[:150])
     assert found["as_asked"].value == found["recognised"].value == 0 and found["as_asked"].floor == 0
 
@@ -135,7 +135,7 @@ def test_images_out_of_range_are_refused(images, judges, tmp_path, capsys):
     with pytest.raises(ValueError, match=refused):
         networks.encode(networks.build("autoencoder", (28, 28, 1)), images)
     with pytest.raises(ValueError, match=refused.replace("images", "x")):
-        fit_recogniser(judges[1], images, DIGITS.y_test[:200], 1)
+        fit_classifier(judges[1], images, DIGITS.y_test[:200], 1)
     np.savez(tmp_path / "a.npz", images=images)
     assert cli.main(["evaluate", str(tmp_path / "a.npz"), "--dataset", "digits"]) == 2
     assert "scale pixels" in capsys.readouterr().err
@@ -200,7 +200,7 @@ def test_recorded_numbers_that_are_not_there(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("name", classifiers.RECOGNISERS)
+@pytest.mark.parametrize("name", classifiers.CLASSIFIERS)
 def test_judges_know_digits(name):
     about = pretrained.read_record(name)
     assert about["test_accuracy"] >= 0.993 and about["train_images"] == 50_000
@@ -214,10 +214,10 @@ def test_judges_know_digits(name):
 
 
 @pytest.mark.slow
-def test_a_recogniser_learns():
+def test_a_classifier_learns():
     keras.utils.set_random_seed(0)
     network = networks.build("digit_features", (28, 28, 1))
-    history = fit_recogniser(network, DIGITS.x_train, DIGITS.y_train, epochs=4, batch_size=16)
+    history = fit_classifier(network, DIGITS.x_train, DIGITS.y_train, epochs=4, batch_size=16)
     assert history["loss"][-1] < 0.5 * history["loss"][0] and len(history["cpu_seconds"]) == 4
     assert classifiers.accuracy(network, DIGITS.x_test, DIGITS.y_test) > 0.5
 
@@ -272,7 +272,7 @@ def test_judges_of_your_own(tmp_path, capsys):
 
 def test_the_entropy_counts_the_classes_of_the_judge(judges):
     """Ten digits in equal numbers are not all that a judge of 26 classes could answer."""
-    features, recogniser = judges
-    more = keras.layers.Lambda(lambda x: keras.ops.pad(x, ((0, 0), (0, 16)), constant_values=-99.0))(recogniser.output)
-    found = measure(DIGITS.x_test[:200], (features, keras.Model(recogniser.input, more)))
+    features, classifier = judges
+    more = keras.layers.Lambda(lambda x: keras.ops.pad(x, ((0, 0), (0, 16)), constant_values=-99.0))(classifier.output)
+    found = measure(DIGITS.x_test[:200], (features, keras.Model(classifier.input, more)))
     assert found["class_entropy"].value == pytest.approx(np.log(10) / np.log(26), abs=0.02)

@@ -142,7 +142,7 @@ def test_the_interval_of_the_kernel_distance():
 def test_the_interval_of_a_share_near_1():
     """Of 50 items, 97 % True on average: one set in five is all True."""
     rng = np.random.default_rng(0)
-    found = [metrics.share(rng.random(50) < 0.97) for _ in range(400)]
+    found = [metrics.proportion(rng.random(50) < 0.97) for _ in range(400)]
     assert np.mean([low <= 0.97 <= high for _, low, high in found]) >= 0.92
 
 
@@ -152,7 +152,7 @@ def test_the_interval_of_the_shares_among_neighbours():
     rng, real = np.random.default_rng(0), gaussian(100, seed=1)
     drawn = [metrics.neighbour_measures(0.7 * rng.normal(size=(100, 4)), real) for _ in range(100)]
     for name in ("precision", "recall", "coverage"):
-        found = [metrics.share(one[name]) for one in drawn]
+        found = [metrics.proportion(one[name]) for one in drawn]
         truth = np.mean([value for value, _, _ in found])
         assert 0.88 <= np.mean([low <= truth <= high for _, low, high in found]) <= 1.0, name
 
@@ -160,10 +160,12 @@ def test_the_interval_of_the_shares_among_neighbours():
 @pytest.mark.parametrize("count", [1, 2, 3, 49, 2_000])
 def test_a_share_and_its_interval_stay_in_order_and_in_range(count):
     for k in {0, 1, count // 2, count - 1, count}:
-        value, low, high = metrics.share(np.arange(count) < k)
+        value, low, high = metrics.proportion(np.arange(count) < k)
         assert 0 <= low <= value <= high <= 1 and low < high and value == k / count
     exact = scipy.stats.norm.ppf(0.975) ** 2
-    assert metrics.share(np.ones(50, bool))[1] == pytest.approx(50 / (50 + exact)), "Wilson's closed form for k = N"
+    assert metrics.proportion(np.ones(50, bool))[1] == pytest.approx(50 / (50 + exact)), (
+        "Wilson's closed form for k = N"
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,9 +190,9 @@ def test_an_interval_holds_its_value_and_stays_in_range(statistic, values, limit
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.share(np.array([0.5, 1.0])), r"hits must be booleans of shape \(N,\).*float64"),
-        (lambda: metrics.share(np.zeros(0, bool)), "N at least 1"),
-        (lambda: metrics.share(np.zeros((3, 2), bool)), r"shape \(3, 2\)"),
+        (lambda: metrics.proportion(np.array([0.5, 1.0])), r"hits must be booleans of shape \(N,\).*float64"),
+        (lambda: metrics.proportion(np.zeros(0, bool)), "N at least 1"),
+        (lambda: metrics.proportion(np.zeros((3, 2), bool)), r"shape \(3, 2\)"),
         (lambda: metrics.bootstrap(np.mean, np.ones(5), resamples=1), "at least 2 resamples"),
         (lambda: metrics.bootstrap(np.mean, np.ones(0)), "at least 1 item"),
         (lambda: metrics.bootstrap(np.mean, np.full(5, 2.0), (0.0, 1.0)), "outside its limits 0.0 … 1.0"),

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from conftest import write_classes, write_npz
 
-from lab.classifier_training import fit_recogniser
+from lab.classifier_training import fit_classifier
 from lab.train import check_model, train_model
 from labutils import data, networks, pretrained, sampling, training
 from labutils.schedule import cosine_schedule
@@ -202,7 +202,7 @@ def test_a_label_that_the_network_does_not_have_is_refused_at_the_call(bad):
     with pytest.raises(ValueError, match="labels " + known + found):
         sampling.reverse_process(network, cosine_schedule(), images, labels=labels, guidance=0.5)
     with pytest.raises(ValueError, match=r"y must lie in 0 … 9"):
-        fit_recogniser(networks.build("digit_features", (8, 8, 1)), images, labels, 1, batch_size=1)
+        fit_classifier(networks.build("digit_features", (8, 8, 1)), images, labels, 1, batch_size=1)
 
 
 def test_labels_are_integers_and_a_network_built_for_them_needs_them():

@@ -17,7 +17,7 @@ import tensorflow as tf
 from conftest import write_npz
 
 from lab import cli
-from lab.classifier_training import fit_recogniser
+from lab.classifier_training import fit_classifier
 from labutils import data, networks, pretrained, training
 from labutils.networks import build_fast
 from labutils.schedule import TARGETS, linear_schedule
@@ -269,17 +269,17 @@ class Recorder:
         self.batches = [next(batches) for _ in range(steps_per_epoch * epochs)]
 
 
-def test_recognisers_shift_each_batch_as_a_whole():
-    """The committed recognisers were trained so: the docstring says it, and the checkpoints depend on it."""
+def test_classifiers_shift_each_batch_as_a_whole():
+    """The committed classifiers were trained so: the docstring says it, and the checkpoints depend on it."""
     x = np.full((8, 9, 9, 1), -1.0, np.float32)
     x[:, 4, 4] = 1  # one bright pixel in the middle
     network = Recorder()
-    fit_recogniser(network, x, np.zeros(8, int), epochs=10, batch_size=4)
+    fit_classifier(network, x, np.zeros(8, int), epochs=10, batch_size=4)
     places = [{tuple(place) for place in np.argwhere(batch[..., 0] == 1)[:, 1:]} for batch, _ in network.batches]
     assert all(len(place) == 1 for place in places) and len(set.union(*places)) > 5
-    assert "each batch is shifted" in fit_recogniser.__doc__.lower()
+    assert "each batch is shifted" in fit_classifier.__doc__.lower()
     with pytest.raises(ValueError, match="need at least batch_size = 4 images.*got 3 images"):
-        fit_recogniser(network, x[:3], np.zeros(3, int), epochs=1, batch_size=4)
+        fit_classifier(network, x[:3], np.zeros(3, int), epochs=1, batch_size=4)
 
 
 def test_the_rate_rises_and_falls():

@@ -14,7 +14,7 @@ from functools import partial
 from labutils import caption_data
 from labutils.networks.attention import Attention, attend, attention_model
 from labutils.networks.autoencoder import build_autoencoder, decode, encode, moments, reparameterise
-from labutils.networks.classifiers import RECOGNISERS, predict
+from labutils.networks.classifiers import CLASSIFIERS, predict
 from labutils.networks.costs import layer_costs, total_costs
 from labutils.networks.embeddings import (
     CLASSES,
@@ -41,8 +41,8 @@ DENOISERS = {
     ),
     "text_to_image_bag": partial(build_text_to_image, positions=False, name="text_to_image_bag"),
 }
-NETWORKS = {**DENOISERS, "autoencoder": build_autoencoder, **RECOGNISERS}
-LABELLED = ("fast_conditional", *RECOGNISERS)  # built for a number of classes
+NETWORKS = {**DENOISERS, "autoencoder": build_autoencoder, **CLASSIFIERS}
+LABELLED = ("fast_conditional", *CLASSIFIERS)  # built for a number of classes
 
 
 def build(name, input_shape, classes=CLASSES):

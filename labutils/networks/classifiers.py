@@ -56,7 +56,7 @@ def _conv(x, filters, size, stride=1):
     return layers.ReLU()(layers.BatchNormalization()(x))
 
 
-RECOGNISERS = {"digit_features": build_digit_features, "digit_recogniser": build_digit_recogniser}
+CLASSIFIERS = {"digit_features": build_digit_features, "digit_recogniser": build_digit_recogniser}
 
 
 def held_out(images):

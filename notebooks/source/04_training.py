@@ -709,11 +709,11 @@ plots.show(plots.image_table([list(row) for row in mine], [""] * 3, list(range(c
 
 # %%
 if images.image_shape == (28, 28, 1) and classes == 10:
-    _, recogniser = evaluation.load_judges()
+    _, classifier = evaluation.load_judges()
     labels = networks.even_labels(200)
-    scores = classifiers.predict(recogniser, np.clip(draw(labels), -1, 1))
+    scores = classifiers.predict(classifier, np.clip(draw(labels), -1, 1))
     right = np.mean(scores.argmax(axis=1) == labels)
-    print(f"a recogniser reads the digit that was asked for in {right:.0%} of {len(labels)} samples")
+    print(f"a classifier reads the digit that was asked for in {right:.0%} of {len(labels)} samples")
 if PRESET == "smoke":
     print("(a few training steps are too few for digits: set PRESET to quick)")
 

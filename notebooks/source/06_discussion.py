@@ -66,7 +66,7 @@ if images.image_shape != shape:
     images = data.load("digits")  # images of the shape that the checkpoints draw
 name = images.note or images.name  # what the figures call the data
 x_test = images.x_test
-features, recogniser = evaluation.load_judges()  # lesson 5: neither had a part in making images
+features, classifier = evaluation.load_judges()  # lesson 5: neither had a part in making images
 print(f"preset {settings.name}: {settings.few_samples} samples to compare; images: {name}")
 
 # %%
@@ -75,12 +75,12 @@ judged = 32 if PRESET == "smoke" else 200  # images for each number of the table
 
 
 def probabilities(x):
-    """What the recogniser says of each image: (N, 10)."""
-    return scipy.special.softmax(classifiers.predict(recogniser, np.clip(x, -1, 1)), axis=1)
+    """What the classifier says of each image: (N, 10)."""
+    return scipy.special.softmax(classifiers.predict(classifier, np.clip(x, -1, 1)), axis=1)
 
 
 def recognised(x):
-    """Share of the images that the recogniser is sure of (a probability of at least 0.9)."""
+    """Share of the images that the classifier is sure of (a probability of at least 0.9)."""
     return float(np.mean(probabilities(x).max(axis=1) >= evaluation.CONFIDENT))
 
 
@@ -96,7 +96,7 @@ def show_rows(title, alt, rows, heads=("",) * 8):
     plots.show(plots.image_table(images, list(rows), heads, title, scale=1.15), alt)
 
 # %% [markdown]
-# The tables below count how many images the recogniser of [lesson 5](05_sampling.ipynb) is sure of. It is often
+# The tables below count how many images the classifier of [lesson 5](05_sampling.ipynb) is sure of. It is often
 # confident about images that are not digits, so look at the images, too. A share of 200 images has a standard error of
 # up to 3.5 percentage points.
 #
@@ -399,7 +399,7 @@ if PRESET != "smoke":
 
 # %%
 start = tf.random.stateless_normal((16, *shape), seed=(SEED, 1))
-call = tf.function(lambda x: classic([x, tf.zeros((16, 1))]))
+call = tf.function(lambda x: classic.network([x, tf.zeros((16, 1))]))
 call(start)
 began = time.perf_counter()
 for _ in range(10):
@@ -565,12 +565,12 @@ if PRESET != "smoke":
 
 # %% [markdown]
 # *Sharpness* measures all differences between neighbouring pixels, also those of artefacts. So samples that
-# are sharper than the originals are not better. We also ask the recogniser, on more images. **Predict before
+# are sharper than the originals are not better. We also ask the classifier, on more images. **Predict before
 # you run:** does a better network help more, or resampling?
 
 # %%
 def compare(draw):
-    """Print what the recogniser says of the results of two checkpoints, with and without R."""
+    """Print what the classifier says of the results of two checkpoints, with and without R."""
     true = probabilities(some).argmax(axis=1)
     print(f"{'checkpoint':10} {'R':>3} {'recognised':>11} {'same digit':>11} {'sharpness':>10}")
     for label, diffusion in {"classic": classic, "fast": fast}.items():
@@ -744,7 +744,7 @@ for label, x in {**noisy, "real digits": x_test[:64]}.items():
 # With z = 0 every start ends at nearly the same image: look at the spread. A DDPM step removes more noise than
 # a DDIM step, because z adds a part of it again. Without z, x soon has less noise than belongs to t. The
 # network was never trained on such inputs, and the differences between the images are smoothed away. The
-# recogniser is sure of this one image, so the share recognised is high: never trust one number.
+# classifier is sure of this one image, so the share recognised is high: never trust one number.
 #
 # ### Coarse to fine
 #
@@ -970,7 +970,7 @@ show_rows(
 # ## 6.6 One digit, looked at closely
 #
 # **Question: what is still wrong with a drawn digit?** We show the one of 16 drawings by `classic` that the
-# recogniser is least sure of. Beside it is the least sure of 16 drawings by `fast_conditional`, which was
+# classifier is least sure of. Beside it is the least sure of 16 drawings by `fast_conditional`, which was
 # given the digit ([lesson 5](05_sampling.ipynb)).
 
 # %%
@@ -991,7 +991,7 @@ for (label, x), (picture, bars) in zip(drawings.items(), grid.reshape(2, 2)):
     picture.set_title(f"{label}{wish}")
     picture.set_xlabel(f"the least sure of {len(x)}")
     bars.barh(range(10), said[worst], color=plots.COLOURS["blue"])
-    bars.set(title="what the recogniser says", xlabel="probability", ylabel="digit", xlim=(0, 1))
+    bars.set(title="what the classifier says", xlabel="probability", ylabel="digit", xlim=(0, 1))
     bars.set_yticks(range(10))
     print(
         f"{label}: recognised {recognised(x):.0%} of {len(x)}; the worst is taken for a "
@@ -1001,7 +1001,7 @@ figure.suptitle("The worst of 16 drawings, large")
 plots.show(
     figure,
     "Two drawn images, large, the worst of 16 each, beside bar charts of the probabilities that "
-    "the recogniser gives to the "
+    "the classifier gives to the "
     "ten digits.",
 )
 

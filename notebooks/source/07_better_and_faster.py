@@ -490,7 +490,7 @@ if ablation:
     passes = [np.mean(distances(variant)) for variant in ("fast", "fast, 2 passes")]
     print("fast with 1 and 2 passes:", ", ".join(f"{d:.1f}" for d in passes))
     seconds = {row["variant"]: row["cpu_seconds"] for row in ablation["rows"]}
-    one, epochs = seconds["classic network and recipe"], training.PLANS["classic"].epochs
+    one, epochs = seconds["classic network and recipe"], training.EXPERIMENTS["classic"].epochs
     print(f"the classic network and recipe: {epochs} passes × {one:.0f} CPU seconds "
           f"= {epochs * one / 3600:.1f} CPU hours")
 

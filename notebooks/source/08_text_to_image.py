@@ -192,9 +192,9 @@ plots.show(plots.image_table(rows, labels, [""] * 6, f"Pictures, encoded and dec
 
 # %%
 reconstructed = networks.decode(autoencoder, networks.encode(autoencoder, test.images))
-recogniser, _ = pretrained.load("digit_recogniser")
+classifier, _ = pretrained.load("digit_recogniser")
 for label, pictures in (("pictures", test.images), ("reconstructions", reconstructed)):
-    right = judge(test.scenes, pictures, recogniser)
+    right = judge(test.scenes, pictures, classifier)
     print(f"{label:16} mean squared error {np.mean((pictures - test.images) ** 2):.4f}; the judge reads the whole caption "
           f"in {right['caption'].mean():.1%} of {len(pictures):,}")
 
@@ -621,11 +621,11 @@ plots.show(plots.image_table(rows, ["this short run", "checkpoint"], [text.repla
 asked = caption_data.draw_scenes(settings.captioned_test, np.random.default_rng(SEED))
 for label, diffusion in (("this short run", own), ("checkpoint", model.diffusion)):
     drawn = draw(diffusion, caption_data.sentences(asked))
-    right = judge(asked, drawn, recogniser)
+    right = judge(asked, drawn, classifier)
     print(f"{label:15}", ", ".join(f"{word} right {values.mean():.0%}" for word, values in right.items()),
           f"({len(asked):,} captions)")
     swapped = np.where(asked[:, 2:3] == caption_data.ALONE, asked, asked[:, [3, 1, 2, 0, 4]])
-    either = judge(swapped, drawn, recogniser)["colour"] | right["colour"]
+    either = judge(swapped, drawn, classifier)["colour"] | right["colour"]
     print(f"{'':15} colours right, at either place: {either.mean():.0%}")
 
 # %% [markdown]
@@ -868,8 +868,8 @@ if recorded:
 # %%
 never_shown = caption_data.draw_scenes(settings.captioned_test, np.random.default_rng(SEED), "unseen_pair")
 drawn = model.draw(caption_data.sentences(never_shown), seed=SEED)
-right = judge(never_shown, drawn, recogniser)
-share, low, high = metrics.share(right["caption"])
+right = judge(never_shown, drawn, classifier)
+share, low, high = metrics.proportion(right["caption"])
 print(f"{len(drawn):,} captions with an unseen pair: {share:.1%} right (95 % interval {low:.1%} to {high:.1%})")
 plots.show(plots.captioned(drawn[:8], caption_data.sentences(never_shown[:8]), "Captions with a pair that training never showed"),
            "Eight drawn pictures with captions in which a pair of colour and digit was never in training: "
@@ -901,7 +901,7 @@ MY_CAPTION = "a yellow eight above a green two"
 mine = model.draw([MY_CAPTION] * 8, seed=SEED)
 plots.show(plots.image_grid(mine, MY_CAPTION, columns=8, scale=1.4),
            f"Eight pictures drawn for the caption: {MY_CAPTION}.")
-right = judge(caption_data.parse([MY_CAPTION] * 8), mine, recogniser)
+right = judge(caption_data.parse([MY_CAPTION] * 8), mine, classifier)
 print("the judge finds right:", ", ".join(f"{word} {values.sum()} of 8" for word, values in right.items()))
 
 # %% [markdown]
