@@ -78,8 +78,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     ``text_to_image`` learns from latents of the checkpoint ``autoencoder``, in ``folder`` or the lab's own.
 
     Args:
-        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.classifiers.CLASSIFIERS (whose short
-            run cannot be resumed).
+        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.classifiers.CLASSIFIERS
+            (whose short run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
         epochs: length of the run; None for the experiment's. The config is cut to it, see

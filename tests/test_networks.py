@@ -9,6 +9,7 @@ from conftest import write_classes, write_npz
 from lab.classifier_training import fit_classifier
 from lab.train import check_model, train_model
 from labutils import data, networks, pretrained, sampling, training
+from labutils.diffusion import Diffusion
 from labutils.schedule import cosine_schedule
 
 RNG = np.random.default_rng(0)
@@ -123,8 +124,8 @@ def test_time_and_label_reach_the_output_after_a_few_steps():
     keras.utils.set_random_seed(0)
     network = networks.build_fast((8, 8, 1), classes=3, widths=(8, 8))
     x = RNG.uniform(-1, 1, (64, 8, 8, 1)).astype("float32")
-    recipe = training.Recipe(learning_rate=3e-3, target="v", batch_size=16)
-    training.train(network, cosine_schedule(), x, 5, recipe=recipe, labels=np.arange(64) % 3)
+    config = training.TrainingConfig(learning_rate=3e-3, batch_size=16)
+    training.train(Diffusion(network, cosine_schedule(), "v"), x, 5, config=config, condition=np.arange(64) % 3)
 
     def answer(time, label):
         return np.asarray(network([x[:1], np.full((1, 1), time, np.float32), np.array([label])]))
@@ -139,17 +140,16 @@ def test_a_short_run_follows_the_label():
     data = np.stack([np.full((8, 8, 1), -1.0, np.float32), np.full((8, 8, 1), 1.0, np.float32)])
     images, labels = np.tile(data, (64, 1, 1, 1)), np.tile([0, 1], 64)
     network = networks.build_fast((8, 8, 1), classes=2, widths=(16, 24), blocks=(1, 1))
-    recipe = training.Recipe(32, learning_rate=3e-3, warmup_steps=20, decay_epochs=40, average=0.97, target="v")
-    schedule = cosine_schedule()
-    training.train(network, schedule, images, 40, recipe=recipe, labels=labels)
-    options = {"steps": 10, "sampler": "dpmpp_2m", "guidance": 0, "labels": labels[:20], "progress": False}
-    drawn = sampling.sample(network, schedule, 20, (8, 8, 1), **options)
+    config = training.TrainingConfig(32, learning_rate=3e-3, warmup_steps=20, decay_epochs=40, average=0.97)
+    diffusion = Diffusion(network, cosine_schedule(), "v")
+    training.train(diffusion, images, 40, config=config, condition=labels)
+    drawn = sampling.sample(diffusion, 20, condition=labels[:20], steps=10, sampler="dpmpp_2m", progress=False)
     nearest = np.abs(drawn[:, None] - data).mean(axis=(2, 3, 4)).argmin(axis=1)
     assert np.mean(nearest == labels[:20]) >= 0.9
 
 
-def test_every_plan_has_its_network():
-    assert set(training.PLANS) == set(networks.DENOISERS)
+def test_every_experiment_has_its_network():
+    assert set(training.EXPERIMENTS) == set(networks.DENOISERS)
     with pytest.raises(ValueError, match="unknown network 'modern', known: classic, fast"):
         check_model("modern")
 
@@ -169,12 +169,12 @@ def test_a_network_is_built_for_the_classes_of_the_data(classes, tmp_path):
     dataset = data.load(str(write_classes(tmp_path / "own.npz", classes)))
     train_model("fast_conditional", dataset, tmp_path, epochs=1)
     assert pretrained.read_record("fast_conditional", tmp_path)["classes"] == classes
-    network, schedule, shape, options = pretrained.load_for_sampling("fast_conditional", tmp_path)
-    assert network.label_count == classes
-    options |= {"steps": 2, "sampler": "ddim", "progress": False}
-    sampling.sample(network, schedule, 1, shape, labels=[classes - 1], **options)
-    with pytest.raises(ValueError, match=f"labels must lie in -1 … {classes - 1}, .* got {classes} … {classes}"):
-        sampling.sample(network, schedule, 1, shape, labels=[classes], **options)
+    diffusion = pretrained.load_diffusion("fast_conditional", tmp_path)
+    assert diffusion.network.label_count == classes
+    options = {"steps": 2, "sampler": "ddim", "progress": False}
+    sampling.sample(diffusion, 1, condition=[classes - 1], **options)
+    with pytest.raises(ValueError, match=f"condition must lie in -1 … {classes - 1}, .* got {classes} … {classes}"):
+        sampling.sample(diffusion, 1, condition=[classes], **options)
 
 
 @pytest.mark.parametrize("model", ["fast_conditional", "digit_features"])
@@ -190,24 +190,18 @@ def test_labels_that_do_not_count_from_0_are_refused(model, classes, first, tmp_
 @pytest.mark.parametrize("bad", [10, 25, -2])
 def test_a_label_that_the_network_does_not_have_is_refused_at_the_call(bad):
     network, labels = networks.build("fast_conditional", (8, 8, 1)), np.array([0, bad])
+    diffusion = Diffusion(network, cosine_schedule())
     images, found = np.zeros((2, 8, 8, 1), np.float32), f"got {min(bad, 0)} … {max(bad, 0)}"
     known = "must lie in -1 … 9, which the network fast_conditional was built for; "
-    with pytest.raises(ValueError, match="labels " + known + found):
-        training.train(network, cosine_schedule(), images, 1, labels=labels)
-    with pytest.raises(ValueError, match="validation_labels " + known + found):
-        parts = {"labels": labels * 0, "validation_images": images, "validation_labels": labels}
-        training.train(network, cosine_schedule(), images, 1, **parts)
-    with pytest.raises(ValueError, match="labels " + known + found):
-        sampling.sample(network, cosine_schedule(), 2, (8, 8, 1), labels=labels, guidance=0.5, progress=False)
-    with pytest.raises(ValueError, match="labels " + known + found):
-        sampling.reverse_process(network, cosine_schedule(), images, labels=labels, guidance=0.5)
+    parts = {"condition": labels * 0, "validation_images": images, "validation_condition": labels}
+    for call in (
+        lambda: training.train(diffusion, images, 1, condition=labels),
+        lambda: sampling.sample(diffusion, 2, condition=labels, progress=False),
+        lambda: sampling.trajectory(diffusion, images, condition=labels),
+    ):
+        with pytest.raises(ValueError, match="condition " + known + found):
+            call()
+    with pytest.raises(ValueError, match="validation_condition " + known + found):
+        training.train(diffusion, images, 1, **parts)
     with pytest.raises(ValueError, match=r"y must lie in 0 … 9"):
         fit_classifier(networks.build("digit_features", (8, 8, 1)), images, labels, 1, batch_size=1)
-
-
-def test_labels_are_integers_and_a_network_built_for_them_needs_them():
-    network, schedule = networks.build("fast_conditional", (8, 8, 1)), cosine_schedule()
-    with pytest.raises(ValueError, match="labels must be integers, got float64"):
-        sampling.sample(network, schedule, 2, (8, 8, 1), labels=[0.5, 1], guidance=0.5, progress=False)
-    with pytest.raises(ValueError, match="needs guidance and one label for each of the 2 images"):
-        sampling.sample(network, schedule, 2, (8, 8, 1), progress=False)

@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from labutils import networks, pretrained, samplers, sampling, training
+from labutils import networks, samplers, sampling
+from labutils.diffusion import Diffusion
 from labutils.sampling import compiled
-from labutils.schedule import cosine_schedule, linear_schedule
+from labutils.schedule import PREDICTIONS, cosine_schedule, linear_schedule
 
 S = linear_schedule()
 RNG = np.random.default_rng(0)
+
+
+def exact_for(images, s=S):
+    """The exact denoiser as a diffusion model."""
+    return Diffusion(sampling.exact_noise_predictor(images, s), s)
 
 
 @pytest.mark.parametrize("s", [S, linear_schedule(50, 1e-3, 0.3), cosine_schedule(100)], ids=repr)
@@ -47,14 +53,13 @@ def test_no_noise_at_the_last_step():
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
 def test_one_known_image_is_returned_exactly(sampler, steps):
     image = RNG.uniform(-1, 1, (1, 6, 6, 2)).astype("float32")
-    exact = sampling.exact_noise_predictor(image, S)
-    drawn = sampling.sample(exact, S, 3, (6, 6, 2), steps=steps, sampler=sampler, progress=False)
+    drawn = sampling.sample(exact_for(image), 3, (6, 6, 2), steps=steps, sampler=sampler, progress=False)
     assert drawn.shape == (3, 6, 6, 2) and np.abs(drawn - image).max() < 1e-3
 
 
 def test_samples_come_from_the_data_set_in_right_proportion():
     data = RNG.uniform(-1, 1, (4, 4, 4, 1)).astype("float32")
-    drawn = sampling.sample(sampling.exact_noise_predictor(data, S), S, 400, (4, 4, 1), seed=3, progress=False)
+    drawn = sampling.sample(exact_for(data), 400, (4, 4, 1), seed=3, progress=False)
     distance = np.abs(drawn[:, None] - data[None]).max(axis=(2, 3, 4))
     assert distance.min(axis=1).max() < 0.01
     counts = np.bincount(distance.argmin(axis=1), minlength=4)
@@ -83,7 +88,7 @@ def test_samplers_without_noise_follow_the_curve_and_better_ones_need_fewer_step
 
     def error(sampler, steps):
         """Before the last call, which leads from there to the clean image by x̂_0 alone, whatever the sampler."""
-        walk = sampling.reverse_process(network, S, start, sampler=sampler, steps=steps, guess=False, chunk=1)
+        walk = sampling.trajectory(Diffusion(network, S), start, sampler=sampler, steps=steps, x0=False, chunk=1)
         *_, (t, x, _), _ = walk
         spread = {t: np.sqrt(S.alpha_bars[t] * c**2 + 1 - S.alpha_bars[t]) for t in (S.T - 1, t)}
         return float(np.abs(x - start * spread[t] / spread[S.T - 1]).mean())
@@ -108,25 +113,25 @@ def network_for_loops(inputs):
     return 0.7 * inputs[0] + tf.reshape(inputs[1], (-1, 1, 1, 1)) * tf.sin(3.0 * inputs[0])
 
 
-@pytest.mark.parametrize("target", ["noise", "v", "x0"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("sampler", samplers.SAMPLERS)
-def test_the_compiled_loop_equals_the_plain_one(sampler, target):
+def test_the_compiled_loop_equals_the_plain_one(sampler, prediction):
     x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
-    options = {"sampler": sampler, "steps": 12, "target": target}
-    calls = sampling.Sampler(network_for_loops, S, (4, 4, 1), **options).t
-    plain = sampling.table_sampling(network_for_loops, S, x, SameNoise(5, calls), **options)
-    *_, (_, fast, _) = sampling.reverse_process(network_for_loops, S, x, seed=5, chunk=5, **options)
+    diffusion, options = Diffusion(network_for_loops, S, prediction), {"sampler": sampler, "steps": 12}
+    calls = sampling.Sampler(diffusion, (4, 4, 1), **options).t
+    plain = sampling.plain_sampling(diffusion, x, SameNoise(5, calls), **options)
+    *_, (_, fast, _) = sampling.trajectory(diffusion, x, seed=5, chunk=5, **options)
     np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
 
 
 def test_algorithm_2_is_the_sampler_ddpm_over_all_steps():
     s = linear_schedule(50, 1e-3, 0.3)
     x = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
-    steps = range(s.T - 1, -1, -1)
-    plain = sampling.ancestral_sampling(network_for_loops, s, x, SameNoise(5, steps))
-    by_table = sampling.table_sampling(network_for_loops, s, x, SameNoise(5, steps), sampler="ddpm")
-    *_, (_, fast, _) = sampling.reverse_process(network_for_loops, s, x, seed=5, sampler="ddpm")
-    np.testing.assert_allclose(plain, by_table, rtol=1e-3, atol=1e-3)
+    steps, diffusion = range(s.T - 1, -1, -1), Diffusion(network_for_loops, s)
+    plain = sampling.ancestral_sampling(diffusion, x, SameNoise(5, steps))
+    by_rows = sampling.plain_sampling(diffusion, x, SameNoise(5, steps), sampler="ddpm")
+    *_, (_, fast, _) = sampling.trajectory(diffusion, x, seed=5, sampler="ddpm")
+    np.testing.assert_allclose(plain, by_rows, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(plain, fast, rtol=1e-3, atol=1e-3)
 
 
@@ -135,38 +140,8 @@ def test_eta_out_of_range_is_refused(eta):
     with pytest.raises(ValueError, match=rf"eta must lie in \[0, 1\], got {eta}"):
         samplers.ddim(S, samplers.spaced_steps(S.T, 5), eta=eta)
     with pytest.raises(ValueError, match="eta must lie in"):
-        sampling.sample(network_for_loops, S, 1, (4, 4, 1), sampler=partial(samplers.ddim, eta=eta), progress=False)
-
-
-def test_a_network_is_drawn_from_by_its_own_target():
-    """Without a word about the target: as with it. Another one is refused, by every way that draws or measures."""
-    network, schedule, shape, options = pretrained.load_for_sampling("fast")
-    chosen = {"sampler": "ddim", "steps": 3, "progress": False}
-    drawn = sampling.sample(network, schedule, 2, shape, **chosen)
-    assert options == {"target": "x0"}
-    assert np.array_equal(drawn, sampling.sample(network, schedule, 2, shape, **chosen, **options))
-    x = RNG.standard_normal((2, *shape), np.float32)
-    refused = "target must be 'x0', which the network was trained to predict; got 'noise'"
-    for call in (
-        lambda: sampling.sample(network, schedule, 2, shape, target="noise", **chosen),
-        lambda: sampling.table_sampling(network, schedule, x, RNG, steps=3, target="noise"),
-        lambda: sampling.ancestral_sampling(network, schedule, x, RNG),
-        lambda: training.noise_mse(network, schedule, np.zeros((2, *shape))),
-    ):
-        with pytest.raises(ValueError, match=refused):
-            call()
-
-
-@pytest.mark.parametrize("target", ["v", "noise"])
-def test_a_network_remembers_what_it_was_trained_for(target):
-    network, x = networks.build("classic", (8, 8, 1)), RNG.uniform(-1, 1, (8, 8, 8, 1)).astype("float32")
-    training.train(network, S, x, 1, recipe=training.Recipe(target=target))
-    network = networks.fuse_upsampling(network)
-    options = {"sampler": "ddim", "steps": 2, "progress": False}
-    drawn = sampling.sample(network, S, 2, (8, 8, 1), **options)
-    assert np.array_equal(drawn, sampling.sample(network, S, 2, (8, 8, 1), target=target, **options))
-    with pytest.raises(ValueError, match=f"target must be '{target}'"):
-        sampling.sample(network, S, 2, (8, 8, 1), target="v" if target == "x0" else "x0", **options)
+        sampler = partial(samplers.ddim, eta=eta)
+        sampling.sample(Diffusion(network_for_loops, S), 1, (4, 4, 1), sampler=sampler, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -182,8 +157,8 @@ def test_eta_is_between_the_two():
     half = partial(samplers.ddim, eta=0.5)(S, steps)
     assert np.allclose(half.sigma, 0.5 * samplers.SAMPLERS["ddpm"](S, steps).sigma)
     assert not samplers.ddim(S, steps).sigma.any()
-    exact = sampling.exact_noise_predictor(np.zeros((1, 4, 4, 1)), S)
-    drawn = sampling.sample(exact, S, 1, (4, 4, 1), steps=3, sampler=partial(samplers.ddim, eta=0.5), progress=False)
+    exact, sampler = exact_for(np.zeros((1, 4, 4, 1))), partial(samplers.ddim, eta=0.5)
+    drawn = sampling.sample(exact, 1, (4, 4, 1), steps=3, sampler=sampler, progress=False)
     assert np.abs(drawn).max() < 1e-3
 
 
@@ -202,27 +177,24 @@ def test_one_graph_for_any_number_of_images_and_steps():
         traces.append(1)
         return inputs[0] * 0.5
 
-    sampling.sample(network, S, 3 * compiled.BATCH + 5, (4, 4, 1), steps=60, progress=False)
+    sampling.sample(Diffusion(network, S), 3 * compiled.BATCH + 5, (4, 4, 1), steps=60, progress=False)
     assert len(traces) == 1
 
 
-def test_targets_give_the_same_images():
-    """A network that answers v or x_0 draws what the same network answering ε would."""
+def test_predictions_give_the_same_images():
+    """A network that predicts v, x_0 or the velocity draws what the same network predicting ε would."""
     exact = sampling.exact_noise_predictor(RNG.uniform(-1, 1, (4, 4, 4, 1)).astype("float32"), S)
 
-    def answering(kind):
+    def answering(prediction):
         def network(inputs):
             t = tf.cast(tf.round(inputs[1][:, 0] * S.T), tf.int32)
             noise = exact(inputs)
-            return S.target(S.predict_x0(inputs[0], t, noise), t, noise, kind)
+            return S.target(S.predict_x0(inputs[0], t, noise), t, noise, prediction)
 
-        return network
+        return Diffusion(network, S, prediction)
 
-    drawn = [
-        sampling.sample(answering(kind), S, 4, (4, 4, 1), steps=30, target=kind, progress=False)
-        for kind in ("noise", "v", "x0")
-    ]
-    assert np.allclose(drawn[0], drawn[1], atol=1e-3) and np.allclose(drawn[0], drawn[2], atol=1e-3)
+    first, *others = (sampling.sample(answering(p), 4, (4, 4, 1), steps=30, progress=False) for p in PREDICTIONS)
+    assert all(np.allclose(first, other, atol=1e-3) for other in others)
 
 
 def test_guidance_follows_labels():
@@ -236,9 +208,11 @@ def test_guidance_follows_labels():
 
     labels = np.array([0, 1, 1, 0])
     for weight in (0, 0.5):
-        drawn = sampling.sample(network, S, 4, (4, 4, 1), labels=labels, guidance=weight, steps=50, progress=False)
+        diffusion = Diffusion(network, S, guidance=weight)
+        drawn = sampling.sample(diffusion, 4, (4, 4, 1), condition=labels, steps=50, progress=False)
         assert np.abs(drawn - data[labels]).max() < 0.02
-    free = sampling.sample(network, S, 40, (4, 4, 1), labels=np.full(40, -1), guidance=0, steps=50, progress=False)
+    none = np.full(40, networks.NO_LABEL)
+    free = sampling.sample(Diffusion(network, S), 40, (4, 4, 1), condition=none, steps=50, progress=False)
     assert {int(np.abs(x - data).mean(axis=(1, 2, 3)).argmin()) for x in free} == {0, 1}
 
 
@@ -258,16 +232,16 @@ def test_exact_predictor_is_the_formula():
 
 def test_seeds_chunks_and_batches():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
-    exact = sampling.exact_noise_predictor(data, S)
+    exact = exact_for(data)
 
     def draw(count=6, **options):
-        return sampling.sample(exact, S, count, (4, 4, 1), steps=40, progress=False, **options)
+        return sampling.sample(exact, count, (4, 4, 1), steps=40, progress=False, **options)
 
     assert np.array_equal(draw(seed=1), draw(seed=1))
     assert not np.array_equal(draw(seed=1), draw(seed=2))
     assert draw(count=compiled.BATCH + 3).shape[0] == compiled.BATCH + 3
     start = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
-    ends = [list(sampling.reverse_process(exact, S, start, seed=5, steps=40, chunk=c))[-1][1] for c in (1, 7, 40, 999)]
+    ends = [list(sampling.trajectory(exact, start, seed=5, steps=40, chunk=c))[-1][1] for c in (1, 7, 40, 999)]
     assert all(np.array_equal(ends[0], end) for end in ends[1:]), "the result must not depend on when somebody looks"
 
 
@@ -275,9 +249,8 @@ def test_constrain_keeps_known_pixels():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     mask = np.zeros((1, 4, 4, 1), np.float32)
     mask[:, :2] = 1
-    exact = sampling.exact_noise_predictor(data, S)
     keep = {"constrain": lambda x0, t: sampling.inpaint(x0, data[:1], mask)}
-    drawn = sampling.sample(exact, S, 4, (4, 4, 1), steps=50, progress=False, **keep)
+    drawn = sampling.sample(exact_for(data), 4, (4, 4, 1), steps=50, progress=False, **keep)
     assert np.abs((drawn - data[:1]) * mask).max() < 1e-3
 
 
@@ -289,20 +262,15 @@ def test_constrain_keeps_known_pixels():
         ({"steps": 0}, r"steps must be an integer in 1 … 1000"),
         ({"steps": 1001}, r"steps must be an integer in 1 … 1000"),
         ({"sampler": "euler"}, "unknown sampler 'euler', known: ddpm, ddim, dpmpp_2m, heun"),
-        ({"target": "score"}, "unknown target 'score'"),
-        ({"guidance": -1, "labels": [0]}, "guidance must be at least 0"),
-        ({"guidance": 1}, "needs guidance and one label for each of the 1 images"),
-        ({"labels": [0]}, "another network neither; got guidance=None and 1 labels"),
-        ({"labels": [0, 1], "guidance": 1}, "got guidance=1 and 2 labels"),
         ({"resample": 0}, "resample must be an integer of at least 1, got 0"),
-        ({"resample": 2, "jump": 1.5}, "jump must be an integer"),
+        ({"shape": None}, "the network is a plain function, so the shape"),
         ({"resample": 2, "sampler": "dpmpp_2m", "steps": 5}, "needs a sampler with one estimate per step"),
     ],
 )
 def test_bad_arguments(options, message):
     arguments = {"count": 1, "shape": (4, 4, 1), "progress": False, **options}
     with pytest.raises(ValueError, match=message):
-        sampling.sample(lambda inputs: inputs[0], S, **arguments)
+        sampling.sample(Diffusion(lambda inputs: inputs[0], S), **arguments)
 
 
 def test_spaced_steps():
@@ -359,23 +327,16 @@ def test_resampling_makes_the_open_part_fit():
     data = np.concatenate([tops, bottoms], axis=1)  # two images, whose halves belong together
     mask = np.zeros((1, 6, 6, 1), np.float32)
     mask[:, :3] = 1
-    exact = sampling.exact_noise_predictor(data, S)
+    exact = exact_for(data)
 
     def misfit(**options):
         options |= {"constrain": lambda x0, t: sampling.inpaint(x0, data[:1], mask), "progress": False}
-        drawn = sampling.sample(exact, S, 64, (6, 6, 1), steps=4, seed=2, **options)
+        drawn = sampling.sample(exact, 64, (6, 6, 1), steps=4, seed=2, **options)
         return float(np.mean(np.abs(drawn - data[:1]).max(axis=(1, 2, 3)) > 0.1))
 
     assert misfit(resample=6) < misfit() / 2
 
 
-def test_a_network_with_labels_is_not_run_without_them():
-    """Without labels it would silently draw class 0."""
-    start = np.zeros((2, 4, 4, 1), np.float32)
-    with pytest.raises(ValueError, match="one label for each of the 2 images"):
-        sampling.reverse_process(lambda inputs: inputs[0], S, start, guidance=0.5)
-    with pytest.raises(ValueError, match="got guidance=None and 2 labels"):
-        sampling.reverse_process(lambda inputs: inputs[0], S, start, labels=[1, 2])
-    process = sampling.Sampler(lambda inputs: inputs[0], S, (4, 4, 1), guidance=0.5)
-    with pytest.raises(ValueError, match="and no labels"):
-        next(process.run(start))
+def test_jump_is_an_integer():
+    with pytest.raises(ValueError, match="jump must be an integer"):
+        sampling.resampled(samplers.ddim(S, samplers.spaced_steps(S.T, 5)), S, 2, 1.5)

@@ -19,8 +19,7 @@ import keras
 config = keras.config
 settings = config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.dtype_policy().name
 assert settings == ("tensorflow", "float32", 1e-7, "channels_last", "float32"), settings
-network, schedule, shape, options = pretrained.load_for_sampling("fast")
-drawn = sampling.sample(network, schedule, 1, shape, sampler="ddim", steps=2, progress=False, **options)
+drawn = sampling.sample(pretrained.load_diffusion("fast"), 1, sampler="ddim", steps=2, progress=False)
 assert drawn.shape == (1, 28, 28, 1)
 print("works")
 """

@@ -19,8 +19,9 @@ from conftest import write_npz
 from lab import cli
 from lab.classifier_training import fit_classifier
 from labutils import data, networks, pretrained, training
+from labutils.diffusion import Diffusion
 from labutils.networks import build_fast
-from labutils.schedule import TARGETS, linear_schedule
+from labutils.schedule import linear_schedule
 
 S = linear_schedule()
 RNG = np.random.default_rng(0)
@@ -28,7 +29,7 @@ RNG = np.random.default_rng(0)
 
 def fresh(shape=(8, 8, 1)):
     keras.utils.set_random_seed(0)
-    return networks.build_classic_unet(shape)
+    return Diffusion(networks.build_classic_unet(shape), S)
 
 
 def images(count=80):
@@ -39,41 +40,34 @@ LABELS = np.arange(80) % 3
 
 
 def equal(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(a.get_weights(), b.get_weights(), strict=True))
-
-
-def test_predicting_nothing_has_loss_one():
-    def zero(inputs):
-        return np.zeros(inputs[0].shape, np.float32)
-
-    assert abs(training.noise_mse(zero, S, images(500)) - 1) < 0.03
-    x0, noise = images(), np.random.default_rng(1).standard_normal((80, 8, 8, 1)).astype("float32")
-    assert float(training.mean_loss(lambda inputs: noise, S, x0, np.zeros(80, int), noise)) == 0
+    weights = zip(a.network.get_weights(), b.network.get_weights(), strict=True)
+    return all(np.array_equal(x, y) for x, y in weights)
 
 
 def test_fit_does_the_training_step_of_the_paper_for_every_batch():
     """The compiled run and the plain step, from the same weights over the same batches, end at the same weights."""
-    x, recipe = images(40), training.Recipe(batch_size=16)
+    x, config = images(40), training.TrainingConfig(batch_size=16)
     plain, compiled = fresh(), fresh()
-    optimizer, losses = recipe.optimizer(3), []
-    batches = training.noise_batches(x, S.T, 16, seed=4)
-    for (x0, t, noise), _ in itertools.islice(batches, 6):
-        losses.append(len(x0) * float(training.training_step(plain, optimizer, S, x0, t, noise)))
-    history = training.train(compiled, S, x, 2, recipe=recipe, seed=4)
+    optimizer, losses = config.optimizer(3), []
+    batches = training.training_batches(x, S.T, 16, seed=4)
+    for x0, t, noise in itertools.islice(batches, 6):
+        losses.append(len(x0) * float(training.training_step(plain, optimizer, x0, t, noise)))
+    history = training.train(compiled, x, 2, config=config, seed=4)
     np.testing.assert_allclose(np.reshape(losses, (2, 3)).sum(axis=1) / 40, history["loss"], rtol=1e-4)
-    for a, b in zip(plain.get_weights(), compiled.get_weights(), strict=True):
+    for a, b in zip(plain.network.get_weights(), compiled.network.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_the_training_step_is_a_step_of_gradient_descent():
-    network, rate = fresh(), 0.05
+    diffusion, rate = fresh(), 0.05
+    network = diffusion.network
     x0 = images(16)
     t, noise = training.draw_noise(x0, S.T, np.random.default_rng(3))
     with tf.GradientTape() as tape:
-        expected_loss = training.mean_loss(network, S, x0, t, noise)
+        expected_loss = diffusion.loss(x0, t, noise)
     gradients = tape.gradient(expected_loss, network.trainable_variables)
     expected = [w - rate * g for w, g in zip(network.trainable_variables, gradients, strict=True)]
-    loss = training.training_step(network, keras.optimizers.SGD(rate), S, x0, t, noise)
+    loss = training.training_step(diffusion, keras.optimizers.SGD(rate), x0, t, noise)
     assert float(loss) == pytest.approx(float(expected_loss), rel=1e-6)
     for after, wanted in zip(network.get_weights(), expected, strict=True):
         assert np.allclose(after, wanted, atol=1e-6)
@@ -83,35 +77,35 @@ def test_batches_are_functions_of_seed_epoch_and_step():
     x = images(10)
 
     def take(count, **options):
-        stream = training.noise_batches(x, 1000, batch_size=4, **{"seed": 0, **options})
+        stream = training.training_batches(x, 1000, batch_size=4, **{"seed": 0, **options})
         return [next(stream) for _ in range(count)]
 
     six = take(6)
-    assert [len(batch[1]) for batch in six] == [4, 4, 2, 4, 4, 2]
-    for (a, _), (b, _) in zip(six[3:], take(3, first_epoch=1), strict=True):
+    assert [len(x0) for x0, _, _ in six] == [4, 4, 2, 4, 4, 2]
+    for a, b in zip(six[3:], take(3, first_epoch=1), strict=True):
         assert all(np.array_equal(u, v) for u, v in zip(a, b, strict=True)), "epoch 1 does not depend on epoch 0"
-    shown = np.concatenate([batch[0][0] for batch in six[:3]])
+    shown = np.concatenate([x0 for x0, _, _ in six[:3]])
     assert np.array_equal(np.sort(shown.ravel()), np.sort(x.ravel())), "an epoch shows each image once"
-    noises = [batch[1].ravel()[:8] for batch in six] + [take(1, seed=1)[0][1].ravel()[:8]]
+    noises = [noise.ravel()[:8] for _, _, noise in [*six, *take(1, seed=1)]]
     assert len({noise.tobytes() for noise in noises}) == 7, "no two steps share their noise"
-    t = np.concatenate([batch[0][1] for batch in take(400, seed=5)])
+    t = np.concatenate([t for _, t, _ in take(400, seed=5)])
     assert t.min() < 20 and t.max() > 980 and abs(t.mean() - 499.5) < 30
 
 
-MODERN = training.Recipe(learning_rate=3e-3, warmup_steps=3, decay_epochs=4, average=0.9, target="v", batch_size=16)
+MODERN = training.TrainingConfig(learning_rate=3e-3, warmup_steps=3, decay_epochs=4, average=0.9, batch_size=16)
 
 
 def plain_run(epochs, state_file=None):
-    network = fresh()
-    return network, training.train(network, S, images(), epochs, validation_images=images(20), state_file=state_file)
+    diffusion = fresh()
+    return diffusion, training.train(diffusion, images(), epochs, validation_images=images(20), state_file=state_file)
 
 
 def modern_run(epochs, state_file=None, labels=LABELS):
     """With decay, an average of the weights, and labels."""
     keras.utils.set_random_seed(0)
-    network = build_fast((8, 8, 1), classes=3, widths=(8, 8), blocks=(1, 1))
-    parts = {"labels": labels, "validation_images": images(20), "validation_labels": labels[:20]}
-    return network, training.train(network, S, images(), epochs, recipe=MODERN, state_file=state_file, **parts)
+    diffusion = Diffusion(build_fast((8, 8, 1), classes=3, widths=(8, 8), blocks=(1, 1)), S, "v")
+    parts = {"condition": labels, "validation_images": images(20), "validation_condition": labels[:20]}
+    return diffusion, training.train(diffusion, images(), epochs, config=MODERN, state_file=state_file, **parts)
 
 
 @pytest.mark.parametrize("run", [plain_run, modern_run])
@@ -131,23 +125,23 @@ def test_a_resumed_run_equals_a_straight_one(run, tmp_path, no_partial_files):
 def test_state_of_another_run_is_refused(tmp_path):
     state_file = tmp_path / "state.npz"
     modern_run(1, tmp_path / "labels.npz")
-    with pytest.raises(ValueError, match=r"belongs to another run \(differs in: labels\)"):
+    with pytest.raises(ValueError, match=r"belongs to another run \(differs in: condition\)"):
         modern_run(2, tmp_path / "labels.npz", labels=LABELS[::-1])
-    training.train(fresh(), S, images(), 1, state_file=state_file)
+    training.train(fresh(), images(), 1, state_file=state_file)
     with pytest.raises(ValueError, match=r"belongs to another run \(differs in: seed\)"):
-        training.train(fresh(), S, images(), 2, seed=1, state_file=state_file)
+        training.train(fresh(), images(), 2, seed=1, state_file=state_file)
     with pytest.raises(ValueError, match="differs in: images"):
-        training.train(fresh(), S, images(70), 2, state_file=state_file)
+        training.train(fresh(), images(70), 2, state_file=state_file)
     with np.load(state_file) as archive:
         state = dict(archive)
     about = json.loads(str(state["about"]))
-    del about["run"]["labels"]  # as written by an older version
+    del about["run"]["condition"]  # as written by an older version
     np.savez(state_file, **{**state, "about": np.array(json.dumps(about))})
-    with pytest.raises(ValueError, match="differs in: labels"):
-        training.train(fresh(), S, images(), 2, state_file=state_file)
+    with pytest.raises(ValueError, match="differs in: condition"):
+        training.train(fresh(), images(), 2, state_file=state_file)
     state_file.write_bytes(state_file.read_bytes()[:1000])
     with pytest.raises(ValueError, match="is not the state of a training run"):
-        training.train(fresh(), S, images(), 2, state_file=state_file)
+        training.train(fresh(), images(), 2, state_file=state_file)
 
 
 @pytest.mark.parametrize(
@@ -158,21 +152,21 @@ def test_state_of_another_run_is_refused(tmp_path):
         ({"epochs": 0}, "epochs must be an integer of at least 1"),
         ({"seed": -1}, "seed must be an integer of at least 0"),
         ({"state_file": "state"}, "state_file must end in .npz"),
-        ({"labels": LABELS, "validation_images": images(20)}, "validation_labels must be given too"),
-        ({"validation_labels": LABELS[:20], "validation_images": images(20)}, "validation_labels need labels"),
-        ({"labels": LABELS, "validation_labels": LABELS[:20]}, "validation_labels need labels and validation_images"),
-        ({"labels": LABELS[:79]}, r"labels must be 80 integers, one per image.*got int64 \(79,\)"),
-        ({"labels": LABELS[:, None]}, r"labels must be 80 integers"),
-        ({"labels": LABELS / 1}, r"labels must be 80 integers.*got float64"),
+        ({"condition": LABELS, "validation_images": images(20)}, "validation_condition must be given too"),
+        ({"validation_condition": LABELS[:20], "validation_images": images(20)}, "validation_condition needs"),
+        ({"condition": LABELS, "validation_condition": LABELS[:20]}, "needs condition and validation_images"),
+        ({"condition": LABELS[:79]}, r"condition must be 80 integers, one per image.*got int64 \(79,\)"),
+        ({"condition": LABELS[:, None]}, r"condition must be 80 integers"),
+        ({"condition": LABELS / 1}, r"condition must be 80 integers.*got float64"),
         (
-            {"labels": LABELS, "validation_images": images(20), "validation_labels": LABELS[:19]},
-            r"validation_labels must be 20 integers",
+            {"condition": LABELS, "validation_images": images(20), "validation_condition": LABELS[:19]},
+            r"validation_condition must be 20 integers",
         ),
     ],
 )
 def test_bad_arguments(change, message):
     with pytest.raises(ValueError, match=message):
-        training.train(**{"network": fresh(), "schedule": S, "images": images(), "epochs": 1, **change})
+        training.train(**{"diffusion": fresh(), "images": images(), "epochs": 1, **change})
 
 
 @pytest.mark.parametrize(
@@ -183,60 +177,45 @@ def test_bad_arguments(change, message):
         ({"warmup_steps": -1}, "warmup_steps must be at least 0"),
         ({"decay_epochs": 0}, "decay_epochs at least 1"),
         ({"average": 1.0}, "average must lie between 0 and 1"),
-        ({"min_snr": 0}, "min_snr must be positive"),
         ({"clip_norm": -1.0}, "clip_norm must be positive"),
-        ({"label_dropout": 1.5}, "label_dropout must lie in 0 … 1"),
-        ({"target": "score"}, "unknown target 'score', known: noise, v, x0"),
+        ({"condition_dropout": 1.5}, "condition_dropout must lie in 0 … 1"),
     ],
 )
-def test_bad_recipes(options, message):
+def test_bad_configs(options, message):
     with pytest.raises(ValueError, match=message):
-        training.Recipe(**options)
+        training.TrainingConfig(**options)
 
 
-def test_a_recipe_is_cut_to_the_run():
-    long = training.Recipe(warmup_steps=300, decay_epochs=16, average=0.9995)
+def test_a_config_is_cut_to_the_run():
+    long = training.TrainingConfig(warmup_steps=300, decay_epochs=16, average=0.9995)
     assert long.for_run(100, 938) == dataclasses.replace(long, decay_epochs=100)
     short = long.for_run(2, 100)
     assert (short.decay_epochs, short.warmup_steps, short.average) == (2, 20, 1 - 8 / 200)
     assert 0 < long.for_run(1, 1).average < 1
-    assert training.Recipe().for_run(3, 10) == training.Recipe(), "nothing falls, warms up or is averaged"
+    assert training.TrainingConfig().for_run(3, 10) == training.TrainingConfig(), (
+        "nothing falls, warms up or is averaged"
+    )
 
 
-@pytest.mark.parametrize("target", TARGETS)
-def test_min_snr_weighs_the_error_of_x0(target):
-    """Whatever the network predicts, its weighted squared error is min(SNR, γ) times that of the x̂_0 it implies."""
-    schedule = linear_schedule()
-    t = np.array([3, 200, 700])
-    x0, noise = RNG.uniform(-1, 1, (3, 4, 4, 1)), RNG.standard_normal((3, 4, 4, 1))
-    _, answer, weights = training.Recipe(target=target, min_snr=5.0).batch(schedule, (x0, t, noise), noise)
-    off = answer + RNG.standard_normal(answer.shape)
-    xt = np.asarray(schedule.add_noise(x0, t, noise))
-    implied = np.asarray(schedule.guess_x0(xt, t, off, kind=target))
-    error, error_x0 = ((a - b) ** 2 for a, b in ((off, answer), (implied, x0)))
-    expected = np.minimum(schedule.snr[t], 5.0) * error_x0.mean(axis=(1, 2, 3))
-    assert weights.shape == (3, 1, 1)
-    assert np.allclose(weights[:, 0, 0] * error.mean(axis=(1, 2, 3)), expected, rtol=1e-3)
-
-
-def test_a_weighted_run_learns_and_a_clipped_step_is_bounded():
-    recipe = training.Recipe(16, learning_rate=1e-2, min_snr=5.0, target="v", clip_norm=1e-12)
-    network = build_fast((8, 8, 1), widths=(8, 8), blocks=(1, 1))
-    before = [w.copy() for w in network.get_weights()]
-    training.train(network, linear_schedule(), np.clip(RNG.standard_normal((32, 8, 8, 1)), -1, 1), 1, recipe=recipe)
+def test_a_run_learns_and_a_clipped_step_is_bounded():
+    config = training.TrainingConfig(16, learning_rate=1e-2, clip_norm=1e-12)
+    diffusion = Diffusion(build_fast((8, 8, 1), widths=(8, 8), blocks=(1, 1)), S, "v")
+    before = [w.copy() for w in diffusion.network.get_weights()]
+    training.train(diffusion, np.clip(RNG.standard_normal((32, 8, 8, 1)), -1, 1), 1, config=config)
     # Gradients far below Adam's ε move nothing.
-    assert max(np.abs(a - b).max() for a, b in zip(before, network.get_weights(), strict=True)) < 1e-5
-    free = dataclasses.replace(recipe, clip_norm=None)
-    history = training.train(network, linear_schedule(), np.full((64, 8, 8, 1), 0.5), 10, recipe=free)
+    after = diffusion.network.get_weights()
+    assert max(np.abs(a - b).max() for a, b in zip(before, after, strict=True)) < 1e-5
+    free = dataclasses.replace(config, clip_norm=None)
+    history = training.train(diffusion, np.full((64, 8, 8, 1), 0.5), 10, config=free)
     assert history["loss"][-1] < 0.8 * history["loss"][0]
 
 
-def test_a_recipe_of_numpy_numbers(tmp_path):
+def test_a_config_of_numpy_numbers(tmp_path):
     schedule = {"warmup_steps": np.uint8(3), "decay_epochs": np.int32(4)}
-    numpy = training.Recipe(np.int64(16), np.float32(0.25), **schedule, average=np.float64(0.5), min_snr=np.float64(5))
-    assert numpy == training.Recipe(16, 0.25, 3, 4, 0.5, min_snr=5.0)
+    numpy = training.TrainingConfig(np.int64(16), np.float32(0.25), **schedule, average=np.float64(0.5))
+    assert numpy == training.TrainingConfig(16, 0.25, 3, 4, 0.5)
     assert {type(value) for value in dataclasses.asdict(numpy).values()} <= {int, float, str, type(None)}
-    training.train(fresh(), S, images(32), np.int64(1), recipe=numpy, seed=np.int64(1), state_file=tmp_path / "s.npz")
+    training.train(fresh(), images(32), np.int64(1), config=numpy, seed=np.int64(1), state_file=tmp_path / "s.npz")
     assert (tmp_path / "s.npz").exists()
 
 
@@ -246,7 +225,7 @@ def test_the_bar_of_a_resumed_run_starts_where_the_run_does(tmp_path, monkeypatc
 
     def run(epochs):
         bar = training.keras_progress(epochs, "training")
-        training.train(fresh(), S, images(32), epochs, state_file=tmp_path / "s.npz", callbacks=[bar])
+        training.train(fresh(), images(32), epochs, state_file=tmp_path / "s.npz", callbacks=[bar])
         shown.append(sys.stdout.getvalue())
         sys.stdout.seek(0)
         sys.stdout.truncate()
@@ -286,38 +265,14 @@ def test_the_rate_rises_and_falls():
     rate = MODERN.optimizer(steps_per_epoch=5)._learning_rate
     rates = [float(rate(step)) for step in (0, 3, 10, 20)]
     assert rates[0] == 0 and rates[1] == pytest.approx(3e-3) and 0 < rates[2] < 3e-3 and rates[3] == pytest.approx(0)
-    constant = training.Recipe(warmup_steps=2).optimizer(5)._learning_rate
+    constant = training.TrainingConfig(warmup_steps=2).optimizer(5)._learning_rate
     assert float(constant(1)) == pytest.approx(1e-4) and float(constant(10_000)) == pytest.approx(2e-4)
 
 
 def test_labels_are_hidden_as_often_as_asked():
-    stream = training.noise_batches(images(40), 1000, 40, seed=0, labels=np.full(40, 7), label_dropout=0.25)
-    told = np.concatenate([next(stream)[0][3] for _ in range(50)])
-    assert set(told) == {7, networks.NO_LABEL} and abs(np.mean(told == networks.NO_LABEL) - 0.25) < 0.03
-
-
-@pytest.mark.parametrize("kind", ["noise", "v", "x0"])
-def test_targets_and_guesses_are_inverse(kind):
-    rng = np.random.default_rng(0)
-    x0, noise = rng.standard_normal((2, 1000, 2, 2, 1)).astype("float32")
-    t = np.arange(1000)
-    xt = S.add_noise(x0, t, noise)
-    output = S.target(x0, t, noise, kind)
-    assert np.allclose(S.guess_x0(xt, t, output, kind), x0, atol=1e-3)
-    if kind == "v":
-        assert abs(np.var(output) - 1) < 0.05, "v has the variance of the data and of the noise, at every t"
-
-
-def test_noise_mse_by_step():
-    network = fresh()
-    whole = training.noise_mse(network, S, images(), t=(0, 1000))
-    assert whole == training.noise_mse(network, S, images())
-    assert training.noise_mse(network, S, images(), t=5) == training.noise_mse(network, S, images(), t=(5, 6))
-    with pytest.raises(ValueError, match="t must lie in"):
-        training.noise_mse(network, S, images(), t=(0, 1001))
-    for bad in ({"t": (5, 5)}, {"batch_size": 0}):
-        with pytest.raises(ValueError, match="first < end"):
-            training.noise_mse(network, S, images(), **bad)
+    stream = training.training_batches(images(40), 1000, 40, seed=0, condition=np.full(40, 7), condition_dropout=0.25)
+    shown = np.concatenate([next(stream)[3] for _ in range(50)])
+    assert set(shown) == {7, networks.NO_LABEL} and abs(np.mean(shown == networks.NO_LABEL) - 0.25) < 0.03
 
 
 # A run that kills itself: half of a file is on disk when the signal comes.
@@ -366,8 +321,8 @@ def test_sigkill_at_any_moment_loses_nothing_but_the_epoch(tmp_path):
         os.utime(partial, (0, 0))
     subprocess.run([*module, *command(killed, file)], check=True, **quiet)
 
-    straight, about = pretrained.load("classic", tmp_path / "straight")
-    resumed, about_resumed = pretrained.load("classic", killed)
+    straight, resumed = (pretrained.load_diffusion("classic", folder) for folder in (tmp_path / "straight", killed))
+    about, about_resumed = (pretrained.read_record("classic", folder) for folder in (tmp_path / "straight", killed))
     assert equal(straight, resumed)
     for key in ("loss", "val_loss"):
         assert about["history"][key] == about_resumed["history"][key] and len(about["history"][key]) == 4
