@@ -439,7 +439,7 @@ if PRESET != "smoke":
 # %%
 saved, record = pretrained.load("classic")
 own = data.load(DATASET).image_shape == tuple(record["input_shape"])
-clean = images.x_test[:200] if own else data.load("digits").x_test[:200]
+clean = (images if own else data.load("digits")).x_test[: 200 if PRESET != "smoke" else 20]
 true_steps, told_steps = [50, 200, 400, 600, 800], [0, 50, 100, 200, 400, 600, 800, 999]  # try others
 draw = np.random.default_rng(SEED)
 noise = draw.standard_normal(clean.shape).astype("float32")

@@ -282,14 +282,14 @@ assert np.isclose(np.mean(losses[-len(losses) // 2 :]), history["loss"][-1], ato
 # **Predict before you run:** how much smaller is the scatter of the loss with 64 images than with 1?
 
 # %%
-rng = np.random.default_rng(SEED)
+rng, batches = np.random.default_rng(SEED), 30 if PRESET != "smoke" else 5
 for count in (1, 8, 64):
     values = []
-    for _ in range(30):
+    for _ in range(batches):
         some = x_train[rng.choice(len(x_train), count)]
         t, noise = training.draw_noise(some, schedule.T, rng)
         values.append(float(loss_of(by_fit, schedule, some, t, noise)))
-    print(f"batches of {count:2}: loss {np.mean(values):.2f} ± {np.std(values):.3f} (30 batches)")
+    print(f"batches of {count:2}: loss {np.mean(values):.2f} ± {np.std(values):.3f} ({batches} batches)")
 
 before = by_fit.get_weights()
 step(by_fit, keras.optimizers.SGD(1.0), schedule, some, t, noise)
@@ -333,7 +333,7 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Draw from the same noise as after the other epochs."""
-        self.rows.append(sampling.sample(self.diffusion, 8, steps=200, seed=SEED, progress=False))
+        self.rows.append(sampling.sample(self.diffusion, 8, steps=min(200, settings.sample_steps), seed=SEED, progress=False))
 
 
 keras.utils.set_random_seed(SEED)
@@ -504,7 +504,7 @@ if PRESET != "smoke":
 # batches and ends at the *same* weights.
 
 # %%
-small = x_train[:192]
+small = x_train[: 192 if PRESET != "smoke" else 64]
 
 
 def run(epochs, state_file=None):
@@ -542,7 +542,7 @@ assert same and resumed_history["loss"] == straight_history["loss"]
 # images in [-1, 1] from the schedule with T = 1000.
 
 # %%
-steps = 60 if PRESET != "smoke" else 12
+steps = 60 if PRESET != "smoke" else 6
 x_brief = x_train[np.arange(64 * steps) % len(x_train)]  # a small data set is shown more than once
 
 

@@ -574,7 +574,8 @@ if not comparable:
 
 def measure(drawn, condition=None):
     """Four measures of drawn images, and how many are the digit that was asked for."""
-    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, labels=condition, seed=SEED, progress=False)
+    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, labels=condition, seed=SEED, progress=False,
+                                resamples=100 if PRESET != "smoke" else 10)
     wanted = ("frechet", "precision", "recall", "recognised", "as_asked")
     return {key: found[key] for key in wanted if key in found}
 
@@ -840,13 +841,14 @@ def images_a_second(checkpoint, sampler, steps):
     """(calls, images a second), timed on the second of two runs: the first one compiles."""
     diffusion = pretrained.load_diffusion(checkpoint, fused=checkpoint == "classic")
     compiled = sampling.Sampler(diffusion, sampler=sampler, steps=steps)
-    start = np.random.default_rng(SEED).standard_normal((64, *compiled.shape), dtype="float32")
-    asked = networks.even_labels(64) if diffusion.is_conditional else None
+    count = 64 if PRESET != "smoke" else 8
+    start = np.random.default_rng(SEED).standard_normal((count, *compiled.shape), dtype="float32")
+    asked = networks.even_labels(count) if diffusion.is_conditional else None
     for _ in range(2):
         started = time.perf_counter()
         list(compiled.run(start, condition=asked, x0=False))
         seconds = time.perf_counter() - started
-    return len(compiled.t) * (2 if diffusion.guidance else 1), 64 / seconds
+    return len(compiled.t) * (2 if diffusion.guidance else 1), count / seconds
 
 
 # %%

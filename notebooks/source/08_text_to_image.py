@@ -693,7 +693,7 @@ def one_call(inputs):
     return on_latents([tf.convert_to_tensor(part) for part in inputs])
 
 
-def draw_guided(text, w, count=5, steps=20):
+def draw_guided(text, w, count=5, steps=20 if PRESET != "smoke" else 4):
     """Draw one caption several times with your guidance."""
     tokens = caption_data.tokenize([text] * count)
     x = np.random.default_rng(SEED).standard_normal((count, *model.diffusion.shape)).astype("float32")
