@@ -27,7 +27,6 @@ You need Python 3.11, 3.12 or 3.13. In this folder (on Windows: .venv\\Scripts i
     .venv/bin/python -m jupyterlab
 
 Then open notebooks/%s.ipynb. Hand in the notebooks, not the folder.
-On Colab: open a notebook, upload this zip under the name lab.zip in the Files pane, and run the setup cell.
 """
 MARKER = re.compile(r"\b(?:BEGIN|END)[ _](?:SOLUTION|HIDDEN)", re.IGNORECASE)
 UNSEEN = re.compile(r"[\s#]")  # blank space and comment signs do not count when solutions are compared

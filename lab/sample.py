@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from labutils import caption_data, networks, pipeline, plots, pretrained, sampling
+from labutils import caption_data, networks, pipeline, plots, pretrained, samplers, sampling
 from labutils.support.files import check_writable, write_atomically
 
 
@@ -12,7 +12,7 @@ def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
     parser.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T; with captions 12)")
-    parser.add_argument("--sampler", help="ddpm (default), ddim, dpmpp_2m (default with captions) or heun")
+    parser.add_argument("--sampler", help=f"{', '.join(samplers.SAMPLERS)} (default: ddpm, with captions dpmpp_2m)")
     parser.add_argument(
         "--prompt", help="what to draw, such as 'a red three left of a blue seven' (text_to_image only)"
     )

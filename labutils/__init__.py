@@ -2,4 +2,4 @@
 
 from labutils.support import startup  # noqa: F401 (first: it imports TensorFlow without its start-up messages)
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

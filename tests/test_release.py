@@ -58,7 +58,7 @@ def test_a_secret_for_the_seeds_is_drawn_once_for_a_folder(tmp_path):
 
 def test_a_manifest_of_an_earlier_release_says_what_to_do(tmp_path):
     (tmp_path / "manifest.json").write_text('{"manifest_version": 3, "notebooks": {}}')
-    with pytest.raises(ValueError, match="run release again, into the same folder"):
+    with pytest.raises(ValueError, match="Run release again, into the same folder"):
         read_manifest(tmp_path / "manifest.json")
 
 

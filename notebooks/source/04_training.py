@@ -31,7 +31,7 @@ SEED = 0
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
 
-REPOSITORY, TAG = "", "v1.0.0"
+REPOSITORY, TAG = "", "v1.1.0"
 sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
@@ -324,6 +324,9 @@ for path in (min(sizes, key=sizes.get), max(sizes, key=sizes.get)):
 # **Predict before you run:** will you be able to read a digit at the end of this run?
 
 # %%
+preview = min(200, settings.sample_steps)  # steps
+
+
 class SampleGrid(keras.callbacks.Callback):
     """Keeps a row of samples after each epoch."""
 
@@ -333,7 +336,7 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Draw from the same noise as after the other epochs."""
-        self.rows.append(sampling.sample(self.diffusion, 8, steps=min(200, settings.sample_steps), seed=SEED, progress=False))
+        self.rows.append(sampling.sample(self.diffusion, 8, steps=preview, seed=SEED, progress=False))
 
 
 keras.utils.set_random_seed(SEED)
@@ -370,7 +373,7 @@ assert history["val_loss"][-1] < 1.0
 last = len(grid.rows) - 1
 chosen = sorted(set(np.linspace(0, last, min(last + 1, 6)).round().astype(int)))
 plots.show(plots.image_table([list(grid.rows[i]) for i in chosen], [f"epoch {i + 1}" for i in chosen],
-                             [""] * 8, "Eight samples after each epoch, from the same noise (200 steps)"),
+                             [""] * 8, f"Eight samples after each epoch, from the same noise ({preview} steps)"),
            "Rows of eight samples, one row for each epoch: shapeless spots at first, later forms of strokes.")
 
 # %% [markdown]

@@ -33,7 +33,7 @@ SEED = 0
 # Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
 import importlib.util, subprocess, sys
 
-REPOSITORY, TAG = "", "v1.0.0"
+REPOSITORY, TAG = "", "v1.1.0"
 sys.path += ["..", "lab"]
 if importlib.util.find_spec("labutils") is None:
     if not REPOSITORY:
