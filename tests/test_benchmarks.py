@@ -4,15 +4,17 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import ablation, contenders, filling, grading, quality, report, speed, text_to_image
+from benchmarks import ablation, contenders, filling, marking, prompts, quality, report, speed
 from grading.release import release
 from labutils import pretrained, sampling
 from labutils import results as measured
+from labutils.diffusion import Diffusion
 from labutils.sampling import reverse
 from labutils.schedule import linear_schedule
 
@@ -21,9 +23,9 @@ FILES = {
     "quality": quality,
     "ablation": ablation,
     "speed": speed,
-    "grading": grading,
+    "grading": marking,
     "filling": filling,
-    "text_to_image": text_to_image,
+    "text_to_image": prompts,
 }
 
 
@@ -41,7 +43,7 @@ import psutil  # as it is on this system, it needs resource
 import sys
 sys.modules |= dict.fromkeys(["fcntl", "resource", "pwd", "grp", "termios"])  # it has none of them
 from pathlib import Path
-from benchmarks import ablation, contenders, filling, grading, quality, report, speed, text_to_image
+from benchmarks import ablation, contenders, filling, marking, prompts, quality, report, speed
 report.RESULTS = report.SCRATCH = Path(sys.argv[1])
 report.read = lambda name: None
 rows = report.Rows("rows", [{"item": 1}], {})
@@ -67,7 +69,7 @@ def committed(name):
 def test_results_are_complete_and_of_one_version(name):
     """Every row of the plan is there, no other row is, and the file says once where it was measured."""
     found, file = committed(name), FILES[name].rows()
-    assert found["method"] == report.METHOD, f"python -m benchmarks.{name} measures it again"
+    assert found["method"] == report.METHOD, f"python -m {FILES[name].__name__} measures it again"
     assert len(found["rows"]) == len(file.plan)
     for item, row in zip(file.plan, found["rows"], strict=True):
         assert item.items() <= row.items()
@@ -127,7 +129,7 @@ def test_the_model_composes_and_what_must_fail_fails():
         for row in committed("text_to_image")["rows"]
         if row.get("pictures") and row.get("epoch") is None
     }
-    for kind in text_to_image.EVERY_KIND:
+    for kind in prompts.EVERY_KIND:
         assert shares["text_to_image", kind][0] > 0.9 * shares["real", kind][0]
         assert shares["decoded", kind][0] > 0.95 * shares["real", kind][0]
     assert shares["text_to_image_pairs", "unseen_pair"][2] < 0.05 < shares["text_to_image_pairs", "seen"][1]
@@ -146,7 +148,7 @@ def test_speed_has_every_number_and_picture():
 
 
 def test_no_plan_has_an_item_twice():
-    for plan in (quality.PLAN, ablation.plan(), filling.PLAN, grading.PLAN, text_to_image.PLAN):
+    for plan in (quality.PLAN, ablation.plan(), filling.PLAN, marking.PLAN, prompts.PLAN):
         keys = [json.dumps(item, sort_keys=True) for item in plan]
         assert len(set(keys)) == len(keys)
 
@@ -228,14 +230,14 @@ def test_an_ablation_goes_on_where_it_was_and_measures_what_is_asked(folder):
     assert seen == [PLAN[1]] and file.missing() == [PLAN[2]]
 
 
-def test_a_changed_recipe_is_measured_again(folder, monkeypatch):
+def test_a_changed_config_is_measured_again(folder, monkeypatch):
     file = report.Rows("ablation", ablation.plan(), {})
     for item in file.plan:
         file.add(item, {})
-    build, _, schedule = ablation.VARIANTS["no clipping"]
-    monkeypatch.setitem(ablation.VARIANTS, "no clipping", (build, {"clip_norm": 5.0}, schedule))
+    changed = ablation.Variant(config=replace(ablation.FAST.config, clip_norm=5.0))
+    monkeypatch.setitem(ablation.VARIANTS, "no clipping", changed)
     (missing,) = report.Rows("ablation", ablation.plan(), {}).missing()
-    assert missing["variant"] == "no clipping" and missing["recipe"]["clip_norm"] == 5.0
+    assert missing["variant"] == "no clipping" and missing["config"]["clip_norm"] == 5.0
 
 
 class Stop(Exception):
@@ -244,17 +246,11 @@ class Stop(Exception):
 
 def test_a_row_of_quality_that_is_stopped_draws_no_batch_twice(tmp_path):
     """Stopped after the first batch and started again, it ends with the images of a run without a stop."""
-    schedule = linear_schedule()
     asked = []
 
-    def process():
-        def constrain(x0, t):
-            return x0
-
-        def network(inputs):
-            return 0.5 * inputs[0]
-
-        made = sampling.Sampler(network, schedule, (4, 4, 1), sampler="ddpm", steps=3, constrain=constrain)
+    def sampler():
+        diffusion = Diffusion(lambda inputs: 0.5 * inputs[0], linear_schedule())
+        made = sampling.Sampler(diffusion, (4, 4, 1), sampler="ddpm", steps=3)
         run = made.run
         made.run = lambda x, *args, **options: asked.append(len(x)) or run(x, *args, **options)
         return made
@@ -270,11 +266,11 @@ def test_a_row_of_quality_that_is_stopped_draws_no_batch_twice(tmp_path):
 
     file = tmp_path / "part.npy"
     with pytest.raises(Stop):
-        quality.draw_all(process(), (4, 4, 1), None, 150, file, StopAfter(1))
+        quality.draw_all(sampler(), None, 150, file, StopAfter(1))
     assert asked == [64] and len(np.load(file)) == 64
-    stopped = quality.draw_all(process(), (4, 4, 1), None, 150, file, report.Budget())
+    stopped = quality.draw_all(sampler(), None, 150, file, report.Budget())
     assert asked == [64, 64, 22]
-    whole = quality.draw_all(process(), (4, 4, 1), None, 150, tmp_path / "whole.npy", report.Budget())
+    whole = quality.draw_all(sampler(), None, 150, tmp_path / "whole.npy", report.Budget())
     np.testing.assert_array_equal(stopped, whole)
     assert len(np.unique(whole[:, 0, 0, 0])) == 150  # no two batches from the same noise
 
@@ -365,39 +361,30 @@ def test_the_parts_of_filling_are_whole_and_fit_one_batch():
     assert filling.DIGITS % filling.PART == 0 and filling.PART <= sampling.BATCH
 
 
-def test_a_share_has_its_wilson_interval():
-    """By the formula, for 8 of 10 (Wilson 1927)."""
-    n, p, z = 10, 0.8, 1.959964
-    middle, half = (p + z**2 / 2 / n) / (1 + z**2 / n), z * np.sqrt(p * (1 - p) / n + (z / 2 / n) ** 2) / (1 + z**2 / n)
-    found = filling.share(np.arange(10) < 8)
-    assert found["value"] == 0.8
-    assert (found["low"], found["high"]) == pytest.approx((middle - half, middle + half), abs=1e-6)
-
-
 def test_the_true_digit_counts_only_if_the_recogniser_is_sure(monkeypatch):
     scores = np.zeros((4, 10))
     scores[0, 3], scores[1, 3], scores[2, 3], scores[3, 5] = 20, 20, 0.1, 20  # the third is not sure of anything
-    monkeypatch.setattr(filling.recognisers, "predict", lambda network, images: scores)
+    monkeypatch.setattr(filling.networks, "predict", lambda network, images: scores)
     found = filling.judge(np.zeros((4, 28, 28, 1)), np.array([3, 4, 3, 5]), None)
     assert (found["recognised"]["value"], found["true_digit"]["value"]) == (0.75, 0.5)
 
 
 def test_grading_compares_one_job_with_two_and_with_a_cluster():
-    counts = dict.fromkeys(grading.marks(Path("nowhere"), {}), 7) | {"command_mb": 700, "all_mb": 2000}
+    counts = dict.fromkeys(marking.marks(Path("nowhere"), {}), 7) | {"command_mb": 700, "all_mb": 2000}
     seconds = (12.0, 1000.0, 500.0, 400.0)
-    rows = [{**item, **counts, "seconds": each} for item, each in zip(grading.PLAN, seconds, strict=True)]
-    table = grading.table({"rows": rows, "sandbox": "bubblewrap"})
+    rows = [{**item, **counts, "seconds": each} for item, each in zip(marking.PLAN, seconds, strict=True)]
+    table = marking.table({"rows": rows, "sandbox": "bubblewrap"})
     assert "| 300 | 2 local jobs | 500 s | 700 MB | 2,000 MB |" in table and "| 300 | 2 Dask workers | 400 s |" in table
     assert "against one: 2.00×. Two Dask workers against two jobs: 1.25×. Sandbox: bubblewrap." in table
 
 
-def test_grading_takes_its_class_from_the_tables_of_answers(tmp_path):
-    release(["1", "2"], tmp_path / "handout", say=lambda line: None)
-    expected = grading.make_class(tmp_path / "handout", tmp_path / "class", 40)
-    assert len(list(tmp_path.glob("class/*/*.ipynb"))) == 40 and 30 < sum(expected.values()) < len(expected) - 30
-    source, right = grading.answers("check_alpha_bars", "alpha_bars")[0]
-    exec(f"import numpy as np\n{source}", found := {})
-    assert right and np.allclose(found["alpha_bars"](np.array([0.5, 0.5])), [0.5, 0.25])
+def test_half_of_the_class_makes_mistakes(tmp_path):
+    release(out=tmp_path / "handout", say=lambda line: None)
+    expected = marking.make_class(tmp_path / "handout", tmp_path / "class", 16)
+    assert len(list(tmp_path.glob("class/*/*.ipynb"))) == 16
+    assert len(expected) == 2 * len(marking.MISTAKES) and sum(expected.values()) == len(marking.MISTAKES)
+    with pytest.raises(ValueError, match="has no .* any more: change MISTAKES"):
+        marking.answers("ex-6-2-inpaint", "def inpaint(): ...")
 
 
 def test_no_mark_of_the_class_was_wrong():
