@@ -13,13 +13,34 @@ import functools
 import json
 import time
 
-from benchmarks.timing import BATCH, SAMPLE_STEPS, TRAIN_STEPS, WARM_UP, original_tables, timed
+import numpy as np
+
+BATCH, WARM_UP, TRAIN_STEPS = 64, 3, 20
+SAMPLE_STEPS = 250  # of 1000: the cost is proportional to the steps, which `scaling` measures
+
+
+def timed(function, repeat):
+    """Mean (wall-clock seconds, processor seconds of all threads) of ``repeat`` calls, after a warm-up."""
+    for _ in range(WARM_UP):
+        function()
+    started, cpu = time.perf_counter(), time.process_time()
+    for _ in range(repeat):
+        function()
+    return (time.perf_counter() - started) / repeat, (time.process_time() - cpu) / repeat
+
+
+def original_tables(T=1000):
+    """The numbers of algorithm 2 of the DDPM paper, made once: lists a, b, σ of x ← a·x − b·ε + σ·z."""
+    betas = np.linspace(1e-4, 0.02, T)
+    alphas = 1.0 - betas
+    alpha_bars = np.cumprod(alphas)
+    a = 1.0 / np.sqrt(alphas)
+    variances = betas * (1.0 - np.append(1.0, alpha_bars[:-1])) / (1.0 - alpha_bars)  # β̃: 0 at t = 0
+    return [table.tolist() for table in (a, a * betas / np.sqrt(1.0 - alpha_bars), np.sqrt(variances))]
 
 
 def batch():
     """(x_t, t/T, ε) of one training batch, NumPy."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     xt, noise = rng.standard_normal((2, BATCH, 28, 28, 1), dtype=np.float32)
     return xt, rng.random((BATCH, 1), dtype=np.float32), noise
@@ -31,6 +52,13 @@ def classic(fused=True):
 
     network = build_classic_unet()
     return fuse_upsampling(network) if fused else network
+
+
+def classic_diffusion():
+    """The classic network as a diffusion model, as the lab trains it."""
+    from labutils.training import EXPERIMENTS
+
+    return EXPERIMENTS["classic"].diffusion(classic())
 
 
 def tape_step(fused=False, compiled=None):
@@ -57,14 +85,10 @@ def tape_step(fused=False, compiled=None):
 
 def lab_training():
     """``labutils.training.train`` as the lessons call it, drawing t and noise included; images/s."""
-    import numpy as np
-
-    network = classic()
-    from labutils.schedule import linear_schedule
     from labutils.training import train
 
     images = np.clip(np.random.default_rng(0).standard_normal((BATCH * TRAIN_STEPS, 28, 28, 1)), -1, 1)
-    history = train(network, linear_schedule(), images.astype(np.float32), 3)  # the first epoch compiles
+    history = train(classic_diffusion(), images.astype(np.float32), 3)  # the first epoch compiles
     return {"images_per_second": len(images) / np.mean(history["seconds"][1:])}
 
 
@@ -91,15 +115,14 @@ def generate_image():
 
 def scaling(sizes=((64, 25), (64, 100), (128, 100), (256, 100))):
     """``sample`` with the classic network, compiling included; seconds for each "images × steps"."""
-    network = classic()
+    diffusion = classic_diffusion()
     from labutils.sampling import sample
-    from labutils.schedule import linear_schedule
 
-    sample(network, linear_schedule(), 1, (28, 28, 1), steps=1, progress=False)
+    sample(diffusion, 1, steps=1, progress=False)
     found = {}
     for count, steps in sizes:
         started = time.perf_counter()
-        sample(network, linear_schedule(), count, (28, 28, 1), steps=steps, progress=False)
+        sample(diffusion, count, steps=steps, progress=False)
         found[f"{count} × {steps}"] = time.perf_counter() - started
     return {"seconds": found}
 
@@ -112,15 +135,13 @@ def lab_classic():
 
 def lab_best(name, steps, guidance=None, count=640):
     """``sample`` with a committed checkpoint and dpmpp_2m, compiling included; images/s."""
-    import labutils  # noqa: F401
     from labutils import networks, pretrained
     from labutils.sampling import sample
 
-    network, schedule, shape, options = pretrained.load_for_sampling(name)
-    if guidance is not None:
-        options |= {"guidance": guidance, "labels": networks.even_labels(count)}
+    diffusion = pretrained.load_diffusion(name).with_guidance(guidance or 0.0)
+    labels = networks.even_labels(count) if diffusion.is_conditional else None
     started = time.perf_counter()
-    sample(network, schedule, count, shape, sampler="dpmpp_2m", steps=steps, progress=False, **options)
+    sample(diffusion, count, condition=labels, sampler="dpmpp_2m", steps=steps, progress=False)
     return {"images_per_second": count / (time.perf_counter() - started)}
 
 
@@ -133,26 +154,21 @@ def peak_mb():
 
 def memory_of_training():
     """Peak memory of training the classic network on all of MNIST (the first 50 steps); MB."""
-    import labutils  # noqa: F401
     from labutils import data
-    from labutils.schedule import linear_schedule
     from labutils.training import train
 
-    train(classic(), linear_schedule(), data.load("mnist").x_train[: 50 * BATCH], 1)
+    train(classic_diffusion(), data.load("mnist").x_train[: 50 * BATCH], 1)
     return {"peak_mb": peak_mb()}
 
 
 def memory_of_sampling(count):
     """Peak memory of drawing ``count`` images with the fast checkpoint, 10 steps; MB."""
-    found = lab_best("fast", 10, count=count)
-    return {**found, "peak_mb": peak_mb()}
+    return {**lab_best("fast", 10, count=count), "peak_mb": peak_mb()}
 
 
 def matmul():
     """What the machine can do: multiply-adds of a large matrix product; GFLOP/s."""
     import tensorflow as tf
-
-    import labutils  # noqa: F401
 
     a = tf.random.normal((2048, 2048))
     product = tf.function(tf.matmul)
@@ -167,7 +183,7 @@ def layers():
 
     xt, time_, _ = batch()
     found = {}
-    for layer in network.layers[2:] if isinstance(network.layers[1], keras.layers.InputLayer) else network.layers:
+    for layer in network.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         inputs = keras.Model(network.inputs, layer.input)([xt, time_])
@@ -183,10 +199,11 @@ def layers():
     return {"milliseconds": found}
 
 
-def _torch(name):
+def torch_peer(name, **options):
+    """A function of benchmarks.torch_peers, which needs ``requirements-oracle.txt``."""
     from benchmarks import torch_peers
 
-    return getattr(torch_peers, name)
+    return getattr(torch_peers, name)(**options)
 
 
 # Rows of benchmarks.quality whose speed is measured: contender → (checkpoint, steps of dpmpp_2m, guidance).
@@ -200,8 +217,8 @@ CONTENDERS = {
         "original loop": tape_step,
         "original loop, compiled": lambda: tape_step(compiled="graph"),
         "lab": lab_training,
-        "PyTorch, channels last": lambda: _torch("train_step")(),
-        "PyTorch, torch.compile": lambda: _torch("train_step")(compiled=True),
+        "PyTorch, channels last": lambda: torch_peer("train_step"),
+        "PyTorch, torch.compile": lambda: torch_peer("train_step", compiled=True),
     },
     "choices": {
         "graph, short cut": lambda: tape_step(True, "graph"),
@@ -211,9 +228,9 @@ CONTENDERS = {
     "sample": {
         "original generate_image": generate_image,
         "lab, classic": lab_classic,
-        "PyTorch, channels last": lambda: _torch("draw")(),
-        "PyTorch, torch.compile": lambda: _torch("draw")(compiled=True),
-        "diffusers DDPMPipeline": lambda: _torch("pipeline")(),
+        "PyTorch, channels last": lambda: torch_peer("draw"),
+        "PyTorch, torch.compile": lambda: torch_peer("draw", compiled=True),
+        "diffusers DDPMPipeline": lambda: torch_peer("pipeline"),
         **{name: functools.partial(lab_best, *row) for name, row in CHECKPOINTS.items()},
     },
     "machine": {"matmul": matmul},

@@ -14,16 +14,14 @@ import tensorflow as tf
 
 from benchmarks import report
 from benchmarks.quality import draw
-from labutils import data, evaluation, metrics, pretrained, sampling
-from labutils.networks import classifiers
+from labutils import data, evaluation, metrics, networks, pretrained, sampling
 
 DIGITS, PART, FACTOR = 200, 50, 4  # digits; how many at once, at most labutils.sampling.BATCH; pixels of a block's side
 TASKS = ("fill", "enlarge")
 ROWS = [(50, 1), (50, 5), (50, 10), (500, 1)]  # (steps, resample): the last has as many calls as the one before
 PLAN = [
     # The digits themselves are the ceiling; what is given, without a network, is the floor.
-    {"task": None, "checkpoint": None, "steps": None, "resample": None},
-    *({"task": task, "checkpoint": None, "steps": None, "resample": None} for task in TASKS),
+    *({"task": task, "checkpoint": None, "steps": None, "resample": None} for task in (None, *TASKS)),
     *(
         {"task": task, "checkpoint": name, "steps": steps, "resample": resample}
         for task in TASKS
@@ -31,6 +29,7 @@ PLAN = [
         for steps, resample in ROWS
     ),
 ]
+UPPER = np.repeat([1.0, 0.0], 14).astype(np.float32).reshape(1, 28, 1, 1)  # a mask that is 1 in the upper half
 
 
 def rows():
@@ -49,57 +48,42 @@ def enlarge(x):
     return tf.repeat(tf.repeat(x, FACTOR, axis=1), FACTOR, axis=2)
 
 
-def upper_half(shape):
-    """A mask that is 1 in the upper half, (1, H, W, 1)."""
-    mask = np.zeros((1, *shape[:2], 1), np.float32)
-    mask[:, : shape[0] // 2] = 1
-    return mask
-
-
 def correct(task, x0, digits):
     """x̂_0 after the correction that the task asks for: it agrees with what is known of ``digits``."""
     if task == "fill":
-        return sampling.inpaint(x0, digits, upper_half(digits.shape[1:]))
+        return sampling.inpaint(x0, digits, UPPER)
     return x0 + enlarge(shrink(digits) - shrink(x0))
 
 
 def given(task, digits):
     """The picture that a task starts from, without a network: an empty lower half, or a bicubic enlargement."""
     if task == "fill":
-        return sampling.inpaint(-1.0, digits, upper_half(digits.shape[1:]))
+        return sampling.inpaint(-1.0, digits, UPPER)
     return tf.image.resize(shrink(digits), digits.shape[1:3], "bicubic").numpy()
 
 
 def complete(item, digits):
     """The completed digits, and how many calls of the network each took."""
-    network, schedule, shape, options = pretrained.load_for_sampling(item["checkpoint"])
     known = tf.Variable(digits[:PART])  # a variable, so that one compiled loop serves all parts
-    process = sampling.Sampler(
-        network,
-        schedule,
-        shape,
+    sampler = sampling.Sampler(
+        pretrained.load_diffusion(item["checkpoint"], fused=item["checkpoint"] == "classic"),
         steps=item["steps"],
         resample=item["resample"],
         constrain=lambda x0, t: correct(item["task"], x0, known),
-        **options,
     )
     drawn = []
     for first in range(0, len(digits), PART):
         known.assign(digits[first : first + PART])
-        drawn.append(draw(process, shape, first, count=PART))
-    return np.concatenate(drawn), len(process.t)
-
-
-def share(found):
-    """A share of the digits with its 95 % Wilson interval."""
-    return dict(zip(("value", "low", "high"), metrics.share(found), strict=True))
+        drawn.append(draw(sampler, first, PART))
+    return np.concatenate(drawn), len(sampler.t)
 
 
 def judge(images, labels, recogniser):
-    """Two shares of the images: the recogniser is sure; it is sure and names the true digit."""
-    scores = scipy.special.softmax(classifiers.predict(recogniser, np.clip(images, -1, 1)), axis=1)
+    """Two shares of the images with Wilson intervals: the recogniser is sure; it is sure and names the true digit."""
+    scores = scipy.special.softmax(networks.predict(recogniser, np.clip(images, -1, 1)), axis=1)
     sure = scores.max(axis=1) >= evaluation.CONFIDENT
-    return {"recognised": share(sure), "true_digit": share(sure & (scores.argmax(axis=1) == labels))}
+    found = {"recognised": sure, "true_digit": sure & (scores.argmax(axis=1) == labels)}
+    return {key: dict(zip(("value", "low", "high"), metrics.share(x), strict=True)) for key, x in found.items()}
 
 
 def measure(item, digits, labels, recogniser):
@@ -115,14 +99,13 @@ def measure(item, digits, labels, recogniser):
 
 def main():
     """Measure what is missing."""
-    options = report.arguments(__doc__).parse_args()
-    budget, file = report.Budget(options.minutes), rows()
+    options, file = report.arguments(__doc__), rows()
     dataset = data.load("mnist")
     chosen = np.random.default_rng(0).choice(len(dataset.x_test), DIGITS, replace=False)
     digits, labels = dataset.x_test[chosen], dataset.y_test[chosen]
     _, recogniser = evaluation.load_judges()
     for item in file.missing():
-        budget.check()
+        options.budget.check()
         row = measure(item, digits, labels, recogniser)
         file.add(item, row)
         print(item, {key: round(row[key]["value"], 3) for key in ("recognised", "true_digit")}, flush=True)

@@ -1,13 +1,12 @@
 """What grading a class costs, and whether its marks are right.
 
-``python -m benchmarks.marking [--minutes M]`` hands out all lessons and invents a class. Its answers come from the
-tables of right and wrong answers in ``tests/answers.py``; no two students have the same text. The program grades the
+``python -m benchmarks.marking [--minutes M]`` hands out all lessons and invents a class. Every other student sends the
+lab's own answers, the rest send them with one mistake each; no two students have the same text. The program grades the
 class with one process, with two, and with two workers of a Dask cluster on the same machine. ``results/grading.json``
 keeps the time and the memory, and counts wrong marks. Each row is saved as soon as it is measured: you may stop the
 program and start it again. To measure everything again, delete the file.
 """
 
-import ast
 import contextlib
 import json
 import subprocess
@@ -21,7 +20,6 @@ import psutil
 
 from benchmarks import report
 from grading import sandbox
-from grading.context import needed
 from grading.release import release
 from grading.verdicts import Status
 
@@ -32,43 +30,53 @@ PLAN = [
     {"notebooks": CLASS, "jobs": 2, "workers": 0},
     {"notebooks": CLASS, "jobs": 1, "workers": 2},
 ]
-TABLES = report.ROOT / "tests" / "answers.py"
 TICK = 5.0  # seconds between two measurements of the memory
+MISTAKES = {  # exercise → (what stands in the lab's answer, what a student writes instead)
+    "ex-1-1-build-mlp": ('"relu"', '"tanh"'),
+    "ex-1-2-all-inverses": ("(-2, -1, 0, 1)", "(0,)"),
+    "ex-2-1-alpha-bars": ("1.0 - betas", "betas"),
+    "ex-2-2-add-noise": ("np.sqrt(alpha_bar)", "alpha_bar"),
+    "ex-2-3-posterior-variances": ("1.0 - bars_before", "bars_before"),
+    "ex-3-1-up-block": (', activation="relu"', ""),
+    "ex-3-2-sinusoidal-embedding": ("10_000.0", "100.0"),
+    "ex-4-1-noise-loss": ("reduce_mean", "reduce_sum"),
+    "ex-4-2-train-step": ("optimizer.apply_gradients(", "list("),
+    "ex-5-1-reverse-step": ("np.sqrt(schedule.posterior_variances[t])", "schedule.posterior_variances[t]"),
+    "ex-5-2-sampling-loop": ("range(schedule.T - 1, -1, -1)", "range(schedule.T)"),
+    "ex-6-1-cosine-alpha-bars": ("** 2", ""),
+    "ex-6-2-inpaint": ("(1 - mask)", "mask"),
+    "ex-7-1-split-taps": ("w[1] + w[2]", "w[1]"),
+    "ex-7-2-space-to-depth": ("j::2", "i::2"),
+    "ex-7-3-x0-from-v": ("xt - ", "xt + "),
+    "ex-8-1-sample-latent": ("0.5 * log_variance", "log_variance"),
+    "ex-8-2-cross-attention": (" / np.sqrt(queries.shape[-1])", ""),
+    "ex-8-3-guided": (" - w * ", " + w * "),
+}
 
 
-def answers(check, function):
-    """The answers of the tables to one exercise, as a list of (code of a cell, whether it is right).
+def answers(question, source):
+    """The lab's own answer to an exercise and one with a mistake, as a list of (code of a cell, whether it is right).
 
-    Args:
-        check: name of the function of labutils.checks.
-        function: name that the exercise asks for.
+    Raises:
+        ValueError: the mistake cannot be made, because the lab's answer has changed.
     """
-    text = TABLES.read_text(encoding="utf-8")
-    statements = ast.parse(text).body
-    sources = [ast.get_source_segment(text, node) for node in statements]
-    found = []
-    for place, node in enumerate(statements):
-        table = node.value.elts if isinstance(node, ast.Assign) and isinstance(node.value, ast.List) else []
-        for row in table:
-            if isinstance(row, ast.Tuple) and row.elts[0].attr == check:
-                answer = f"{function} = {ast.get_source_segment(text, row.elts[1])}"
-                code = "\n\n".join([*(sources[i] for i in needed([*sources[:place], answer], place)), answer])
-                found.append((code, "WRONG" not in node.targets[0].id))
-    return found
+    right, wrong = MISTAKES[question]
+    if right not in source:
+        raise ValueError(f"the answer to {question} has no {right!r} any more: change MISTAKES")
+    return [(source, True), (source.replace(right, wrong), False)]
 
 
 def make_class(handout, folder, count):
     """Write ``folder/STUDENT/LESSON.ipynb``, ``count`` notebooks.
 
-    Where the tables have no answer, the student sends the lab's own.
-
     Returns:
         dict (student, question) → whether the answer is right.
     """
     manifest = json.loads((handout / "manifest.json").read_text(encoding="utf-8"))["notebooks"]
-    tables, expected, lessons = {}, {}, list(manifest)
+    expected, lessons = {}, list(manifest)
     for number in range(count):
-        student, lesson = f"s{number // len(lessons):04}", lessons[number % len(lessons)]
+        turn, lesson = divmod(number, len(lessons))
+        student, lesson = f"s{turn:04}", lessons[lesson]
         notebook = nbformat.read(handout / "student" / f"{lesson}.ipynb", as_version=4)
         source_of = {cell["id"]: cell["source"] for cell in manifest[lesson]["cells"]}
         for question in manifest[lesson]["questions"]:
@@ -77,10 +85,7 @@ def make_class(handout, folder, count):
                 cell.source = f"In my own words, {student}."
                 continue
             name = question["answer"]
-            if name not in tables:
-                check, _, function = source_of[question["check"]].removeprefix("checks.").rstrip(")").partition("(")
-                tables[name] = answers(check, function) or [(source_of[question["cell"]], True)]
-            source, expected[student, name] = tables[name][number // len(lessons) % len(tables[name])]
+            source, expected[student, name] = answers(name, source_of[question["cell"]])[turn % 2]
             cell.source = f"# {student}\n{source}"
         (folder / student).mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, folder / student / f"{lesson}.ipynb")
@@ -183,10 +188,9 @@ def table(results):
 
 def main():
     """Measure what is missing, and quote."""
-    options = report.arguments(__doc__).parse_args()
-    file = rows()
+    options, file = report.arguments(__doc__), rows()
     if file.missing():
-        fill(file, report.Budget(options.minutes))
+        fill(file, options.budget)
     if results := file.finish():
         report.quote("grading", table(results))
 

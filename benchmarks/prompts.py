@@ -17,22 +17,23 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmarks import report
+from benchmarks import report, variants
 from lab.autoencoder_training import fit_autoencoder
-from lab.train import ENCODERS, train_model
+from lab.train import DRAWN, train_model
 from labutils import caption_data, data, metrics, networks, pipeline, plots, pretrained
 from labutils.caption_reader import judge
 from labutils.networks.autoencoder import build_autoencoder
 from labutils.support.files import write_atomically
-from labutils.training import PLANS
+from labutils.training import EXPERIMENTS, keras_progress, train
 
 COUNT, SEED = 1_000, 1
 STEPS = pipeline.STEPS
 RUNS = report.ROOT / "build" / "text_to_image"
 PICTURE = report.ROOT / "docs" / "captions.png"
 MILESTONES = (1, 2, 3, 5)  # epochs of 1,000 steps; the run has 8
-GUIDANCE = PLANS["text_to_image"].guidance
-MODELS = ("text_to_image", "text_to_image_pairs", "text_to_image_bag")
+EXPERIMENT = EXPERIMENTS["text_to_image"]
+GUIDANCE = EXPERIMENT.guidance
+MODELS = ("text_to_image", *variants.TEXT)
 WEIGHTS = ("autoencoder", "text_to_image", "digit_recogniser")
 SHRUNK = (1, 2, 4, 8)  # channels of the latent, in short runs: what is lost?
 SHRUNK_PICTURES, SHRUNK_EPOCHS = 16_000, 2
@@ -85,27 +86,50 @@ def real(scenes, dataset):
     return caption_data.draw_pictures(dataset, scenes, "test", SEED)
 
 
+def told(model, scenes):
+    """What ``model`` is told of scenes, (N, LENGTH) int32."""
+    return variants.TEXT[model][1](scenes) if model in variants.TEXT else variants.encode_words(scenes)
+
+
 def drawer(model, epoch, dataset):
     """A model with its weights after ``epoch``: None for the end of the run, "float32" for the end, not yet rounded."""
-    if model == MODELS[0] and epoch is None:
+    if model in variants.TEXT:
+        return variant(model, dataset)
+    if epoch is None:
         return pipeline.TextToImage(model)
-    folder = RUNS / model
-    name = model if epoch is None else f"{model}_float32" if epoch == "float32" else f"{model}_epoch_{epoch:02d}"
-    if not (folder / f"{name}.json").is_file():
-        train_model(model, dataset, folder, milestones=MILESTONES)
-    return pipeline.TextToImage(name, folder)
+    name = f"{model}_float32" if epoch == "float32" else f"{model}_epoch_{epoch:02d}"
+    if not (RUNS / model / f"{name}.json").is_file():
+        train_model(model, dataset, RUNS / model, milestones=MILESTONES)
+    return pipeline.TextToImage(name, RUNS / model)
 
 
-def tokens(model, scenes):
-    """What ``model`` is told."""
-    return ENCODERS[model](caption_data.Captioned(np.empty(0), scenes))
+def variant(model, dataset, count=DRAWN, epochs=EXPERIMENT.epochs):
+    """A network of benchmarks.variants.TEXT, trained as the lab's own; its run may be stopped."""
+    folder, parts = RUNS / model, pipeline.TextToImage()
+    keras.utils.set_random_seed(0)
+    parts.diffusion = EXPERIMENT.diffusion(variants.TEXT[model][0]())
+    if not (folder / f"{model}.json").is_file():
+        pictures = caption_data.make(dataset, count)
+        history = train(
+            parts.diffusion,
+            networks.encode(parts.autoencoder, pictures.images),
+            epochs,
+            config=EXPERIMENT.config.for_run(epochs, -(-count // EXPERIMENT.config.batch_size)),
+            condition=told(model, pictures.scenes),
+            latents=True,
+            state_file=folder / "state.npz",
+            callbacks=[keras_progress(epochs, model)],
+        )
+        cost = {key: sum(history[key]) for key in ("seconds", "cpu_seconds")}
+        pretrained.save(parts.diffusion, model, cost, folder, half=True)
+    parts.diffusion.network.load_weights(folder / f"{model}.weights.h5")
+    return parts
 
 
 def word_shares(scenes, images, recogniser):
     """Shares right of each kind of word and of whole captions, each (share, low, high) of the Wilson interval."""
     right = judge(scenes, images, recogniser)
-    measured = {name: [round(v, 4) for v in metrics.share(values)] for name, values in right.items()}
-    return measured
+    return {name: [round(v, 4) for v in metrics.share(values)] for name, values in right.items()}
 
 
 def bag_share(scenes, images, recogniser):
@@ -120,8 +144,8 @@ def measure_words(item, dataset, recogniser):
     scenes = asked(item["kind"])
     if item["pictures"] in MODELS:
         model = drawer(item["pictures"], item["epoch"], dataset)
-        told = tokens(item["pictures"], scenes)
-        images = model.draw(told, seed=SEED, steps=STEPS, guidance=item["guidance"])
+        tokens = told(item["pictures"], scenes)
+        images = model.draw(tokens, seed=SEED, steps=STEPS, guidance=item["guidance"])
     else:
         images = real(scenes, dataset)
         if item["pictures"] == "decoded":
@@ -144,7 +168,7 @@ def measure_variety(item, dataset, recogniser):
     def draw(scenes):
         if item["sweep"] is None:
             return real(scenes, dataset)
-        return model.draw(tokens(MODELS[0], scenes), seed=SEED, steps=STEPS, guidance=item["sweep"])
+        return model.draw(told(MODELS[0], scenes), seed=SEED, steps=STEPS, guidance=item["sweep"])
 
     few, many = asked("seen", SAME).repeat(TIMES, axis=0), asked("seen")
     variety = _spread(draw(few)) / _spread(real(few, dataset))
@@ -227,20 +251,15 @@ NAMES = {
 def table(results):
     """Whole captions right, and what it cost, as two Markdown tables."""
     rows = results["rows"]
-    lines = [f"| whole captions right, {results['images']:,} each | seen | unseen pair | unseen order | turned |"]
-    lines.append("| --- | --- | --- | --- | --- |")
+    lines = [
+        f"| whole captions right, {results['images']:,} each | seen | unseen pair | unseen order | turned |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    right = {(r["pictures"], r["kind"]): r["caption"] for r in rows if "pictures" in r and r.get("epoch") is None}
     for source, name in NAMES.items():
-        shares = [
-            next(
-                row["caption"]
-                for row in rows
-                if row.get("pictures") == source and row["kind"] == kind and row.get("epoch") is None
-            )
-            for kind in EVERY_KIND
-        ]
-        lines.append(
-            f"| {name} | " + " | ".join(f"{value:.3f} ({low:.3f}–{high:.3f})" for value, low, high in shares) + " |"
-        )
+        shares = (right[source, kind] for kind in EVERY_KIND)
+        cells = [f"{value:.3f} ({low:.3f}–{high:.3f})" for value, low, high in shares]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     training, drawing = (next(r for r in rows if r.get("cost") == cost) for cost in ("training", "drawing"))
     parts = [training[name] for name in ("autoencoder", MODELS[0])]
     minutes, parameters, size = (sum(part[key] for part in parts) for key in ("cpu_minutes", "parameters", "bytes"))
@@ -268,12 +287,11 @@ def draw_examples(each=4):
 
 def main():
     """Measure what is missing."""
-    options = report.arguments(__doc__).parse_args()
-    budget, file = report.Budget(options.minutes), rows()
+    options, file = report.arguments(__doc__), rows()
     dataset = data.load("mnist")
     recogniser, _ = pretrained.load("digit_recogniser")
     for item in file.missing():
-        budget.check()
+        options.budget.check()
         measured = measure(item, dataset, recogniser)
         file.add(item, measured)
         print(item, measured, flush=True)

@@ -39,42 +39,39 @@ def rows():
     return report.Rows("quality", PLAN, {"images": IMAGES, "dataset": "mnist", **report.about([*ROWS, *report.JUDGES])})
 
 
-def draw(process, shape, seed, labels=None, count=sampling.BATCH):
+def draw(sampler, seed, count=sampling.BATCH, labels=None):
     """One batch of ``count`` images by a labutils.sampling.Sampler; batches differ by their seed."""
-    start = np.random.default_rng(seed).standard_normal((count, *shape), dtype=np.float32)
-    *_, (_, images, _) = process.run(start, seed, labels, guess=False)
+    start = np.random.default_rng(seed).standard_normal((count, *sampler.shape), dtype=np.float32)
+    *_, (_, images, _) = sampler.run(start, seed, labels, x0=False)
     return np.asarray(images)
 
 
-def draw_all(process, shape, labels, count, file, budget):
+def draw_all(sampler, labels, count, file, budget):
     """Draw ``count`` images, batch by batch; ``file`` keeps them in case the program is stopped."""
-    images = np.load(file, allow_pickle=False) if file.is_file() else np.empty((0, *shape), np.float32)
-    while len(images) < count:
+    images = np.load(file, allow_pickle=False) if file.is_file() else np.empty((0, *sampler.shape), np.float32)
+    while (first := len(images)) < count:
         budget.check()
-        part = slice(len(images), min(len(images) + sampling.BATCH, count))
-        told = None if labels is None else labels[part]
-        images = np.concatenate([images, draw(process, shape, part.start, told, part.stop - part.start)])
+        asked = None if labels is None else labels[first : first + sampling.BATCH]
+        images = np.concatenate([images, draw(sampler, first, min(sampling.BATCH, count - first), asked)])
         write_atomically(file, lambda path, images=images: np.save(path, images))
     return images
 
 
 def measure(item, dataset, budget, header):
     """What one row holds: draw, and measure."""
-    network, schedule, shape, options = pretrained.load_for_sampling(item["checkpoint"])
-    labels = None
-    if item["guidance"] is not None:
-        options["guidance"] = item["guidance"]
-        labels = networks.even_labels(IMAGES)
-    process = sampling.Sampler(network, schedule, shape, sampler=item["sampler"], steps=item["steps"], **options)
+    guidance = item["guidance"] or 0.0
+    # The classic network is slow. Its fused form draws the same images with less arithmetic.
+    diffusion = pretrained.load_diffusion(item["checkpoint"], fused=item["checkpoint"] == "classic")
+    labels = networks.even_labels(IMAGES) if diffusion.is_conditional else None
+    sampler = sampling.Sampler(diffusion.with_guidance(guidance), sampler=item["sampler"], steps=item["steps"])
     # The name depends on everything that the images depend on, so images of another plan are never used.
     key = hashlib.sha256(json.dumps([item, header], sort_keys=True).encode()).hexdigest()[:16]
     file = report.SCRATCH / f"quality-{key}.npy"
-    images = draw_all(process, shape, labels, IMAGES, file, budget)
-    asked = {} if labels is None else {"labels": labels}
-    measures = report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, **asked))
+    images = draw_all(sampler, labels, IMAGES, file, budget)
+    measures = report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, labels=labels))
     file.unlink()
     # With guidance the network is called twice for each step, except if w = 0.
-    return {"calls": len(process.t) * (2 if item["guidance"] else 1), "measures": measures}
+    return {"calls": len(sampler.t) * (2 if guidance else 1), "measures": measures}
 
 
 def table(results, best=3):
@@ -104,17 +101,12 @@ def table(results, best=3):
 
 def main():
     """Measure what is missing."""
-    parser = report.arguments(__doc__)
-    parser.add_argument("checkpoints", nargs="*", default=list(ROWS), metavar="CHECKPOINT")
-    options = parser.parse_args()
-    if unknown := set(options.checkpoints) - set(ROWS):
-        parser.error(f"unknown checkpoint {', '.join(sorted(unknown))}, known: {', '.join(ROWS)}")
-    budget, file = report.Budget(options.minutes), rows()
+    options, file = report.arguments(__doc__, "CHECKPOINT", ROWS), rows()
     dataset = data.load("mnist")
     for item in file.missing():
-        if item["checkpoint"] in options.checkpoints:
-            budget.check()
-            row = measure(item, dataset, budget, file.header)
+        if item["checkpoint"] in options.names:
+            options.budget.check()
+            row = measure(item, dataset, options.budget, file.header)
             file.add(item, row)
             found = {key: row["measures"][key]["value"] for key in ("frechet", "recognised")}
             print(item, f"{row['calls']} calls:", found, flush=True)

@@ -7,15 +7,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows: there only one program at a time may write to a file of results
-    fcntl = None
-
-from lab import doctor
 from labutils import pretrained
 from labutils.results import RESULTS, read
 from labutils.support.files import write_atomically
+from labutils.support.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 README, MAINTAINERS = ROOT / "README.md", ROOT / "docs" / "maintainers.md"
@@ -90,8 +85,10 @@ class Rows:
     def _lock(self):
         SCRATCH.mkdir(parents=True, exist_ok=True)
         with open(SCRATCH / f"{self.name}.lock", "w") as file:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(ImportError):  # Windows has no locks: there, run one program at a time
+                from fcntl import LOCK_EX, flock
+
+                flock(file, LOCK_EX)
             yield
 
 
@@ -111,11 +108,23 @@ class Budget:
             raise SystemExit("The time is up. What is measured is kept: start the program again to go on.")
 
 
-def arguments(doc):
-    """A parser with the option that all benchmarks share; the first line of ``doc`` describes the program."""
+def arguments(doc, metavar=None, names=()):
+    """The options of a program: its time limit as ``budget``, and ``names``, those of its rows to measure.
+
+    Args:
+        doc: its first line describes the program.
+        metavar: what the help calls a name; None for a program that takes none.
+        names: all of them, which is the default.
+    """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--minutes", type=float, help="stop after the row in progress (default: measure everything)")
-    return parser
+    if metavar:
+        parser.add_argument("names", nargs="*", default=list(names), metavar=metavar, help=", ".join(names))
+    options = parser.parse_args()
+    if unknown := set(getattr(options, "names", ())) - set(names):
+        parser.error(f"unknown {metavar} {', '.join(sorted(unknown))}, known: {', '.join(names)}")
+    options.budget = Budget(options.minutes)
+    return options
 
 
 def about(weights=(), timing=False):
@@ -123,11 +132,11 @@ def about(weights=(), timing=False):
 
     Only a benchmark that measures time (``timing``) depends on the number of cores.
     """
-    machine = doctor.machine()
+    found = machine()
     if not timing:
-        del machine["cores"]
+        del found["cores"]
     hashes = {name: pretrained.read_record(name)["weights_sha256"] for name in weights}
-    header = {"machine": machine, "versions": pretrained.versions(), "method": METHOD}
+    header = {"machine": found, "versions": pretrained.versions(), "method": METHOD}
     return {**header, "weights": hashes} if hashes else header
 
 

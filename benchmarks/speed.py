@@ -226,10 +226,9 @@ def table(results):
 
 def main():
     """Measure, summarise, draw and quote."""
-    options = report.arguments(__doc__).parse_args()
-    budget, file = report.Budget(options.minutes), rows()
+    options, file = report.arguments(__doc__), rows()
     for item in file.missing():
-        budget.check()
+        options.budget.check()
         file.add(item, measure(item["round"]))
     if results := file.finish():
         draw(results)

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate, max_pool2d, relu
 
-from benchmarks.timing import BATCH, SAMPLE_STEPS, THREADS, TRAIN_STEPS, WARM_UP, original_tables, timed
+from benchmarks.contenders import BATCH, SAMPLE_STEPS, TRAIN_STEPS, WARM_UP, original_tables, timed
+from labutils.support.machine import machine
 
-torch.set_num_threads(THREADS)
+torch.set_num_threads(machine()["cores"])
 
 
 class Classic(nn.Module):

@@ -1,7 +1,6 @@
 """Report versions, threads, GPU, data and checkpoints, and how to get what is missing."""
 
 import importlib.metadata
-import os
 import platform
 import re
 from pathlib import Path
@@ -39,17 +38,10 @@ def required():
     return [name.group() for name in names if name]
 
 
-def machine():
-    """The processor's name and how many cores this process may use, for the record of a measurement."""
-    name, info = platform.processor() or platform.machine(), Path("/proc/cpuinfo")
-    if info.is_file():
-        name = next((x.split(": ")[1] for x in info.read_text().splitlines() if x.startswith("model name")), name)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": name, "cores": cores, "system": platform.system()}
-
-
 def _report_hardware():
     import tensorflow as tf
+
+    from labutils.support.machine import machine
 
     found = machine()
     print(

@@ -268,20 +268,6 @@ def tokenize(captions):
     return tokens
 
 
-def encode_pairs(scenes):
-    """Scenes as numbers without words, (N, LENGTH) int32: one number for each colour–digit pair and each relation.
-
-    For a network that cannot learn a colour or a digit alone (an ablation): "a red three left of a blue seven" has
-    three numbers. The pairs are 0 … 59, the relations 60 … 63.
-    """
-    tokens = np.full((len(scenes), LENGTH), NO_WORD, np.int32)
-    two = scenes[:, 2] != ALONE
-    tokens[:, 0] = 10 * scenes[:, 0] + scenes[:, 1]
-    tokens[two, 1] = PAIRS + scenes[two, 2]
-    tokens[two, 2] = (10 * scenes[:, 3] + scenes[:, 4])[two]
-    return tokens
-
-
 def detokenize(tokens):
     """The texts of :func:`tokenize`, a list of N."""
     return [" ".join(VOCABULARY[token] for token in row if token != NO_WORD) for row in np.asarray(tokens)]

@@ -1,6 +1,7 @@
 """The committed results: of one machine, complete, and quoted as they are; what is measured again and what is kept."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -100,14 +101,14 @@ def test_rows_of_another_machine_or_version_are_measured_anew(folder, header):
     assert report.read("test") == {**header, "rows": [{**PLAN[1], "found": "new"}]}
 
 
-def test_a_changed_recipe_is_measured_again(folder, monkeypatch):
+def test_a_changed_config_is_measured_again(folder, monkeypatch):
     file = report.Rows("ablation", ablation.plan(), {})
     for item in file.plan:
         file.add(item, {})
-    build, _, schedule = ablation.VARIANTS["no clipping"]
-    monkeypatch.setitem(ablation.VARIANTS, "no clipping", (build, {"clip_norm": 5.0}, schedule))
+    changed = ablation.Variant(config=replace(ablation.FAST.config, clip_norm=5.0))
+    monkeypatch.setitem(ablation.VARIANTS, "no clipping", changed)
     (missing,) = report.Rows("ablation", ablation.plan(), {}).missing()
-    assert missing["variant"] == "no clipping" and missing["recipe"]["clip_norm"] == 5.0
+    assert missing["variant"] == "no clipping" and missing["config"]["clip_norm"] == 5.0
 
 
 def test_the_original_has_the_tables_of_the_paper():

@@ -11,7 +11,6 @@
 
 from functools import partial
 
-from labutils import caption_data
 from labutils.networks.attention import Attention, attend, attention_model
 from labutils.networks.autoencoder import build_autoencoder, decode, encode, moments, reparameterise
 from labutils.networks.classifiers import CLASSIFIERS, predict
@@ -35,11 +34,6 @@ DENOISERS = {
     "fast": build_fast,
     "fast_conditional": partial(build_fast, classes=CLASSES),
     "text_to_image": build_text_to_image,
-    # Two that must fail: one number for each colour–digit pair, and words without their order.
-    "text_to_image_pairs": partial(
-        build_text_to_image, words=caption_data.PAIRS + len(caption_data.RELATIONS), name="text_to_image_pairs"
-    ),
-    "text_to_image_bag": partial(build_text_to_image, positions=False, name="text_to_image_bag"),
 }
 NETWORKS = {**DENOISERS, "autoencoder": build_autoencoder, **CLASSIFIERS}
 LABELLED = ("fast_conditional", *CLASSIFIERS)  # built for a number of classes

@@ -14,14 +14,15 @@ from labutils import caption_data
 from labutils.networks.attention import Places, ask, attention_model, feed_forward
 from labutils.networks.embeddings import sinusoidal_embedding
 from labutils.networks.unet import check_image_shape
-from labutils.networks.unet_fast import TIME_SCALE, WAVES, depth_to_space
+from labutils.networks.unet_fast import depth_to_space
 
-SIGNAL = 160  # numbers that describe the time
+TIME_SCALE = 1000.0  # the network receives t/T; the sinusoidal embedding expects numbers of the size of t
+WAVES, SIGNAL = 64, 160  # sizes of that embedding, and of the vector made from it
 WORDS, WORD = len(caption_data.VOCABULARY), 128  # words that are known; numbers that describe one
 CROSS_ATTENTION = ("outer_words", "inner_words", "last_words")  # at 8×8, 4×4, 8×8
 
 
-def build_text_encoder(words=WORDS, length=caption_data.LENGTH, width=WORD, blocks=2, positions=True):
+def build_text_encoder(words=WORDS, length=caption_data.LENGTH, width=WORD, blocks=2):
     """Tokens → one vector for each word, which knows of the words around it.
 
     Args:
@@ -29,7 +30,6 @@ def build_text_encoder(words=WORDS, length=caption_data.LENGTH, width=WORD, bloc
         length: tokens of a caption.
         width: numbers in the vector of a word.
         blocks: transformer blocks.
-        positions: False leaves the positions out. Then a caption is a bag of words: their order is lost (an ablation).
 
     Returns:
         keras.Model from tokens (B, length) int32, caption_data.NO_WORD … words - 1, to vectors (B, length, width).
@@ -39,27 +39,26 @@ def build_text_encoder(words=WORDS, length=caption_data.LENGTH, width=WORD, bloc
     x = layers.Embedding(words + 1, width, embeddings_initializer=start, name="word_vectors")(
         tokens - caption_data.NO_WORD
     )
-    if positions:
-        x = Places(name="positions")(x)
+    x = Places(name="positions")(x)
     for i in range(blocks):
         x = ask(x, None, f"read_{i}")
         x = feed_forward(x, f"think_{i}")
     return keras.Model(tokens, layers.LayerNormalization(name="words")(x), name="text_encoder")
 
 
-def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widths=(64, 160), name="text_to_image"):
+def build_text_to_image(input_shape=(8, 8, 8), encoder=None, widths=(64, 160)):
     """The text encoder and the denoiser, one network.
 
     Args:
         input_shape: (H, W, C) of a latent; H and W divisible by 2.
-        words, positions: of :func:`build_text_encoder`.
+        encoder: keras.Model from tokens (B, LENGTH) to vectors (B, LENGTH, width), with a layer ``word_vectors``. None
+            for that of :func:`build_text_encoder`.
         widths: channels at full and at half size of the latent.
-        name: of the network.
 
     Returns:
         keras.Model with inputs [noisy latents (B, H, W, C), t/T (B, 1), tokens (B, LENGTH) int32] and output
         (B, H, W, C), which starts as 0 everywhere. Its layer ``text_encoder`` is a model; the layers CROSS_ATTENTION
-        ask the words, see :func:`attention_maps`. Its attribute ``label_count`` is ``words``.
+        ask the words, see :func:`attention_maps`. Its attribute ``label_count`` is the number of words.
 
     Raises:
         ValueError: a shape that cannot be halved.
@@ -69,7 +68,8 @@ def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widt
     latent = keras.Input((H, W, C), name="noisy_latent")
     time = keras.Input((1,), name="time")
     tokens = keras.Input((caption_data.LENGTH,), dtype="int32", name="tokens")
-    told = build_text_encoder(words, positions=positions)(tokens)  # (B, LENGTH, WORD)
+    encoder = encoder or build_text_encoder()
+    told = encoder(tokens)  # (B, LENGTH, WORD)
     signal = sinusoidal_embedding(TIME_SCALE * time, WAVES)
     signal = layers.Dense(SIGNAL, activation="silu", name="time_hidden")(signal)
     signal = layers.Dense(SIGNAL, activation="silu", name="time_signal")(signal)
@@ -105,8 +105,8 @@ def build_text_to_image(input_shape=(8, 8, 8), words=WORDS, positions=True, widt
     x = over_places(block(x, "last"), lambda x: ask(x, told, "last_words"))
     x = layers.LayerNormalization(name="leave_norm")(x)
     x = layers.Conv2D(C, 3, padding="same", kernel_initializer="zeros", name="leave")(ops.silu(x))
-    network = keras.Model([latent, time, tokens], x, name=name)
-    network.label_count = words
+    network = keras.Model([latent, time, tokens], x, name="text_to_image")
+    network.label_count = encoder.get_layer("word_vectors").input_dim - 1  # without the empty place
     return network
 
 

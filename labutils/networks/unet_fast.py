@@ -9,14 +9,10 @@ how it is trained.
 import keras
 from keras import layers, ops
 
-from labutils.networks.embeddings import sinusoidal_embedding
 from labutils.networks.unet import check_image_shape
 
-TIME_SCALE = 1000.0  # the network receives t/T; the sinusoidal embedding expects numbers of the size of t
-WAVES, SIGNAL = 64, 128  # sizes of that embedding, and of the vector made from it
 
-
-def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2), modulate=False, zero_start=True):
+def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2)):
     """The fast network.
 
     Args:
@@ -24,9 +20,6 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
         classes: 0, or the number of classes of a class-conditional network; label −1 then means "no label".
         widths: channels at half size and at quarter size.
         blocks: residual blocks at half size (before and after the middle) and at quarter size.
-        modulate: False: time and label enter once, as channels of the first map. True: they scale and shift the
-            channels of every block (Nichol & Dhariwal 2021, arXiv:2102.09672, section 2; an ablation).
-        zero_start: False starts blocks and output at random instead of 0 (an ablation).
 
     Returns:
         keras.Model with inputs [images (B, H, W, C), t/T (B, 1)] and, with ``classes``, labels (B,) int32; output
@@ -41,24 +34,16 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     if classes:
         inputs.append(keras.Input((), dtype="int32", name="label"))
         told.append(ops.one_hot(inputs[2] + 1, classes + 1))
-    signal = _signal(told) if modulate else None
-    first = "zeros" if zero_start else "glorot_uniform"
 
     def block(x, width, name):
         h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
-        if modulate:
-            scale_shift = layers.Dense(2 * width, kernel_initializer=first, name=f"{name}_signal")(signal)
-            scale, shift = ops.split(ops.reshape(scale_shift, (-1, 1, 1, 2 * width)), 2, axis=-1)
-            h = h * (1.0 + scale) + shift
-        h = ops.silu(h)
         # Zero at the start: every block begins as the identity. This allows a large learning rate from the beginning.
-        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer=first, name=f"{name}_b")(h)
+        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")(ops.silu(h))
 
     half, quarter = widths
     x = space_to_depth(inputs[0])  # (B, H/2, W/2, 4C)
-    if not modulate:
-        channels = ops.concatenate(told, axis=-1)[:, None, None]
-        x = ops.concatenate([x, ops.ones_like(x[..., :1]) * channels], axis=-1)
+    channels = ops.concatenate(told, axis=-1)[:, None, None]
+    x = ops.concatenate([x, ops.ones_like(x[..., :1]) * channels], axis=-1)
     x = layers.Conv2D(half, 3, padding="same", name="enter")(x)  # (B, H/2, W/2, half)
     for i in range(blocks[0]):
         x = block(x, half, f"down_{i}")
@@ -69,20 +54,11 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     x = depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x)) + skip
     for i in range(blocks[0]):
         x = block(x, half, f"up_{i}")
-    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer=first, name="leave")(ops.silu(x))
+    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer="zeros", name="leave")(ops.silu(x))
     network = keras.Model(inputs, depth_to_space(x), name="fast_conditional" if classes else "fast")
     if classes:
         network.label_count = classes
     return network
-
-
-def _signal(told):
-    """(B, SIGNAL): the sines and cosines of the time through a dense layer, plus a vector for the label."""
-    time, *label = told
-    signal = layers.Dense(SIGNAL, activation="silu", name="time_hidden")(sinusoidal_embedding(TIME_SCALE * time, WAVES))
-    if label:
-        signal = signal + layers.Dense(SIGNAL, use_bias=False, name="label_vector")(label[0])
-    return layers.Dense(SIGNAL, activation="silu", name="signal")(signal)
 
 
 def space_to_depth(x):

@@ -1,0 +1,116 @@
+"""What the benchmarks change: networks and a loss beside those of the lab, to see what an ingredient is good for."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from labutils import caption_data, networks
+from labutils.caption_data import ALONE, LENGTH, NO_WORD, PAIRS, RELATIONS
+from labutils.diffusion import Diffusion
+from labutils.networks.attention import ask, feed_forward
+from labutils.networks.text_to_image import TIME_SCALE, WORD, WORDS
+from labutils.schedule import at
+
+SIGNAL, WAVES = 128, 64  # sizes of the vector that scales and shifts, and of the embedding that it is made from
+
+
+@dataclass(frozen=True)
+class MinSnr(Diffusion):
+    """A diffusion model that weights the squared error of x̂_0 by min(SNR, γ), whatever its network predicts.
+
+    Hang et al. 2023 (https://arxiv.org/abs/2303.09556), section 3.4.
+
+    Attributes:
+        gamma: the largest weight, γ.
+    """
+
+    gamma: float = 5.0
+
+    def loss(self, x0, t, noise, condition=None):
+        """The weighted loss of one batch; arguments as in :meth:`labutils.diffusion.Diffusion.loss`."""
+        xt = self.schedule.add_noise(x0, t, noise)
+        predicted = self.schedule.predict_x0(xt, t, self.predict(xt, t, condition), self.prediction)
+        return ops.mean(at(np.minimum(self.schedule.snr, self.gamma), t, len(xt.shape)) * (predicted - x0) ** 2)
+
+
+def random_start():
+    """The fast network, but with a random start of the kernels that are 0 in the lab's."""
+    network = networks.build_fast()
+    for weights in network.trainable_variables:
+        if weights.name == "kernel" and not np.any(weights):
+            weights.assign(keras.initializers.GlorotUniform()(weights.shape))
+    return network
+
+
+def scale_and_shift(input_shape=(28, 28, 1), widths=(48, 96), blocks=(1, 2)):
+    """The fast network, but the time scales and shifts the channels of every block.
+
+    As in Nichol & Dhariwal 2021 (https://arxiv.org/abs/2102.09672), section 2. In the lab's, the time enters once.
+    """
+    image, time = keras.Input(input_shape, name="noisy_image"), keras.Input((1,), name="time")
+    signal = networks.sinusoidal_embedding(TIME_SCALE * time, WAVES)
+    for name in ("time_hidden", "signal"):
+        signal = layers.Dense(SIGNAL, activation="silu", name=name)(signal)
+
+    def block(x, name):
+        width = x.shape[-1]
+        h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
+        scale_shift = layers.Dense(2 * width, kernel_initializer="zeros", name=f"{name}_signal")(signal)
+        scale, shift = ops.split(scale_shift[:, None, None], 2, axis=-1)
+        h = ops.silu(h * (1.0 + scale) + shift)
+        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")(h)
+
+    half, quarter = widths
+    x = layers.Conv2D(half, 3, padding="same", name="enter")(networks.space_to_depth(image))
+    for i in range(blocks[0]):
+        x = block(x, f"down_{i}")
+    skip = x
+    x = layers.Conv2D(quarter, 3, strides=2, padding="same", name="shrink")(x)
+    for i in range(blocks[1]):
+        x = block(x, f"middle_{i}")
+    x = networks.depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x)) + skip
+    for i in range(blocks[0]):
+        x = block(x, f"up_{i}")
+    leave = layers.Conv2D(4 * input_shape[-1], 3, padding="same", kernel_initializer="zeros", name="leave")
+    return keras.Model([image, time], networks.depth_to_space(leave(ops.silu(x))), name="scale_and_shift")
+
+
+def pairs():
+    """A text-to-image network that must fail: it is told the numbers of :func:`encode_pairs` instead of words."""
+    return networks.build_text_to_image(encoder=networks.build_text_encoder(PAIRS + len(RELATIONS)))
+
+
+def encode_pairs(scenes):
+    """Scenes as numbers without words, (N, LENGTH) int32: one for each colour–digit pair and each relation.
+
+    "A red three left of a blue seven" has three numbers. The pairs are 0 … 59, the relations 60 … 63. So nothing is
+    told of a colour alone or a digit alone.
+    """
+    tokens = np.full((len(scenes), LENGTH), NO_WORD, np.int32)
+    two = scenes[:, 2] != ALONE
+    tokens[:, 0] = 10 * scenes[:, 0] + scenes[:, 1]
+    tokens[two, 1] = PAIRS + scenes[two, 2]
+    tokens[two, 2] = (10 * scenes[:, 3] + scenes[:, 4])[two]
+    return tokens
+
+
+def encode_words(scenes):
+    """What the lab's network is told of scenes: the words of their captions, (N, LENGTH) int32."""
+    return caption_data.tokenize(caption_data.sentences(scenes))
+
+
+def bag():
+    """A text-to-image network that must fail: its text encoder has no positions, so the order of the words is lost."""
+    tokens = keras.Input((LENGTH,), dtype="int32", name="tokens")
+    start = keras.initializers.RandomNormal(stddev=0.5)
+    x = layers.Embedding(WORDS + 1, WORD, embeddings_initializer=start, name="word_vectors")(tokens - NO_WORD)
+    for i in range(2):
+        x = feed_forward(ask(x, None, f"read_{i}"), f"think_{i}")
+    encoder = keras.Model(tokens, layers.LayerNormalization(name="words")(x), name="text_encoder")
+    return networks.build_text_to_image(encoder=encoder)
+
+
+# What lesson 8 compares with: name → (builder, what it is told of scenes)
+TEXT = {"text_to_image_pairs": (pairs, encode_pairs), "text_to_image_bag": (bag, encode_words)}
