@@ -52,7 +52,7 @@ import numpy as np
 import tensorflow as tf
 
 from labutils import caption_data, checks, data, metrics, networks, pipeline, pretrained, results, samplers
-from labutils import plots, presets, sampling, training
+from labutils import diagrams, plots, presets, sampling, training
 from labutils.caption_reader import judge
 from labutils.diffusion import guided as guided_by_labutils
 
@@ -487,7 +487,7 @@ lines = {part: [shapes[part], describe(parts[part])] for part in parts}
 if stable:
     for part, costs in stable["parts"].items():
         lines[part] += ["Stable Diffusion 1.5:", stable_shapes[part], describe(costs)]
-plots.show(plots.draw_text_to_image(lines, "The parts of a text-to-image model: this lab, and Stable Diffusion 1.5"),
+plots.show(diagrams.draw_text_to_image(lines, "The parts of a text-to-image model: this lab, and Stable Diffusion 1.5"),
            "Drawing of four boxes. A caption goes into the text encoder; its vectors go into the denoiser, which starts with "
            "noise and is called at each step; its latent goes into the decoder, which draws the picture. The encoder makes "
            "latents for the training only. All parts: 2.4 million parameters here, 1,066 million in Stable Diffusion 1.5.")
