@@ -5,6 +5,7 @@ Every figure of a lesson goes through :func:`show`, which asks for the alternati
 
 import html
 import io
+import itertools
 import re
 import textwrap
 
@@ -221,23 +222,22 @@ def draw_image(ax, image, title=None):
 
 
 def image_grid(images, title, columns=8, scale=0.75):
-    """A grid of images (N, H, W, C); returns the figure."""
-    rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(scale * columns, scale * rows + 0.5), squeeze=False)
-    for ax, image in zip(grid.flat, images, strict=False):
-        draw_image(ax, image)
-    for ax in grid.flat[len(images) :]:
-        ax.set_axis_off()
-    figure.suptitle(title)
-    return figure
+    """A grid of images (N, H, W, C); returns the figure. ``scale``: inches for one image."""
+    return _grid(images, itertools.repeat(None), title, columns, (scale, scale, 0.5))
 
 
-def captioned(images, texts, title, columns=4, scale=2.2):
+def captioned(images, texts, title, columns=4):
     """A grid of images (N, H, W, C), each below its text (N); returns the figure."""
-    rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(scale * columns, (scale + 0.35) * rows + 0.4), squeeze=False)
+    texts = [textwrap.fill(text, 22) for text in texts]
+    return _grid(images, texts, title, columns, (2.2, 2.55, 0.4))
+
+
+def _grid(images, texts, title, columns, sizes):
+    """Images below their texts; ``sizes`` in inches: width and height of a cell, height of the title."""
+    rows, (width, height, above) = -(-len(images) // columns), sizes
+    figure, grid = plt.subplots(rows, columns, figsize=(width * columns, height * rows + above), squeeze=False)
     for ax, image, text in zip(grid.flat, images, texts, strict=False):
-        draw_image(ax, image, textwrap.fill(text, 22))
+        draw_image(ax, image, text)
     for ax in grid.flat[len(images) :]:
         ax.set_axis_off()
     figure.suptitle(title)
