@@ -9,8 +9,8 @@ from keras import layers, ops
 from labutils import caption_data, networks
 from labutils.caption_data import ALONE, LENGTH, NO_WORD, PAIRS, RELATIONS
 from labutils.diffusion import Diffusion
-from labutils.networks.attention import ask, feed_forward
-from labutils.networks.text_to_image import TIME_SCALE, WORD, WORDS
+from labutils.networks.attention import attention_block, mlp_block
+from labutils.networks.text_to_image import TEXT_DIM, TIME_SCALE, VOCABULARY_SIZE
 from labutils.schedule import at
 
 SIGNAL, WAVES = 128, 64  # sizes of the vector that scales and shifts, and of the embedding that it is made from
@@ -105,9 +105,11 @@ def bag():
     """A text-to-image network that must fail: its text encoder has no positions, so the order of the words is lost."""
     tokens = keras.Input((LENGTH,), dtype="int32", name="tokens")
     start = keras.initializers.RandomNormal(stddev=0.5)
-    x = layers.Embedding(WORDS + 1, WORD, embeddings_initializer=start, name="word_vectors")(tokens - NO_WORD)
+    x = layers.Embedding(VOCABULARY_SIZE + 1, TEXT_DIM, embeddings_initializer=start, name="word_embedding")(
+        tokens - NO_WORD
+    )
     for i in range(2):
-        x = feed_forward(ask(x, None, f"read_{i}"), f"think_{i}")
+        x = mlp_block(attention_block(x, None, f"read_{i}"), f"think_{i}")
     encoder = keras.Model(tokens, layers.LayerNormalization(name="words")(x), name="text_encoder")
     return networks.build_text_to_image(encoder=encoder)
 

@@ -177,8 +177,9 @@ def read_manifest(path):
         raise ValueError(f"{path} is not a manifest that release wrote") from error
     if version != MANIFEST_VERSION or not known:
         raise ValueError(
-            f"{path} has manifest version {version!r}, but this program reads {MANIFEST_VERSION}: another version of the "
-            "lab wrote it, with other questions. Run release again, into the same folder, or into another one to keep both"
+            f"{path} has manifest version {version!r}, but this program reads {MANIFEST_VERSION}: another version of "
+            "the lab wrote it, with other questions. Run release again, into the same folder, or into another one to "
+            "keep both"
         )
     return manifest, hashlib.sha256(content).hexdigest()
 

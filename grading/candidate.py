@@ -15,7 +15,7 @@ import traceback
 from grading import wire
 
 NEXT = 99  # exit code of a process that was told to make room for the next
-HELPERS = {"layers_of_mlp": "lesson_1", "block_as_network": "lesson_3"}  # see labutils.checks.feedback.beside
+HELPERS = {"layers_of_mlp": "lesson_1", "block_as_network": "lesson_3"}  # see feedback.in_student_process
 
 
 class Refused(Exception):
@@ -83,11 +83,11 @@ class Candidate:
 
     def do_call(self, function, arguments):
         """Call a function of the notebook by its name."""
-        from labutils.checks.feedback import gathered
+        from labutils.checks.values import gathered
 
         return self._result(gathered(self._student(function)(*arguments)), arguments)
 
-    def do_beside(self, helper, function):
+    def do_helper(self, helper, function):
         """Give a function of the notebook to a helper of the checks."""
         from labutils import checks
 
@@ -117,8 +117,8 @@ class Candidate:
         import keras
         import numpy as np
 
-        from labutils.checks.feedback import StandIn
         from labutils.checks.lesson_4 import OneNumber
+        from labutils.checks.values import StubNetwork
         from labutils.schedule import NoiseSchedule
 
         kind, number = known["kind"], known.get("number")
@@ -129,7 +129,7 @@ class Candidate:
             rng.bit_generator.state = known["state"]
             return rng
         if kind == "network":
-            network = StandIn(None, known["input_shape"])
+            network = StubNetwork(None, known["input_shape"])
             network.reply = lambda inputs: self.ask(number, inputs)  # the judge's own one looks at the inputs
             return network
         if number not in self.objects:

@@ -11,9 +11,10 @@ import numpy as np
 
 from grading import wire
 from labutils.checks import CheckFailed
-from labutils.checks.feedback import NotWritten, StandIn
-from labutils.checks.lesson_3 import SAID_BESIDE
+from labutils.checks.feedback import NotWritten
+from labutils.checks.lesson_3 import SAID_IN_STUDENT_PROCESS
 from labutils.checks.lesson_4 import OneNumber
+from labutils.checks.values import StubNetwork
 from labutils.schedule import NoiseSchedule
 
 ONE_WORD = re.compile(r"\w{1,60}")
@@ -129,7 +130,7 @@ class Conversation:
                 raise Ended(f"it sent weights that do not fit: {error}") from error
             return reply["returned"]
         text = str(reply.get("text"))
-        if reply.get("raised") == "CheckFailed" and text in SAID_BESIDE:
+        if reply.get("raised") == "CheckFailed" and text in SAID_IN_STUDENT_PROCESS:
             raise CheckFailed(text)
         if reply.get("not_written") is True and ONE_WORD.fullmatch(text):
             raise NotWritten(text)
@@ -156,7 +157,7 @@ class Conversation:
             return {"kind": "schedule", "betas": value.betas, "name": value.name}
         if isinstance(value, np.random.Generator):
             return {"kind": "generator", "state": value.bit_generator.state}
-        if isinstance(value, StandIn):
+        if isinstance(value, StubNetwork):
             return {"kind": "network", "number": self._number(value), "input_shape": value.input_shape}
         if isinstance(value, OneNumber):
             return {"kind": "one_number", "number": self._number(value), "weights": value.get_weights()}
@@ -185,9 +186,9 @@ class RemoteFunction:
         """Call it in the student's process."""
         return self._conversation._order({"do": "call", "function": self.__name__, "arguments": arguments})
 
-    def beside(self, helper):
+    def in_student_process(self, helper):
         """Call ``helper(function)`` in the student's process."""
-        return self._conversation._order({"do": "beside", "helper": helper.__name__, "function": self.__name__})
+        return self._conversation._order({"do": "helper", "helper": helper.__name__, "function": self.__name__})
 
 
 class RemoteNetwork:

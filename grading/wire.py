@@ -87,7 +87,7 @@ def _pack(value, special):
 
 def _as_array(value):
     """A plain array of numbers in little-endian order, or None."""
-    from labutils.checks.feedback import as_array
+    from labutils.checks.values import as_array
 
     try:
         array = as_array(value)

@@ -1,4 +1,4 @@
-"""Training of the autoencoder: a reconstruction that cares for strokes, and a latent space that is smooth."""
+"""Training of the autoencoder: a reconstruction loss weighted towards ink, and a latent space that is smooth."""
 
 import hashlib
 from dataclasses import asdict
@@ -12,7 +12,7 @@ from labutils.networks.autoencoder import normalise_latents, reparameterise
 from labutils.training.config import TrainingConfig
 from labutils.training.run_state import RunState
 
-INK = 4.0  # how much more a pixel counts that is not black: nine of ten are
+INK = 4.0  # extra weight of a pixel that is not black: 90 % of pixels are black
 SMOOTH = 5e-3  # weight of the KL divergence
 CONFIG = TrainingConfig(learning_rate=2e-3, warmup_steps=200, decay_epochs=6, clip_norm=1.0)
 EPOCHS = 6

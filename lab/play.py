@@ -90,7 +90,7 @@ def pack(checkpoint=CHECKPOINT):
         "target": diffusion.prediction,
         "side": about["input_shape"][0],
         "classes": layers[0]["inputs"] - 6,  # 2×2 pixels, the time, and "no label" beside the classes
-        "widths": [channels["enter"], channels["shrink"]],
+        "widths": [channels["conv_in"], channels["downsample"]],
         "blocks": [sum(name.startswith(part) for name in names) // 2 for part in ("down_", "middle_")],
         "layers": layers,
         "alpha_bars": _base64(diffusion.schedule.alpha_bars.astype("<f8").tobytes()),

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Six colours of six brightnesses (L* of CIELAB about 41, 52, 63, 75, 87, 100): the names help who sees no hue.
+from labutils.support.arguments import check_count
+
+# Six brightnesses, so that colour-blind readers can tell them apart: L* of CIELAB about 41, 52, 63, 75, 87, 100.
 COLOURS = {
     "blue": (30, 70, 255),
     "red": (240, 55, 40),
@@ -31,7 +33,7 @@ PAIRS = len(COLOURS) * len(DIGITS)
 SIZE = 32  # pixels of a picture
 HALF = 16  # pixels of the square in which one digit stands
 DIGIT_SIZES = (14, 15, 16)  # pixels of a digit's longer side
-UNSEEN_STEPS = (3, 7)  # digit differences, see has_unseen_order
+RIGHT_STEP, BELOW_STEP = 3, 7  # differences of two digits, see has_unseen_order
 KINDS = ("seen", "unseen_pair", "unseen_order")
 
 
@@ -112,7 +114,7 @@ def has_unseen_order(scenes):
     relation = scenes[:, 2]
     step = scenes[:, 4] - scenes[:, 1]
     step = np.where((relation == 1) | (relation == 3), -step, step)  # right of, below: the second digit comes first
-    kept_out = np.where(relation < 2, *UNSEEN_STEPS)
+    kept_out = np.where(relation < 2, RIGHT_STEP, BELOW_STEP)  # 0 and 1: side by side
     return (relation != ALONE) & (step % 10 == kept_out)
 
 
@@ -124,13 +126,12 @@ def draw_scenes(count, rng, kind="seen", alone=0.2):
         rng: NumPy generator.
         kind: ``seen``: what training shows; ``unseen_pair``: a colour–digit pair of each scene is kept out of training,
             the order is not; ``unseen_order``: the order is kept out, the pairs are not.
-        alone: share of scenes with one digit, 0 … 1.
+        alone: proportion of scenes with one digit, 0 … 1.
 
     Raises:
         ValueError: a bad argument.
     """
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise ValueError(f"count must be an integer of at least 1, got {count!r}")
+    check_count("count", count)
     if kind not in KINDS:
         raise ValueError(f"unknown kind {kind!r}, known: {', '.join(KINDS)}")
     scenes = all_scenes()
@@ -279,7 +280,8 @@ def parse(captions):
     Raises:
         ValueError: a text that is not of the form "a red three" or "a red three left of a blue seven".
     """
-    numbers = dict(zip(sentences(all_scenes()), all_scenes(), strict=True))
+    scenes = all_scenes()
+    numbers = dict(zip(sentences(scenes), scenes, strict=True))
     for caption in captions:
         if caption not in numbers:
             raise ValueError(f"need a caption such as 'a red three' or 'a red three above a blue two', got {caption!r}")

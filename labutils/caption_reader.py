@@ -1,4 +1,4 @@
-"""Does a picture show what its caption says? A reader that took no part in training answers.
+"""Does a picture show what its caption says? Scored by a classifier that was not trained with the generator.
 
 It reads a picture without knowing the caption: how many digits, side by side or one above the other, and the colour and
 the digit of each. The digits are read by ``digit_recogniser``, which saw grey MNIST alone.

@@ -20,13 +20,8 @@ from labutils.support.files import read_npz
 
 DATA_DIR = Path(__file__).resolve().parent.parent / "data"
 NAMES = ("auto", "mnist", "digits", "fashion_mnist", "cifar10")
-# Hashes of the arrays' bytes. A hash of the file would differ from mirror to mirror.
-MNIST_SHA256 = {
-    "x_train": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-    "y_train": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
-    "x_test": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-    "y_test": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
-}
+# SHA-256 of the bytes of the four arrays. The hash of a file would differ from mirror to mirror.
+MNIST_SHA256 = "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -84,16 +79,17 @@ def load(name="auto"):
     if name == "digits":
         return _prepare("digits", _sklearn_digits())
     wanted = "mnist" if name == "auto" else name
-    images, damaged, failure = _find_or_download(wanted)
-    happened = " ".join([*damaged, failure])
+    images, failures = _find_or_download(wanted)
+    happened = " ".join(failures)
     if images is not None:
-        if damaged:
-            print(happened.strip())
+        if failures:
+            print(happened)
         return images
     if name == "auto":
         print(f"No MNIST: {happened} Using the 1,797 handwritten digits of scikit-learn instead.")
         return _prepare("digits", _sklearn_digits(), "scikit-learn digits, not MNIST")
     advice = f"Put {name}.npz into data/ or name its folder in LABUTILS_DATA, or use DATASET = 'digits'."
+    damaged = len(failures) > 1  # the last one is about the download
     raise (ValueError if damaged else FileNotFoundError)(f"no {name}: {happened} {advice}")
 
 
@@ -164,32 +160,20 @@ def _find_or_download(name):
     """Try every candidate, then a download.
 
     Returns:
-        (images, damaged, failure): Images or None if every source failed; a sentence for each damaged file; a sentence
-        that says why the download failed, or an empty string.
+        (images, failures): Images, or None if every source failed; a sentence for each source that failed, in order.
     """
-    images, damaged, failure = None, [], ""
+    failures = []
     for path in filter(Path.is_file, candidates(name)):
         try:
-            images = _prepare(name, _verified(name, read_npz(path, ARRAYS)))
-            break
+            return _prepare(name, read_npz(path, ARRAYS)), failures
         except ValueError as error:
-            damaged.append((path, _modified(path), _one_line(error.__cause__ or error)))
-    if images is None:
-        try:
-            images = _prepare(name, _verified(name, _download(name)))
-        except Exception as error:  # Keras raises plain Exception when a download fails
-            failure = f"The download failed ({_one_line(error)})."
-    # Described only now: a download by Keras replaces or deletes a damaged file in its cache.
-    return images, [_describe(*file) for file in damaged], failure
-
-
-def _describe(path, modified, reason):
-    advice = "you can delete it" if _modified(path) == modified else "Keras has replaced or deleted it"
-    return f"{path} is damaged or unreadable ({reason}); {advice}."
-
-
-def _modified(path):
-    return path.stat().st_mtime_ns if path.is_file() else None
+            reason = _one_line(error.__cause__ or error)
+            # Keras may replace or delete a damaged file in its own cache.
+            failures.append(f"{path} is damaged or unreadable ({reason}): delete it if it is still there.")
+    try:
+        return _prepare(name, _download(name)), failures
+    except Exception as error:  # Keras raises plain Exception when a download fails
+        return None, [*failures, f"The download failed ({_one_line(error)})."]
 
 
 def _download(name):
@@ -209,19 +193,12 @@ def _one_line(error):
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _verified(name, arrays):
-    """Return ``arrays``. If ``name`` is mnist, raise ``ValueError`` unless their hashes are those of MNIST."""
-    for key, expected in MNIST_SHA256.items() if name == "mnist" else ():
-        found = hashlib.sha256(np.ascontiguousarray(arrays[key]).tobytes()).hexdigest()
-        if found != expected or arrays[key].shape[1:] not in ((28, 28), ()):
-            raise ValueError(f"{key} has the SHA-256 {found[:12]}…, MNIST's is {expected[:12]}…")
-    return arrays
-
-
 def _prepare(name, arrays, note="", class_names=()):
+    """The four arrays as Images, or ``ValueError``: they are no data set, or named ``mnist`` and are not MNIST."""
     digest = hashlib.sha256()
     for key in ARRAYS:
         digest.update(np.ascontiguousarray(arrays[key]).tobytes())
+    digest = digest.hexdigest()
     loaded = {}
     for part in ("train", "test"):
         y = np.asarray(arrays[f"y_{part}"]).reshape(-1)
@@ -229,22 +206,21 @@ def _prepare(name, arrays, note="", class_names=()):
             x = to_model_range(arrays[f"x_{part}"])
         except ValueError as error:
             raise ValueError(f"{name}, x_{part}: {error}") from error
-        if len(x) != len(y) or len(x) == 0:
+        if len(x) != len(y):
             raise ValueError(f"{name}: need one label per image, got {len(x)} images and {len(y)} labels ({part})")
         if not np.issubdtype(y.dtype, np.integer):
             raise ValueError(f"{name}: y_{part} must be integer labels, got {y.dtype}")
         loaded |= {f"x_{part}": x, f"y_{part}": y.astype(np.int64)}
-    if loaded["x_train"].shape[1:] != loaded["x_test"].shape[1:]:
-        raise ValueError(
-            f"{name}: training images {loaded['x_train'].shape[1:]} and test images "
-            f"{loaded['x_test'].shape[1:]} must have the same shape"
-        )
+    shape, test_shape = loaded["x_train"].shape[1:], loaded["x_test"].shape[1:]
+    if shape != test_shape:
+        raise ValueError(f"{name}: training images {shape} and test images {test_shape} must have the same shape")
     for part, count in (("training", len(loaded["x_train"])), ("test", len(loaded["x_test"]))):
         if count < HELD_OUT:
-            raise ValueError(
-                f"{name}: {count} {part} images, at least {HELD_OUT} are needed: so many are shown side by side"
-            )
-    return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note, class_names=class_names)
+            needed = f"at least {HELD_OUT} are needed: so many are shown side by side"
+            raise ValueError(f"{name}: {count} {part} images, {needed}")
+    if name == "mnist" and (digest != MNIST_SHA256 or shape != (28, 28, 1)):
+        raise ValueError(f"its content has the SHA-256 {digest[:12]}…, that of MNIST has {MNIST_SHA256[:12]}…")
+    return Images(name=name, **loaded, sha256=digest, note=note, class_names=class_names)
 
 
 def _sklearn_digits():

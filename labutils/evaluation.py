@@ -15,8 +15,20 @@ from labutils.networks.classifiers import accuracy, held_out, predict
 from labutils.support.files import read_npz
 from labutils.support.progress import progress_bar
 
+MEASURES = (  # in the order of the reports
+    "frechet",
+    "kid",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "recognised",
+    "as_asked",
+    "class_entropy",
+    "memorisation",
+)
 CONFIDENT = 0.9  # the classifier is sure of a digit if its probability is at least this
-READABLE, JUDGED = 0.5, 2_000  # share of so many test images that it must read if it is to judge a data set
+READABLE, JUDGED = 0.5, 2_000  # a judge of a data set must read this proportion of so many test images
 
 
 @dataclass(frozen=True)
@@ -55,10 +67,11 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
         dict name → Measure:
 
         - ``frechet``, ``kid``, ``precision``, ``recall``, ``density``, ``coverage``: see ``metrics``.
-        - ``recognised``: share of images where the classifier is sure (probability at least CONFIDENT), of any digit.
-        - ``as_asked``, only with ``labels``: share of images where the classifier is sure and names the digit asked
-          for. For the floor it must name the label of the test image. The interval assumes that
-          labels are drawn at random; if each set has the same number of each digit, it is a little too wide.
+        - ``recognised``: proportion of images of which the classifier is sure: of any digit, with a probability of at
+          least CONFIDENT.
+        - ``as_asked``, only with ``labels``: proportion of images of which the classifier is sure and names the digit
+          asked for. For the floor it must name the label of the test image. The interval assumes that labels are drawn
+          at random; if each set has the same number of each digit, it is a little too wide.
         - ``class_entropy``: how evenly the classifier's answers spread over the classes, 0 … 1.
         - ``memorisation``: median distance to the nearest training image, divided by the same median for test images.
           Copies of training images have 0.
@@ -92,43 +105,43 @@ def evaluate(images, dataset, judges=None, labels=None, resamples=100, seed=0, p
     neighbours, neighbours_floor = (metrics.neighbour_measures(x, sets[1]) for x in (sets[0], sets[2]))
     distances, distances_floor = (metrics.nearest_images(x, dataset.x_train)[0] for x in (images, other))
 
-    def distance(x):
-        return metrics.frechet_distance(x, sets[1])
-
     sure, sure_floor = (score.max(axis=1) >= CONFIDENT for score in scores)
     answer, answer_floor = (score.argmax(axis=1) for score in scores)
     yardstick = np.median(distances_floor)
-    positive = (0.0, np.inf)
+
+    def distance(x):
+        return metrics.frechet_distance(x, sets[1])
 
     def entropy(answers):
         return metrics.class_entropy(answers, classes)
 
-    # name → (items, floor), and for what is not a share (mean of booleans): statistic of the items, limits
-    rows = {
-        "frechet": (sets[0], distance(sets[2]), distance, positive),
-        "kid": (np.arange(N), metrics.kernel_distance(sets[2], sets[1]), metrics.kernel_statistic(sets[0], sets[1])),
-        **{name: (neighbours[name], np.mean(neighbours_floor[name])) for name in ("precision", "recall")},
-        "density": (neighbours["density"], np.mean(neighbours_floor["density"]), np.mean, positive),
-        "coverage": (neighbours["coverage"], np.mean(neighbours_floor["coverage"])),
-        "recognised": (sure, np.mean(sure_floor)),
-    }
+    def memorisation(x):
+        return np.median(x) / yardstick
+
+    # Means of booleans: name, items, floor.
+    proportions = [
+        *[(name, neighbours[name], np.mean(neighbours_floor[name])) for name in ("precision", "recall", "coverage")],
+        ("recognised", sure, np.mean(sure_floor)),
+    ]
     if labels is not None:
-        right, right_floor = answer == labels, answer_floor == dataset.y_test[chosen]
-        rows["as_asked"] = (sure & right, np.mean(sure_floor & right_floor))
-    rows |= {
-        "class_entropy": (answer, entropy(answer_floor), entropy, (0.0, 1.0)),
-        "memorisation": (distances, 1.0, lambda x: np.median(x) / yardstick, positive),
-    }
-    measures = {}
-    with progress_bar(len(rows), "measuring", disable=not progress) as bar:
-        for name, (items, floor, *how) in rows.items():
-            if how:
-                found = metrics.bootstrap(how[0], items, *how[1:], resamples=resamples, rng=rng)
-            else:
-                found = metrics.proportion(items)
-            measures[name] = Measure(*found, floor=float(floor))
+        right_floor = answer_floor == dataset.y_test[chosen]
+        proportions.append(("as_asked", sure & (answer == labels), np.mean(sure_floor & right_floor)))
+    # Other measures: name, statistic of the items, items, lowest and highest value, floor.
+    kid = metrics.kernel_statistic(sets[0], sets[1])
+    statistics = [
+        ("frechet", distance, sets[0], (0.0, np.inf), distance(sets[2])),
+        ("kid", kid, np.arange(N), (-np.inf, np.inf), metrics.kernel_distance(sets[2], sets[1])),
+        ("density", np.mean, neighbours["density"], (0.0, np.inf), np.mean(neighbours_floor["density"])),
+        ("class_entropy", entropy, answer, (0.0, 1.0), entropy(answer_floor)),
+        ("memorisation", memorisation, distances, (0.0, np.inf), 1.0),
+    ]
+    measures = {name: Measure(*metrics.proportion(items), float(floor)) for name, items, floor in proportions}
+    with progress_bar(len(statistics), "measuring", disable=not progress) as bar:
+        for name, statistic, items, limits, floor in statistics:
+            found = metrics.bootstrap(statistic, items, limits, resamples, rng)
+            measures[name] = Measure(*found, float(floor))
             bar.update()
-    return measures
+    return {name: measures[name] for name in MEASURES if name in measures}
 
 
 def _check_labels(labels, count, classes):
@@ -209,6 +222,4 @@ def read_labels(path):
     """
     read_images(path)  # a damaged file is refused here, in a sentence
     with np.load(path, allow_pickle=False) as archive:
-        if "labels" not in archive:
-            return None
-    return read_npz(path, ["labels"])["labels"]
+        return read_npz(path, ["labels"])["labels"] if "labels" in archive else None

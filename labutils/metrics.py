@@ -10,7 +10,7 @@ Sources:
     Precision and recall: Kynkäänniemi et al. 2019, https://arxiv.org/abs/1904.06991
     Density and coverage: Naeem et al. 2020, https://arxiv.org/abs/2002.09797
     Why the Fréchet distance depends on N: Chong, Forsyth 2020, https://arxiv.org/abs/1911.07023
-    Interval of a share: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    Interval of a proportion: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
     Bootstrap standard error and the interval made from it: Efron, Tibshirani 1993, "An Introduction to the Bootstrap",
         chapters 6 and 13
 """
@@ -88,14 +88,14 @@ def kernel_statistic(a, b):
     return statistic
 
 
-def neighbour_measures(generated, real, k=NEIGHBOURS):
+def neighbour_measures(generated, real):
     """Precision, recall, density and coverage: which items of one set lie near items of the other set?
 
-    "Near" means inside a ball. The ball of an item reaches to its k-th nearest neighbour in its own set.
+    "Near" means inside a ball. The ball of an item reaches to its k-th nearest neighbour in its own set, where k is
+    NEIGHBOURS.
 
     Args:
         generated, real: features, shapes (N, D) and (M, D), more than k items each.
-        k: number of neighbours.
 
     Returns:
         dict of arrays with one entry per item. The mean of an array is the measure.
@@ -108,6 +108,7 @@ def neighbour_measures(generated, real, k=NEIGHBOURS):
     Raises:
         ValueError: as :func:`frechet_distance`, or k items or fewer.
     """
+    k = NEIGHBOURS
     generated, real = _check_features(generated, real)
     if min(len(generated), len(real)) <= k:
         raise ValueError(f"{k} neighbours need more than {k} items in each set, got {len(generated)} and {len(real)}")
@@ -171,13 +172,10 @@ def nearest_images(images, train_images):
 
 
 def proportion(hits):
-    """Share of the items that are True, with its 95 % interval by Wilson's method (Wilson 1927).
+    """Proportion of the items that are True, with its 95 % interval by Wilson's method (Wilson 1927).
 
     Wilson's interval stays inside [0, 1]. It has a width even if all items agree: 50 of 50 gives 0.93 … 1.
-    The method assumes independent items. This holds for precision, ``recognised`` and ``as_asked``, where an item is a
-    generated image. For recall and coverage an item is a real image, and neighbours depend on each other. In
-    simulations with new generated images and the same real ones, the interval still contained the mean in 91 to 98 % of
-    the cases.
+    The method assumes independent items.
 
     Args:
         hits: booleans, shape (N,), N at least 1.
@@ -200,18 +198,8 @@ def proportion(hits):
 def bootstrap(statistic, values, limits=(-np.inf, np.inf), resamples=100, rng=None):
     """A statistic of N items, with a 95 % interval for its mean over independent sets of N items.
 
-    The interval is value ± 1.96 bootstrap standard errors, cut at ``limits`` (Efron, Tibshirani 1993, chapter 13). The
-    standard error is the standard deviation of the statistic over resamples: N of the items, drawn with repetition.
-
-    What the interval is for: suppose that you draw many independent sets of N images with the same network and compare
-    each with the same real images. The interval estimates the mean of all these values. It does *not* estimate the
-    limit for many images: the Fréchet distance at N is larger than that limit, and the entropy is smaller (for the
-    Fréchet distance see Chong, Forsyth 2020). It also leaves out the choice of the real images.
-
-    Why not the percentiles of the resamples: repeated items shift the Fréchet distance up and the entropy down. Only
-    the spread of the resamples is used here, so this shift does no harm. "Basic" intervals mirror the percentiles and
-    shift in the wrong direction: tests/test_metrics.py compares them. Near a limit (an entropy near 1, a distance near
-    0) the interval is wider than necessary. If all items are equal, it has no width.
+    The interval is value ± 1.96 bootstrap standard errors, cut at ``limits`` (Efron, Tibshirani 1993, chapter 13). It
+    is not an interval for the limit of many items. docs/maintainers.md says why it is made in this way.
 
     Args:
         statistic: function of an array of items → float.

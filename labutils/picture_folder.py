@@ -62,7 +62,7 @@ def read_folder(folder):
     if count < 2 * HELD_OUT:
         needed = f"at least {2 * HELD_OUT} are needed, {HELD_OUT} to learn from and {HELD_OUT} held out"
         remarks.insert(0, f"{title}: {count} pictures can be read, {needed}. They end in {', '.join(ENDINGS)}.")
-        raise ValueError(_sayable(" ".join(remarks)))
+        _refuse(" ".join(remarks))
     if count < FEW:
         remarks.append("A network learns so few by heart; new pictures need some hundreds.")
     if remarks:
@@ -110,20 +110,20 @@ def _find(folder):
                 for name in files:
                     keep(Path(where, name))
     except OSError as error:
-        raise ValueError(_sayable(f"cannot read the folder {folder}: {error.strerror or error}")) from error
+        _refuse(f"cannot read the folder {folder}: {error.strerror or error}")
     if loose and len(found) > loose:
-        raise ValueError(
-            _sayable(
-                f"{folder} holds pictures and folders with pictures: put each picture into the folder of its class, or "
-                "all into one folder"
-            )
+        _refuse(
+            f"{folder} holds pictures and folders with pictures: put each picture into the folder of its class, or all "
+            "into one folder"
         )
     if below and {path.name.lower() for path in below} <= SPLITS:
         names = ", ".join(sorted(path.name for path in below))
-        raise ValueError(
-            _sayable(f"{folder} is split already ({names}), and these are no classes: name one of its folders")
-        )
+        _refuse(f"{folder} is split already ({names}), and these are no classes: name one of its folders")
     return dict(sorted(found.items())), left_out
+
+
+def _refuse(sentence):
+    raise ValueError(_sayable(sentence))
 
 
 def _fail(error):

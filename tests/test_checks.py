@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from labutils import checks
-from labutils.checks.feedback import StandIn, as_array, gathered, run
+from labutils.checks.feedback import run
+from labutils.checks.values import StubNetwork, as_array, gathered
 from labutils.schedule import linear_schedule
 
 
@@ -97,8 +98,8 @@ def test_a_function_gets_copies():
     assert given[0].tolist() == given[1][0].tolist() == [1, 1, 1] and given[2].betas[0] == 0.1
 
 
-def test_a_stand_in_has_what_people_read_of_a_network(capsys):
-    network = StandIn(lambda x, time: x, [(None, 4, 4, 1), (None, 1)])
+def test_a_stub_network_has_what_people_read_of_a_network(capsys):
+    network = StubNetwork(lambda x, time: x, [(None, 4, 4, 1), (None, 1)])
     assert network.input_shape[0][1:] == (4, 4, 1) and network.trainable_variables == network.trainable_weights == []
     network.summary()
     assert network.name and "(None, 4, 4, 1)" in capsys.readouterr().out

@@ -75,10 +75,11 @@ def test_precision_is_quality_and_recall_is_variety():
     assert set(far.values()) == {0.0}
 
 
-def test_neighbours_of_a_few_points():
+def test_neighbours_of_a_few_points(monkeypatch):
     """On a line, k = 1: the real balls of 0 and 1 reach to each other, that of 10 just to 1."""
     real, generated = np.array([[0.0], [1.0], [10.0]]), np.array([[0.5], [30.0], [30.5]])
-    found = metrics.neighbour_measures(generated, real, k=1)
+    monkeypatch.setattr(metrics, "NEIGHBOURS", 1)
+    found = metrics.neighbour_measures(generated, real)
     assert list(found["precision"]) == [True, False, False]
     assert list(found["density"]) == [2.0, 0.0, 0.0]
     assert list(found["coverage"]) == [True, True, False]

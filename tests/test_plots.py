@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from lab import lessons
-from labutils import networks, plots
+from labutils import diagrams, networks, plots
 from labutils.support import pictures
 
 IMAGES = {channels: np.random.default_rng(0).uniform(-1.2, 1.2, (10, 8, 8, channels)) for channels in (1, 3)}
@@ -83,7 +83,7 @@ def test_text_of_a_figure_is_readable():
     plots.use_lab_style()
     table = plots.image_table([list(IMAGES[1][:3])], ["row"], ["1", "2", "3"], "title")
     network = networks.build_classic_unet((16, 16, 1))
-    for figure in (table, plots.draw_unet(network)):
+    for figure in (table, diagrams.draw_unet(network)):
         texts = [text for ax in figure.axes for text in (*ax.texts, ax.title, ax.yaxis.label) if text.get_text()]
         pixels = [text.get_fontsize() * figure.dpi / 72 for text in texts]
         assert len(pixels) > 3 and min(pixels) >= 14
@@ -188,7 +188,7 @@ def test_no_labels_no_texts():
 def test_drawing_of_any_unet():
     for options in ({}, {"time_input": False}, {"skip_connections": False}):
         network = networks.build_classic_unet((16, 16, 3), **options)
-        texts = [text.get_text() for text in plots.draw_unet(network).axes[0].texts]
+        texts = [text.get_text() for text in diagrams.draw_unet(network).axes[0].texts]
         assert "16×16×32" in texts and "4×4×128" in texts and "pool_2: ÷ 2" in texts and "grow_1: × 2" in texts
         assert ("time_map: dense 256" in texts) == options.get("time_input", True)
         assert texts.count("skip connection") == 2 * options.get("skip_connections", True)
@@ -196,7 +196,9 @@ def test_drawing_of_any_unet():
 
 def test_pictures_at_the_ends_of_the_unet():
     network = networks.build_classic_unet((16, 16, 1))
-    ax = plots.draw_unet(network, picture_in=np.full((16, 16, 1), -1.0), picture_out=np.full((16, 16, 1), 1.0)).axes[0]
+    ax = diagrams.draw_unet(network, picture_in=np.full((16, 16, 1), -1.0), picture_out=np.full((16, 16, 1), 1.0)).axes[
+        0
+    ]
     left, right = ax.child_axes
     assert np.all(left.images[0].get_array() == 0) and np.all(right.images[0].get_array() == 1)
     assert left.get_window_extent().x1 < right.get_window_extent().x0

@@ -62,7 +62,7 @@ def test_sizes():
 
 def test_attention_by_hand():
     q, k, v = (RNG.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (5, 4), (5, 2)))
-    answers, weights = networks.attend(q, k, v)
+    answers, weights = networks.scaled_dot_product_attention(q, k, v)
     scores = np.exp(q @ k.T / 2)
     np.testing.assert_allclose(weights, scores / scores.sum(axis=1, keepdims=True), rtol=1e-5)
     np.testing.assert_allclose(answers, np.array(weights) @ v, rtol=1e-5)
@@ -123,7 +123,7 @@ def test_attention_maps(denoiser, layer, size):
     assert maps.shape == (2, caption_data.LENGTH, size, size)
     np.testing.assert_allclose(maps.sum(axis=1), 1, rtol=1e-5)
     reader = denoiser.get_layer("text_encoder")
-    assert attention_model(reader, "read_0")(caption_data.tokenize(TEXTS)).shape == (2, 4, 8, 8)
+    assert attention_model(reader, "self_attention_0")(caption_data.tokenize(TEXTS)).shape == (2, 4, 8, 8)
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 8), (8, 16, 8), (6, 6, 8), (2, 10, 4)])
@@ -135,7 +135,7 @@ def test_latents_of_other_shapes(shape, layer):
     latent = RNG.standard_normal((1, *shape), np.float32)
     told = [*map(ops.convert_to_tensor, (latent, np.full((1, 1), 0.5, np.float32), caption_data.tokenize(TEXTS[:1])))]
     maps = networks.attention_maps(network, *told, layer=layer)
-    shrunk = 2 if layer == "inner_words" else 1
+    shrunk = 2 if layer == "inner_cross_attention" else 1
     assert network(told).shape == (1, *shape)
     assert maps.shape == (1, caption_data.LENGTH, shape[0] // shrunk, shape[1] // shrunk)
     weights = ops.convert_to_numpy(attention_model(network, layer)(told)).mean(axis=1)  # (1, places, LENGTH)

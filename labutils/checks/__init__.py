@@ -2,7 +2,8 @@
 
 The check of exercise 5.1 is in ``lesson_5``. A check takes the student's function and tries properties that any
 right answer has. It prints "All tests in … passed!" or raises :class:`CheckFailed` with a sentence that names the
-likely mistake. ``feedback`` holds what all checks share.
+likely mistake. ``feedback`` holds what all checks share, ``values`` compares
+numbers.
 """
 
 from labutils.checks.feedback import CheckFailed

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, as_numbers, beside, layer_names, layers_beyond, require, run
+from labutils.checks.feedback import Check, in_student_process, require, run
+from labutils.checks.values import as_numbers, layer_names, layers_beyond
 from labutils.toys.inversion import SPAN, inverses
 
 check_build_mlp = Check(
@@ -18,15 +19,14 @@ def layers_of_mlp(build_mlp):
 
 
 def _refuse_other_layers(build_mlp):
-    name = layers_beyond(beside(layers_of_mlp, build_mlp))
+    name = layers_beyond(in_student_process(layers_of_mlp, build_mlp))
     require(name is None, f"your network contains {name}; the exercise asks for Dense and ReLU, and nothing else")
 
 
 @check_build_mlp.property("the sizes of all layers are right")
 def _(build_mlp, rng):
     _refuse_other_layers(build_mlp)
-    for hidden in ((3,), (4, 5)):
-        network = _build(build_mlp, hidden)
+    for hidden, network in _networks(build_mlp):
         sizes = (1, *hidden, 1)
         expected = sum(a * b + b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         count = sum(np.size(w) for w in network.get_weights())
@@ -41,8 +41,7 @@ def _(build_mlp, rng):
 
 @check_build_mlp.property("the output can be any number")
 def _(build_mlp, rng):
-    for hidden in ((3,), (4, 5)):
-        network = _build(build_mlp, hidden)
+    for _, network in _networks(build_mlp):
         outputs = [_curve(network, rng) for _ in range(12)]
         low, high = min(o.min() for o in outputs), max(o.max() for o in outputs)
         require(
@@ -55,8 +54,7 @@ def _(build_mlp, rng):
 @check_build_mlp.property("ReLU inside: straight pieces with bends")
 def _(build_mlp, rng):
     _refuse_other_layers(build_mlp)
-    for hidden in ((3,), (4, 5)):
-        network = _build(build_mlp, hidden)
+    for _, network in _networks(build_mlp):
         bends = []
         for _ in range(8):
             curve = _curve(network, rng)
@@ -86,18 +84,19 @@ def _(build_mlp, rng):
         )
 
 
-def _build(build_mlp, hidden):
-    network = run(build_mlp, hidden)
-    require(network is not None, "build_mlp returned None: is the `return` missing?")
-    require(
-        hasattr(network, "get_weights"), f"build_mlp should return only a keras.Model, got {type(network).__name__}"
-    )
-    x = as_numbers(run(network.predict_on_batch, GRID), what="the network's output")
-    require(
-        x.shape == GRID.shape,
-        f"601 numbers in should give 601 numbers out, got shape {x.shape}: the last layer has one unit",
-    )
-    return network
+def _networks(build_mlp):
+    """Yield the sizes of the hidden layers and the student's network, for one and for two layers."""
+    for hidden in ((3,), (4, 5)):
+        network = run(build_mlp, hidden)
+        require(network is not None, "build_mlp returned None: is the `return` missing?")
+        kind = type(network).__name__
+        require(hasattr(network, "get_weights"), f"build_mlp should return only a keras.Model, got {kind}")
+        x = as_numbers(run(network.predict_on_batch, GRID), what="the network's output")
+        require(
+            x.shape == GRID.shape,
+            f"601 numbers in should give 601 numbers out, got shape {x.shape}: the last layer has one unit",
+        )
+        yield hidden, network
 
 
 def _curve(network, rng, hidden_bias=None):

@@ -3,24 +3,21 @@
 import keras
 import numpy as np
 
-from labutils.checks.feedback import (
-    Check,
-    CheckFailed,
-    as_numbers,
-    beside,
-    close,
-    layer_names,
-    layers_beyond,
-    require,
-    run,
-)
+from labutils.checks.feedback import Check, CheckFailed, in_student_process, require, run
+from labutils.checks.values import as_numbers, close, layer_names, layers_beyond
 
 NO_SKIP = "the skip connection has no effect: join it to the grown map before the convolution"
 NO_MAP = "the small map from below has no effect on the output"
 NOTHING = "up_block returned None: is the `return` missing?"
 NO_TENSOR = "up_block must return the tensor that comes out of the last layer"
 SEVERAL = "up_block returned several things: return only the tensor that comes out of the last layer"
-SAID_BESIDE = {NO_SKIP, NO_MAP, NOTHING, NO_TENSOR, SEVERAL}  # sentences of block_as_network; a grader must know them
+SAID_IN_STUDENT_PROCESS = {
+    NO_SKIP,
+    NO_MAP,
+    NOTHING,
+    NO_TENSOR,
+    SEVERAL,
+}  # sentences of block_as_network; a grader must know them
 MAP, SKIP, FILTERS = (7, 7, 128), (14, 14, 64), 64
 
 check_up_block = Check(
@@ -65,7 +62,7 @@ def _block(up_block, rng):
     Returns:
         function (map, skip, scale of all weights) → output; number of parameters; names of the layers.
     """
-    network, layers = beside(block_as_network, up_block)
+    network, layers = in_student_process(block_as_network, up_block)
     weights = [0.1 * rng.standard_normal(np.shape(w)).astype("float32") for w in network.get_weights()]
     weights = [np.abs(w) if w.ndim == 1 else w for w in weights]  # a variance of BatchNormalization must be positive
 

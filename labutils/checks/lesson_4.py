@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from labutils.checks.feedback import Check, StandIn, as_numbers, compare, require, run
+from labutils.checks.feedback import Check, require, run
+from labutils.checks.values import StubNetwork, as_numbers, compare
 from labutils.schedule import linear_schedule
 from labutils.training import draw_noise
 
@@ -30,7 +31,7 @@ def _batch(rng, size=64):
 
 
 def _network(answer, x0, look=None):
-    return StandIn(answer, [(None, *x0.shape[1:]), (None, 1)], look)
+    return StubNetwork(answer, [(None, *x0.shape[1:]), (None, 1)], look)
 
 
 @check_noise_loss.property("the network gets x_t and t/T")

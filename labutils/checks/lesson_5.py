@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, StandIn, as_numbers, close, compare, ignores, require, run
+from labutils.checks.feedback import Check, require, run
+from labutils.checks.values import StubNetwork, as_numbers, close, compare, ignores
 from labutils.sampling import exact_noise_predictor
 from labutils.schedule import linear_schedule
 
@@ -78,7 +79,7 @@ def _walk(sampling_loop, rng, images, look=None, seeds=(0,)):
     schedule = linear_schedule(60, 1e-3, 0.3)
     start = rng.standard_normal((6, *images.shape[1:])).astype(np.float32)
     exact = exact_noise_predictor(images, schedule)
-    network = StandIn(lambda xt, time: exact([xt, time]), [(None, *images.shape[1:]), (None, 1)], look)
+    network = StubNetwork(lambda xt, time: exact([xt, time]), [(None, *images.shape[1:]), (None, 1)], look)
     return [
         as_numbers(run(sampling_loop, network, schedule, start, np.random.default_rng(seed)), start.shape, "x")
         for seed in seeds

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, as_numbers, compare, require, run
+from labutils.checks.feedback import Check, require, run
+from labutils.checks.values import as_numbers, compare
 
 check_split_taps = Check(
     "7.1",
@@ -29,50 +30,47 @@ def _(split_taps, rng):
 
 def _judge_taps(split_taps, w):
     even, odd = [w[0], w[1] + w[2]], [w[0] + w[1], w[2]]
-    compare(
-        run(split_taps, w),
-        [even, odd],
-        {
-            "the rows are swapped: the first is for even positions, where only the left tap reaches the value before": [
-                odd,
-                even,
-            ],
-            "two of the three taps fall on the same value, so their weights must be added": [w[:2], w[1:]],
-            "the two taps on the same value are averaged; they must be added, because the value is used twice": [
-                [w[0], (w[1] + w[2]) / 2],
-                [(w[0] + w[1]) / 2, w[2]],
-            ],
-            "both rows are mirrored: w[0] belongs to the value on the left": [even[::-1], odd[::-1]],
-        },
+    means = [[w[0], (w[1] + w[2]) / 2], [(w[0] + w[1]) / 2, w[2]]]
+    mistakes = {
+        "the rows are swapped: the first is for even positions, where only the left tap reaches the value before": [
+            odd,
+            even,
+        ],
+        "two of the three taps fall on the same value, so their weights must be added": [w[:2], w[1:]],
+        "the two taps on the same value are averaged; they must be added, because the value is used twice": means,
+        "both rows are mirrored: w[0] belongs to the value on the left": [even[::-1], odd[::-1]],
+    }
+    otherwise = (
         "the two filters do not give what w gives over doubled values: write down three neighbouring doubled values, "
-        "and which tap meets which",
-        what="the array of two filters",
+        "and which tap meets which"
     )
+    compare(run(split_taps, w), [even, odd], mistakes, otherwise, what="the array of two filters")
 
 
-B, H, W, C = FOLDED = 2, 4, 6, 3
+B, H, W, C = 2, 4, 6, 3
+FOLDED = (B, H // 2, W // 2, 4 * C)
 
 
-def _fold(space_to_depth, rng):
-    """Images in which every value occurs once, and the student's answer."""
-    x = rng.permutation(np.arange(np.prod(FOLDED), dtype=np.float32)).reshape(FOLDED)
-    return x, as_numbers(run(space_to_depth, x), None, "the folded image", (B, H // 2, W // 2, 4 * C))
+def _fold(space_to_depth, rng, shape=FOLDED):
+    """Images in which every value occurs once, and the student's answer; its shape may be any if ``shape`` is None."""
+    x = rng.permutation(np.arange(B * H * W * C, dtype=np.float32)).reshape(B, H, W, C)
+    return x, as_numbers(run(space_to_depth, x), shape, "the folded image", FOLDED)
 
 
 @check_space_to_depth.property("(B, H, W, C) becomes (B, H/2, W/2, 4C)")
 def _(space_to_depth, rng):
-    _, answer = _fold(space_to_depth, rng)
+    _, answer = _fold(space_to_depth, rng, shape=None)
     require(
         answer.shape != (B, H // 2, W // 2, C),
         "the channels should grow from C to 4C: four pixels go into one, and none is averaged or thrown away",
     )
     require(answer.shape != (B, 4 * C, H // 2, W // 2), "the channels should come last: (B, H/2, W/2, 4C)")
-    as_numbers(answer, (B, H // 2, W // 2, 4 * C))
+    as_numbers(answer, FOLDED)
 
 
 @check_space_to_depth.property("nothing is lost and nothing is new", alone=False)
 def _(space_to_depth, rng):
-    x, answer = _fold(space_to_depth, rng)
+    x, answer = _fold(space_to_depth, rng, shape=None)
     once = np.array_equal(np.sort(answer, axis=None), np.sort(x, axis=None))
     require(once, "every value should appear exactly once: nothing is lost and nothing is new")
 
@@ -80,16 +78,13 @@ def _(space_to_depth, rng):
 @check_space_to_depth.property("the four pixels of one block come together")
 def _(space_to_depth, rng):
     x, answer = _fold(space_to_depth, rng)
-    answer = as_numbers(answer, (B, H // 2, W // 2, 4 * C))
-    blocks = x.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5).reshape(answer.shape)
-    cut = np.array_equal(answer, x.reshape(answer.shape))
+    blocks = x.reshape(B, H // 2, 2, W // 2, 2, C).transpose(0, 1, 3, 2, 4, 5).reshape(FOLDED)
     require(
-        not cut,
+        not np.array_equal(answer, x.reshape(FOLDED)),
         "a plain reshape cuts the rows of pixels into pieces; the four pixels of one 2×2 block must come together",
     )
-    same = np.array_equal(np.sort(answer, axis=-1), np.sort(blocks, axis=-1))
     require(
-        same,
+        np.array_equal(np.sort(answer, axis=-1), np.sort(blocks, axis=-1)),
         "some pixel holds values from outside its own 2×2 block: split H into (H/2, 2) and W into (W/2, 2), "
         "then bring the two 2s to the end",
     )
@@ -109,16 +104,12 @@ def _judge_v(x0_from_v, rng, alpha_bar):
     x0, noise = rng.uniform(-1, 1, (2, 4, 5, 5, 1)).astype(np.float32)
     signal, level = np.float32(np.sqrt(alpha_bar)), np.float32(np.sqrt(1 - alpha_bar))
     xt, v = signal * x0 + level * noise, signal * noise - level * x0
-    compare(
-        run(x0_from_v, xt, v, alpha_bar),
-        x0,
-        {
-            "the second sign is wrong: v contains −x_0, so v must be subtracted": signal * xt + level * v,
-            "the two factors are swapped: that is nearly ε, which is √(1 − ᾱ) x_t + √ᾱ v": level * xt - signal * v,
-            "you returned ε, the noise": noise,
-            "the roots are missing": alpha_bar * xt - (1 - alpha_bar) * v,
-            "this is the formula for a network that predicts ε": (xt - level * v) / signal,
-        },
-        "that is not x_0: insert x_t = √ᾱ x_0 + √(1 − ᾱ) ε and v = √ᾱ ε − √(1 − ᾱ) x_0, and multiply out",
-        what="x_0",
-    )
+    mistakes = {
+        "the second sign is wrong: v contains −x_0, so v must be subtracted": signal * xt + level * v,
+        "the two factors are swapped: that is nearly ε, which is √(1 − ᾱ) x_t + √ᾱ v": level * xt - signal * v,
+        "you returned ε, the noise": noise,
+        "the roots are missing": alpha_bar * xt - (1 - alpha_bar) * v,
+        "this is the formula for a network that predicts ε": (xt - level * v) / signal,
+    }
+    otherwise = "that is not x_0: insert x_t = √ᾱ x_0 + √(1 − ᾱ) ε and v = √ᾱ ε − √(1 − ᾱ) x_0, and multiply out"
+    compare(run(x0_from_v, xt, v, alpha_bar), x0, mistakes, otherwise, what="x_0")

@@ -3,7 +3,8 @@
 import numpy as np
 
 from labutils.caption_data import LENGTH, NO_WORD, VOCABULARY
-from labutils.checks.feedback import Check, StandIn, as_numbers, close, compare, ignores, require, run
+from labutils.checks.feedback import Check, require, run
+from labutils.checks.values import StubNetwork, as_numbers, close, compare, ignores
 
 check_sample_latent = Check(
     "8.1",
@@ -31,23 +32,20 @@ def _(sample_latent, rng):
     otherwise = "that is not μ + exp(½ log σ²) · ε"
     if answer.shape == mean.shape and ignores((answer - mean) / std, noise):
         otherwise = "ε should be the argument `noise`: draw no noise of your own"
-    compare(
-        answer,
-        mean + std * noise,
-        {
-            "you scale the noise by the variance σ²; it needs the standard deviation, σ = exp(½ log σ²)": mean
-            + std**2 * noise,
-            "you scale the noise by the logarithm itself; exp turns it into a variance": mean + log_variance * noise,
-            "you scale the noise by half the logarithm; exp is missing": mean + 0.5 * log_variance * noise,
-            "the sign in the exponent is wrong: a small log σ² must give little noise": mean + noise / std,
-            "exp(2 · log σ²) is not σ: the root of a variance is exp(½ · log σ²)": mean + std**4 * noise,
-            "the noise is missing: every picture would always get the same latent": mean,
-            "the mean is missing: the latent would not depend on the picture": std * noise,
-            "mean and noise have changed places": noise + std * mean,
-            "the mean is scaled as well; only the noise is": std * (mean + noise),
-        },
-        otherwise,
-    )
+    mistakes = {
+        "you scale the noise by the variance σ²; it needs the standard deviation, σ = exp(½ log σ²)": (
+            mean + std**2 * noise
+        ),
+        "you scale the noise by the logarithm itself; exp turns it into a variance": mean + log_variance * noise,
+        "you scale the noise by half the logarithm; exp is missing": mean + 0.5 * log_variance * noise,
+        "the sign in the exponent is wrong: a small log σ² must give little noise": mean + noise / std,
+        "exp(2 · log σ²) is not σ: the root of a variance is exp(½ · log σ²)": mean + std**4 * noise,
+        "the noise is missing: every picture would always get the same latent": mean,
+        "the mean is missing: the latent would not depend on the picture": std * noise,
+        "mean and noise have changed places": noise + std * mean,
+        "the mean is scaled as well; only the noise is": std * (mean + noise),
+    }
+    compare(answer, mean + std * noise, mistakes, otherwise)
 
 
 @check_sample_latent.property("mean and deviation over many draws")
@@ -71,36 +69,24 @@ def _(cross_attention, rng):
     keys = 1.5 * rng.standard_normal((2, 3, 4), np.float32)
     values = rng.standard_normal((2, 3, 6), np.float32)
     scores, size = queries @ keys.swapaxes(1, 2), np.sqrt(4)
-    weights = _softmax(scores / size)
-    compare(
-        run(cross_attention, queries, keys, values),
-        weights @ values,
-        {
-            "the scores are not divided by √d, the root of the length of a query": _softmax(scores) @ values,
-            "the scores are divided by d; it must be √d": _softmax(scores / 4) @ values,
-            "the scores are multiplied by √d; they must be divided": _softmax(scores * size) @ values,
-            "the scores are divided by the root of the number of words; it must be √d": _softmax(scores / np.sqrt(3))
-            @ values,
-            "the softmax runs over the positions; the weights of the words must add up to 1": _softmax(
-                scores / size, axis=1
-            )
-            @ values,
-            "the softmax runs over the batch; the weights of the words must add up to 1": _softmax(
-                scores / size, axis=0
-            )
-            @ values,
-            "the softmax is missing: weights must be positive and add up to 1": scores / size @ values,
-            "you returned the weights; they still have to mix the values": weights,
-            "every word gets the same weight: the scores are not used": np.broadcast_to(
-                values.mean(axis=1, keepdims=True), (2, 5, 6)
-            ),
-            "each position takes the word with the largest score only; softmax mixes all words": np.take_along_axis(
-                values, scores.argmax(axis=-1)[..., None], axis=1
-            ),
-        },
-        "that is not softmax(Q Kᵀ / √d) V",
-        what="the mixed values",
-    )
+
+    def mix(scores, axis=-1):
+        return _softmax(scores, axis) @ values
+
+    mistakes = {
+        "the scores are not divided by √d, the root of the length of a query": mix(scores),
+        "the scores are divided by d; it must be √d": mix(scores / 4),
+        "the scores are multiplied by √d; they must be divided": mix(scores * size),
+        "the scores are divided by the root of the number of words; it must be √d": mix(scores / np.sqrt(3)),
+        "the softmax runs over the positions; the weights of the words must add up to 1": mix(scores / size, axis=1),
+        "the softmax runs over the batch; the weights of the words must add up to 1": mix(scores / size, axis=0),
+        "the softmax is missing: weights must be positive and add up to 1": scores / size @ values,
+        "you returned the weights; they still have to mix the values": _softmax(scores / size),
+        "every word gets the same weight: the scores are not used": mix(0 * scores),
+        "each position takes the word with the largest score only; softmax mixes all words": mix(1e6 * scores),
+    }
+    answer = run(cross_attention, queries, keys, values)
+    compare(answer, mix(scores / size), mistakes, "that is not softmax(Q Kᵀ / √d) V", what="the mixed values")
 
 
 @check_cross_attention.property("large scores do not overflow")
@@ -124,7 +110,7 @@ def _drawing_task(rng):
         return (0.3 * np.asarray(x) + (np.asarray(time)[:, 0] + words)[:, None, None, None]).astype(np.float32)
 
     x = rng.standard_normal((3, 4, 4, 2), np.float32)
-    network = StandIn(answer, [(None, 4, 4, 2), (None, 1), (None, LENGTH)])
+    network = StubNetwork(answer, [(None, 4, 4, 2), (None, 1), (None, LENGTH)])
     tokens = rng.integers(0, len(VOCABULARY), (3, LENGTH), dtype=np.int32)
     tokens[0, 3:] = NO_WORD
     return network, x, np.full((3, 1), 0.6, np.float32), tokens
@@ -137,31 +123,30 @@ def _(guided, rng):
     def answer(words):
         return network.predict([x, time, np.broadcast_to(words, tokens.shape)])
 
-    told, untold, a_only = answer(tokens), answer(NO_WORD), answer(0)
+    with_caption, without, with_a = answer(tokens), answer(NO_WORD), answer(0)
     w = rng.uniform(1.5, 3.0)
-    compare(
-        run(guided, network, x, time, tokens, w),
-        told + w * (told - untold),
-        {
-            "0 is the word 'a'; an empty caption has caption_data.NO_WORD, −1, at each of its places": told
-            + w * (told - a_only),
-            "the caption is pushed away: with and without have changed places": untold + w * (untold - told),
-            "you mix the two; guidance goes beyond the answer with caption, away from the one without": (1 - w) * told
-            + w * untold,
-            "that is without + w · (with − without), where w = 1 means no guidance; here w = 0 means none": untold
-            + w * (told - untold),
-            "the two are added; the answer without caption must be subtracted": (1 + w) * told + w * untold,
-            "1 + is missing: the factors must add up to 1": w * told - w * untold,
-            "the factor of the answer with caption must be 1 + w, so that both factors add up to 1": told - w * untold,
-            "the weight of the answer without caption is missing": (1 + w) * told - untold,
-            "both factors are the same; they must add up to 1": (1 + w) * (told - untold),
-            "you returned the answer with caption, without any guidance": told,
-            "you returned the answer without caption": untold,
-            "the plain mean of both weakens the caption": (told + untold) / 2,
-        },
-        "that is not (1 + w) · with_caption − w · without_caption",
-        what="the guided answer",
-    )
+
+    def mix(factor, other, without=without):
+        return factor * with_caption + other * without
+
+    mistakes = {
+        "0 is the word 'a'; an empty caption has caption_data.NO_WORD, −1, at each of its places": mix(
+            1 + w, -w, with_a
+        ),
+        "the caption is pushed away: with and without have changed places": mix(-w, 1 + w),
+        "you mix the two; guidance goes beyond the answer with caption, away from the one without": mix(1 - w, w),
+        "that is without + w · (with − without), where w = 1 means no guidance; here w = 0 means none": mix(w, 1 - w),
+        "the two are added; the answer without caption must be subtracted": mix(1 + w, w),
+        "1 + is missing: the factors must add up to 1": mix(w, -w),
+        "the factor of the answer with caption must be 1 + w, so that both factors add up to 1": mix(1, -w),
+        "the weight of the answer without caption is missing": mix(1 + w, -1),
+        "both factors are the same; they must add up to 1": mix(1 + w, -1 - w),
+        "you returned the answer with caption, without any guidance": with_caption,
+        "you returned the answer without caption": without,
+        "the plain mean of both weakens the caption": mix(0.5, 0.5),
+    }
+    otherwise = "that is not (1 + w) · with_caption − w · without_caption"
+    compare(run(guided, network, x, time, tokens, w), mix(1 + w, -w), mistakes, otherwise, what="the guided answer")
 
 
 @check_guided.property("w = 0 changes nothing", alone=False)

@@ -11,7 +11,7 @@
 
 from functools import partial
 
-from labutils.networks.attention import Attention, attend, attention_model
+from labutils.networks.attention import Attention, attention_model, scaled_dot_product_attention
 from labutils.networks.autoencoder import build_autoencoder, decode, encode, moments, reparameterise
 from labutils.networks.classifiers import CLASSIFIERS, predict
 from labutils.networks.costs import layer_costs, total_costs
@@ -62,7 +62,7 @@ __all__ = [
     "LABELLED",
     "NETWORKS",
     "NO_LABEL",
-    "attend",
+    "scaled_dot_product_attention",
     "attention_maps",
     "attention_model",
     "build",

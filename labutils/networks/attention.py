@@ -1,4 +1,4 @@
-"""Attention: each place asks, and takes what it needs from other vectors (Vaswani et al. 2017, arXiv:1706.03762)."""
+"""Attention: each query is answered by a weighted mean of values (Vaswani et al. 2017, arXiv:1706.03762)."""
 
 import math
 
@@ -6,14 +6,14 @@ import keras
 from keras import layers, ops
 
 
-def attend(queries, keys, values):
+def scaled_dot_product_attention(queries, keys, values):
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1): softmax(Q Kᵀ / √d) V.
 
     Args:
-        queries: (…, n, d), one question per place. keys: (…, m, d). values: (…, m, e): what there is to take.
+        queries: (…, n, d), one per position. keys: (…, m, d). values: (…, m, e).
 
     Returns:
-        (answers, weights): (…, n, e), and (…, n, m), how much each place looks at each of the m: rows that sum to 1.
+        (answers, weights): (…, n, e), and (…, n, m), the weight of each value for each query: rows that sum to 1.
     """
     scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(keys.shape[-1])
     weights = ops.softmax(scores, axis=-1)
@@ -21,15 +21,15 @@ def attend(queries, keys, values):
 
 
 class Attention(layers.Layer):
-    """Attention with several heads, which look for different things at the same time.
+    """Multi-head attention.
 
     Args:
         width: numbers in each vector of the answer, a multiple of ``heads``.
         heads: number of heads.
 
     Call:
-        x (B, n, width) asks; context (B, m, ·) answers. Where both are the same it is *self-attention*, where the
-        context is a caption it is *cross-attention*. Returns [answers (B, n, width), weights (B, heads, n, m)]. The
+        queries come from x (B, n, width), keys and values from context (B, m, ·). Where both are the same it is
+        *self-attention*, where the context is a caption it is *cross-attention*. Returns [answers (B, n, width), weights (B, heads, n, m)]. The
         answers are 0 before training.
     """
 
@@ -47,9 +47,9 @@ class Attention(layers.Layer):
         self.out.build((*x_shape[:-1], self.width))
 
     def call(self, x, context):
-        """Ask, attend in each head, and join the heads' answers."""
+        """Ask, scaled_dot_product_attention in each head, and join the heads' answers."""
         q, k, v = (self._split(layer(y)) for layer, y in ((self.query, x), (self.key, context), (self.value, context)))
-        answers, weights = attend(q, k, v)  # (B, heads, n, width/heads), (B, heads, n, m)
+        answers, weights = scaled_dot_product_attention(q, k, v)  # (B, heads, n, width/heads), (B, heads, n, m)
         joined = ops.reshape(ops.transpose(answers, (0, 2, 1, 3)), (-1, answers.shape[2], self.width))
         return [self.out(joined), weights]
 
@@ -60,7 +60,10 @@ class Attention(layers.Layer):
 
 
 class Places(layers.Layer):
-    """Adds a learned vector to each place, (B, …, width): attention alone does not know which place is where."""
+    """Learned positional embedding, added to (B, …, width): attention alone does not see the order of its inputs.
+
+    Keras files weights under the name of the class, so the class keeps the name that the checkpoint has.
+    """
 
     def build(self, shape):
         """Make the vectors."""
@@ -72,16 +75,16 @@ class Places(layers.Layer):
         return x + self.vectors
 
 
-def feed_forward(x, name):
-    """The other half of a transformer block: each vector alone through two dense layers; x + the result."""
+def mlp_block(x, name):
+    """Pre-norm MLP with a residual connection: each vector alone through two dense layers."""
     width = x.shape[-1]
     h = layers.LayerNormalization(name=f"{name}_norm")(x)
     h = layers.Dense(2 * width, activation="gelu", name=f"{name}_hidden")(h)
     return x + layers.Dense(width, kernel_initializer="zeros", name=f"{name}_out")(h)
 
 
-def ask(x, context, name, heads=4):
-    """Add to x, (B, n, width), what the :class:`Attention` layer ``name`` answers; ``context`` None is x itself."""
+def attention_block(x, context, name, heads=4):
+    """Pre-norm attention with a residual connection, (B, n, width). Self-attention if ``context`` is None."""
     normed = layers.LayerNormalization(name=f"{name}_norm")(x)
     answers, _ = Attention(x.shape[-1], heads, name=name)(normed, normed if context is None else context)
     return x + answers

@@ -41,17 +41,17 @@ def build_autoencoder(input_shape=(32, 32, 3), channels=CHANNELS, widths=(96, 40
     scale = LatentScale(channels, name="latent_scale")
 
     picture = keras.Input((H, W, C), name="picture")
-    x = _conv(quarter, "enter")(space_to_depth(space_to_depth(picture)))  # (B, H/4, W/4, quarter)
+    x = _conv(quarter, "conv_in")(space_to_depth(space_to_depth(picture)))  # (B, H/4, W/4, quarter)
     x = _block(x, quarter, "encode")
     moments = layers.Conv2D(2 * channels, 1, name="moments")(ops.silu(x))
     encoder = keras.Model(picture, scale(moments), name="encoder")
 
     latent = keras.Input((H // 4, W // 4, channels), name="latent")
-    x = _conv(quarter, "open")(scale(latent, back=True))
+    x = _conv(quarter, "latent_in")(scale(latent, back=True))
     x = _block(x, quarter, "decode")
-    x = depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x))  # (B, H/2, W/2, half)
+    x = depth_to_space(layers.Conv2D(4 * half, 1, name="upsample")(x))  # (B, H/2, W/2, half)
     x = _block(x, half, "draw")
-    x = _conv(4 * C, "leave")(ops.silu(x))
+    x = _conv(4 * C, "conv_out")(ops.silu(x))
     decoder = keras.Model(latent, depth_to_space(x), name="decoder")
     return keras.Model(picture, decoder(encoder(picture)[0]), name="autoencoder")
 
@@ -79,7 +79,7 @@ class LatentScale(layers.Layer):
         self.std = self.add_weight(shape=(channels,), initializer="ones", trainable=False, name="std")
 
     def call(self, x, back=False):
-        """From what the encoder's layers give to [μ, log σ²] in units of the latent space; ``back``: z to its own."""
+        """Standardise the encoder's moments; with ``back=True`` undo it for a latent z."""
         if back:
             return x * self.std + self.mean
         mean, log_variance = ops.split(x, 2, axis=-1)

@@ -30,10 +30,10 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
     """
     H, W, C = check_image_shape(input_shape)
     inputs = [keras.Input((H, W, C), name="noisy_image"), keras.Input((1,), name="time")]
-    told = [inputs[1]]  # the inputs beside the image: (B, 1), and (B, classes + 1) with a 1 at the label
+    conditions = [inputs[1]]  # the inputs beside the image: (B, 1), and (B, classes + 1) with a 1 at the label
     if classes:
         inputs.append(keras.Input((), dtype="int32", name="label"))
-        told.append(ops.one_hot(inputs[2] + 1, classes + 1))
+        conditions.append(ops.one_hot(inputs[2] + 1, classes + 1))
 
     def block(x, width, name):
         h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
@@ -42,19 +42,19 @@ def build_fast(input_shape=(28, 28, 1), classes=0, widths=(48, 96), blocks=(1, 2
 
     half, quarter = widths
     x = space_to_depth(inputs[0])  # (B, H/2, W/2, 4C)
-    channels = ops.concatenate(told, axis=-1)[:, None, None]
+    channels = ops.concatenate(conditions, axis=-1)[:, None, None]
     x = ops.concatenate([x, ops.ones_like(x[..., :1]) * channels], axis=-1)
-    x = layers.Conv2D(half, 3, padding="same", name="enter")(x)  # (B, H/2, W/2, half)
+    x = layers.Conv2D(half, 3, padding="same", name="conv_in")(x)  # (B, H/2, W/2, half)
     for i in range(blocks[0]):
         x = block(x, half, f"down_{i}")
     skip = x
-    x = layers.Conv2D(quarter, 3, strides=2, padding="same", name="shrink")(x)  # (B, H/4, W/4, quarter)
+    x = layers.Conv2D(quarter, 3, strides=2, padding="same", name="downsample")(x)  # (B, H/4, W/4, quarter)
     for i in range(blocks[1]):
         x = block(x, quarter, f"middle_{i}")
-    x = depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x)) + skip
+    x = depth_to_space(layers.Conv2D(4 * half, 1, name="upsample")(x)) + skip
     for i in range(blocks[0]):
         x = block(x, half, f"up_{i}")
-    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer="zeros", name="leave")(ops.silu(x))
+    x = layers.Conv2D(4 * C, 3, padding="same", kernel_initializer="zeros", name="conv_out")(ops.silu(x))
     network = keras.Model(inputs, depth_to_space(x), name="fast_conditional" if classes else "fast")
     if classes:
         network.label_count = classes

@@ -1,1 +1,1 @@
-"""What no lesson reads: a quiet start, files, progress bars and pictures."""
+"""What no lesson reads: a quiet start, checks of arguments, files, progress bars and pictures."""

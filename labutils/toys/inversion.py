@@ -44,14 +44,14 @@ def build_mlp(hidden, seed=0):
     return network
 
 
-def fit_inverse(network, y, x, epochs, *, learning_rate=0.01, batch_size=32, seed=0, passes=1, callbacks=()):
-    """Train ``network`` to give x for y: Adam, mean squared error, a rate that falls to 0 along half a cosine.
+def fit_inverse(network, y, x, epochs, *, batch_size=32, seed=0, passes=1, callbacks=()):
+    """Train ``network`` to give x for y: Adam, mean squared error; the rate falls from 0.01 to 0, half a cosine.
 
     Args:
         network: from :func:`build_mlp`; trained in place.
         y, x: inputs and targets, shape (N,).
         epochs: how often all points are used.
-        learning_rate, batch_size: of Adam. seed: of the shuffling.
+        batch_size: points of one step. seed: of the shuffling.
         passes: number of epochs that run as one compiled loop; it must divide ``epochs``. With 1, ``callbacks`` see
             each epoch. More is much faster, because a call takes more time than such a small network.
         callbacks: Keras callbacks.
@@ -68,7 +68,7 @@ def fit_inverse(network, y, x, epochs, *, learning_rate=0.01, batch_size=32, see
     points = tf.data.Dataset.from_tensor_slices(columns)
     batches = points.cache().shuffle(len(y), seed=seed).batch(batch_size).repeat()
     steps = passes * -(-len(y) // batch_size)
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps * (epochs // passes))
+    rate = keras.optimizers.schedules.CosineDecay(0.01, steps * (epochs // passes))
     network.compile(keras.optimizers.Adam(rate), loss="mse", jit_compile=False, steps_per_execution=steps)
     run = network.fit(
         batches, epochs=epochs // passes, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=list(callbacks)
@@ -123,14 +123,14 @@ def build_conditional_denoiser(dim=1, width=128, seed=0):
     return keras.Model([xt, time, y], layers.Dense(dim)(h))
 
 
-def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_rate=1e-2, seed=0, callbacks=()):
+def train_conditional(network, schedule, x, y, steps, seed=0, callbacks=()):
     """Train ``network`` to predict the noise in x, given y; the loss is that of lesson 4, in one dimension.
 
     Args:
         network: from :func:`build_conditional_denoiser`; trained in place.
         schedule: labutils.schedule.NoiseSchedule.
         x: (N,) or (N, D), within about [-1, 1]. y: (N,) the condition.
-        steps: training steps. batch_size, learning_rate, seed: of the run. callbacks: Keras callbacks.
+        steps: training steps of 256 points each. seed: of the run. callbacks: Keras callbacks.
 
     Returns:
         float, the mean loss of the last tenth of the steps.
@@ -140,12 +140,12 @@ def train_conditional(network, schedule, x, y, steps, batch_size=256, learning_r
     def batches():
         rng = np.random.default_rng(seed)
         while True:
-            chosen = rng.integers(0, len(x), batch_size)
+            chosen = rng.integers(0, len(x), 256)
             t, noise = draw_noise(x[chosen], schedule.T, rng)
             yield ((x[chosen], t, noise, y[chosen]),)
 
     model = LossModel(Diffusion(network, schedule))
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, steps))
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, steps))
     model.compile(optimizer, jit_compile=False)
     history = model.fit(
         batches(), steps_per_epoch=max(steps // 10, 1), epochs=10, verbose=0, shuffle=False, callbacks=list(callbacks)

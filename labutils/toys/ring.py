@@ -10,9 +10,9 @@ RADIUS, SPREAD = 0.8, 0.03  # of the ring, and of each island
 TUNED_GAN = {"penalty": 0.1, "falling": True, "beta_1": 0.0}
 
 
-def ring_centres(islands=8):
-    """Centres of the islands, shape (islands, 2), on a circle of radius RADIUS."""
-    angles = 2 * np.pi * np.arange(islands) / islands
+def ring_centres():
+    """Centres of the eight islands, shape (8, 2), on a circle of radius RADIUS."""
+    angles = 2 * np.pi * np.arange(8) / 8
     return RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
@@ -23,30 +23,30 @@ def ring_points(count, rng):
     return chosen + SPREAD * rng.standard_normal((count, 2))
 
 
-def coverage(points, share=0.02):
+def coverage(points):
     """How well points (N, 2) match the ring.
 
     Returns:
-        (islands, near): the number of islands that hold at least ``share`` of the points, and the share of all points
-        within four spreads of some island.
+        (islands, near): the number of islands that hold at least 2 % of the points, and the proportion of all points
+        that lie within four spreads of some island.
     """
     distance = np.linalg.norm(points[:, None] - ring_centres()[None], axis=-1)
     near = distance.min(axis=1) < 4 * SPREAD
     counts = np.bincount(distance.argmin(axis=1)[near], minlength=len(ring_centres()))
-    return int(np.sum(counts >= share * len(points))), float(near.mean())
+    return int(np.sum(counts >= 0.02 * len(points))), float(near.mean())
 
 
-def train_gan(points, steps, seed=0, batch_size=256, learning_rate=1e-3, penalty=0.0, falling=False, beta_1=0.5):
+def train_gan(points, steps, seed=0, batch_size=256, penalty=0.0, falling=False, beta_1=0.5):
     """Train a small GAN (Goodfellow et al. 2014, https://arxiv.org/abs/1406.2661, non-saturating loss).
 
     Args:
         points: (N, 2).
         steps: updates of each of the two networks.
         seed: of the run. The same seed gives the same generator on the same machine.
-        batch_size, learning_rate: of the run.
+        batch_size: points of one update.
         penalty: γ of the R1 penalty γ/2·E‖∇D(x)‖² on real points x, which keeps the gradient of the critic D small
             at the data (Mescheder, Geiger, Nowozin 2018, https://arxiv.org/abs/1801.04406, eq. 9); 0 for none.
-        falling: let the rate fall to 0 along half a cosine.
+        falling: let the learning rate of 0.001 fall to 0 along half a cosine.
         beta_1: of Adam; 0 follows each gradient without momentum.
 
     Returns:
@@ -64,7 +64,7 @@ def train_gan(points, steps, seed=0, batch_size=256, learning_rate=1e-3, penalty
         return keras.Sequential([keras.Input((2,)), *hidden, layers.Dense(outputs)])
 
     generator, critic = network(2), network(1)
-    rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps) if falling else learning_rate
+    rate = keras.optimizers.schedules.CosineDecay(0.001, steps) if falling else 0.001
     optimizers = [keras.optimizers.Adam(rate, beta_1=beta_1) for _ in range(2)]
     for optimizer, model in zip(optimizers, (generator, critic), strict=True):
         optimizer.build(model.trainable_variables)

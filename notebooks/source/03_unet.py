@@ -44,7 +44,7 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 import matplotlib.pyplot as plt
 import numpy as np
 
-from labutils import checks, data, networks, plots, presets, pretrained, training
+from labutils import checks, data, diagrams, networks, plots, presets, pretrained, training
 from labutils.diffusion import Diffusion
 from labutils.schedule import linear_schedule
 from labutils.training import keras_progress
@@ -76,7 +76,7 @@ schedule = linear_schedule()
 rng = np.random.default_rng(SEED)
 noise = rng.standard_normal((1, H, W, C)).astype("float32")
 noisy = schedule.add_noise(images.x_test[:1], 200, noise)
-plots.show(plots.draw_unet(network, np.asarray(noisy[0]), noise[0]),
+plots.show(diagrams.draw_unet(network, np.asarray(noisy[0]), noise[0]),
            "Drawing of the U-Net as a U: boxes at full, half and quarter size, down on the left, up on the "
            "right; the branch of the time joins on the left; arrows, the skip connections, cross at full and at "
            "half size. A noisy image goes in, the noise comes out.")

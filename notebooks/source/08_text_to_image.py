@@ -52,7 +52,7 @@ import numpy as np
 import tensorflow as tf
 
 from labutils import caption_data, checks, data, metrics, networks, pipeline, pretrained, results, samplers
-from labutils import plots, presets, sampling, training
+from labutils import diagrams, plots, presets, sampling, training
 from labutils.caption_reader import judge
 from labutils.diffusion import guided as guided_by_labutils
 
@@ -373,13 +373,13 @@ checks.check_cross_attention(cross_attention)
 # %%
 def by_labutils(queries, keys, values):
     """The lab's own attention, which also returns the weights."""
-    return networks.attend(queries, keys, values)[0]
+    return networks.scaled_dot_product_attention(queries, keys, values)[0]
 
 
 attention = checks.check_cross_attention.answer_or(by_labutils)
 encoder = on_latents.get_layer("text_encoder")
 tokens = caption_data.tokenize([caption])
-layer = encoder.get_layer("read_0")
+layer = encoder.get_layer("self_attention_0")
 before = keras.Model(encoder.input, encoder.get_layer("read_0_norm").output)(tokens)  # (1, 8, 128)
 heads = [np.asarray(layer._split(part(before)))[0] for part in (layer.query, layer.key, layer.value)]
 mixed = np.asarray(attention(*heads))  # the four heads take the place of the batch: (4, 8, 32)
@@ -487,7 +487,7 @@ lines = {part: [shapes[part], describe(parts[part])] for part in parts}
 if stable:
     for part, costs in stable["parts"].items():
         lines[part] += ["Stable Diffusion 1.5:", stable_shapes[part], describe(costs)]
-plots.show(plots.draw_text_to_image(lines, "The parts of a text-to-image model: this lab, and Stable Diffusion 1.5"),
+plots.show(diagrams.draw_text_to_image(lines, "The parts of a text-to-image model: this lab, and Stable Diffusion 1.5"),
            "Drawing of four boxes. A caption goes into the text encoder; its vectors go into the denoiser, which starts with "
            "noise and is called at each step; its latent goes into the decoder, which draws the picture. The encoder makes "
            "latents for the training only. All parts: 2.4 million parameters here, 1,066 million in Stable Diffusion 1.5.")
@@ -509,7 +509,7 @@ assert total < 4e6
 
 # %%
 DRAWN = 8  # pictures of one caption; the maps are means, so that what is common can be seen
-LAYERS = {"8×8": "last_words", "4×4": "inner_words"}
+LAYERS = {"8×8": "last_cross_attention", "4×4": "inner_cross_attention"}
 start = np.random.default_rng(SEED).standard_normal((DRAWN, *model.diffusion.shape)).astype("float32")
 tokens = caption_data.tokenize([caption] * DRAWN)
 states = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in

@@ -156,15 +156,15 @@ function buildNetwork(model, weights, kernel) {
   function evaluate(image, time, labels) {
     const batch = labels.length;
     labels.forEach((label, b) => enter(image, time, label, b));
-    conv("enter", seen, x, batch);
+    conv("conv_in", seen, x, batch);
     for (let i = 0; i < model.blocks[0]; i++) block(`down_${i}`, x, s, h, batch);
-    conv("shrink", x, q, batch);
+    conv("downsample", x, q, batch);
     for (let i = 0; i < model.blocks[1]; i++) block(`middle_${i}`, q, qs, qh, batch);
-    conv("grow", q, grown, batch);
+    conv("upsample", q, grown, batch);
     for (let b = 0; b < batch; b++) join(b);
     for (let i = 0; i < model.blocks[0]; i++) block(`up_${i}`, x, s, h, batch);
     silu(x, s, batch);
-    conv("leave", s, left, batch);
+    conv("conv_out", s, left, batch);
     return labels.map((_, b) => leave(b));
   }
 

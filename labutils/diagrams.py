@@ -1,0 +1,141 @@
+"""Diagrams of networks: the U-Net of lesson 3 and the text-to-image model of lesson 8, in the style of ``plots``."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from labutils import plots
+
+__all__ = ["draw_text_to_image", "draw_unet"]
+
+UNET_PLACES = {  # name of the layer: column, level and colour of its map in the drawing
+    "noisy_image": (0, 0, "pink"),
+    "image_and_time": (1.6, 0, "sky"),
+    "down_1": (3, 0, "blue"),
+    "down_2": (4.1, 1, "blue"),
+    "middle": (5.7, 2, "blue"),
+    "skip_2": (7.1, 1, "sky"),
+    "up_2": (8.4, 1, "blue"),
+    "skip_1": (9.3, 0, "sky"),
+    "up_1": (10.6, 0, "blue"),
+    "predicted_noise": (12, 0, "pink"),
+}
+
+
+def draw_unet(network, picture_in=None, picture_out=None):
+    """Draw the classic network as a U: the way down on the left, the way up on the right, the time below on the left.
+
+    A box is a map. Its height is the height of the map, and its width grows with the number of channels.
+
+    Args:
+        network: from :func:`labutils.networks.build_classic_unet`, of any image shape, also without time or skips.
+        picture_in, picture_out: images (H, W, C) to show at the ends of the U, or None.
+
+    Returns:
+        The figure.
+    """
+    figure, ax = plt.subplots(figsize=(12, 6.2))
+    shapes = {layer.name: layer.output.shape[1:] for layer in network.layers}
+    shapes["noisy_image"] = network.inputs[0].shape[1:]
+    full, boxes = shapes["noisy_image"][0], {}
+
+    def arrow(start, end, text="", colour="black", line="-", at=(0, 9)):
+        style = {
+            "arrowstyle": "-|>",
+            "color": plots.COLOURS[colour],
+            "lw": 1.8,
+            "linestyle": line,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        }
+        ax.annotate("", end, start, arrowprops=style, zorder=0)
+        ax.annotate(text, np.add(start, end) / 2, at, textcoords="offset points", ha="center", fontsize=plots.SMALL)
+
+    for name, (x, level, colour) in UNET_PLACES.items():
+        if name in shapes:
+            H, W, C = shapes[name]
+            wide, high, y = 0.14 + 0.5 * C / 192, H / full, -1.75 * level
+            ax.add_patch(plt.Rectangle((x - wide / 2, y - high / 2), wide, high, fc=plots.COLOURS[colour], ec="black"))
+            ax.text(x, y + high / 2 + 0.05, name, ha="center", va="bottom", fontsize=plots.SMALL)
+            ax.text(x, y - high / 2 - 0.05, f"{H}×{W}×{C}", ha="center", va="top", fontsize=plots.SMALL)
+            boxes[name] = (x, y, wide / 2, high / 2)
+    moves = iter(["pool_1: ÷ 2", "pool_2: ÷ 2", "grow_2: × 2", "grow_1: × 2"])
+    for (x, y, wide, high), (next_x, next_y, next_wide, next_high) in itertools.pairwise(boxes.values()):
+        if y == next_y:
+            arrow((x + wide, y), (next_x - next_wide, y))
+        else:
+            sign = np.sign(y - next_y)  # 1 on the way down, -1 on the way up
+            arrow(
+                (x, y - sign * (high + 0.27)),
+                (next_x, next_y + sign * (next_high + 0.27)),
+                next(moves),
+                "green",
+                at=(-40 * sign, -14),
+            )
+    for source, skip in (("down_1", "skip_1"), ("down_2", "skip_2")):
+        if skip in boxes:
+            (x, y, wide, _), (end, _, end_wide, _) = boxes[source], boxes[skip]
+            arrow((x + wide, y), (end - end_wide, y), "skip connection", "red", "--", (0, 5))
+    if "image_and_time" in boxes:
+        x, ends = boxes["image_and_time"][0], [-3.75, -3.05, -2.35, -1.6, -0.85]
+        H, W, _ = shapes["image_and_time"]
+        texts = ("t/T, one number", "time_hidden: dense 32", f"time_map: dense {H * W:,}", f"time_image: {H}×{W}×1")
+        for text, y, above in zip(texts, ends, ends[1:], strict=False):
+            ax.text(
+                x,
+                y,
+                text,
+                ha="center",
+                va="center",
+                fontsize=plots.SMALL,
+                bbox={"boxstyle": "round", "fc": "white", "ec": plots.COLOURS["orange"]},
+            )
+            arrow((x, y + 0.17), (x, above - (0.2 if above < -0.9 else 0)), colour="orange")
+    for picture, x in ((picture_in, -1.75), (picture_out, 12.45)):
+        if picture is not None:
+            plots.draw_image(ax.inset_axes((x, -0.5, 1.3, 1), transform=ax.transData), picture)
+    ax.set(title="The classic network: a box is a map, height × width × channels", xlim=(-1.9, 13.9), ylim=(-4, 0.95))
+    ax.set_axis_off()
+    return figure
+
+
+STABLE_DIFFUSION_PLACES = {  # part: left edge, bottom edge and colour of its box
+    "text encoder": (0.0, 3.1, "orange"),
+    "denoiser": (4.7, 1.6, "blue"),
+    "decoder": (9.4, 1.6, "green"),
+    "encoder": (0.0, 0.0, "sky"),
+}
+
+
+def draw_text_to_image(parts, title):
+    """Draw the parts of a latent diffusion model that is conditional on captions, with text in each box.
+
+    Args:
+        parts: dict from "text encoder", "denoiser", "decoder" and "encoder" to a list of lines.
+        title: of the figure.
+
+    Returns:
+        The figure.
+    """
+    figure, ax = plt.subplots(figsize=(12, 5.4))
+    wide, high = 4.1, 2.0
+    for name, (x, y, colour) in STABLE_DIFFUSION_PLACES.items():
+        ax.add_patch(plt.Rectangle((x, y), wide, high, fc="white", ec=plots.COLOURS[colour], lw=2.5))
+        ax.text(x + wide / 2, y + high - 0.1, name, ha="center", va="top", fontsize=12, weight="bold")
+        ax.text(x + wide / 2, y + high - 0.45, "\n".join(parts[name]), ha="center", va="top", fontsize=plots.SMALL)
+
+    def arrow(start, end, text, offset=(0, 6), ha="center", line="-"):
+        style = {"arrowstyle": "-|>", "lw": 1.8, "linestyle": line, "shrinkA": 0, "shrinkB": 0}
+        ax.annotate("", end, start, arrowprops=style)
+        ax.annotate(text, np.add(start, end) / 2, offset, textcoords="offset points", ha=ha, fontsize=plots.SMALL)
+
+    arrow((wide / 2, 5.8), (wide / 2, 5.1), "caption, as tokens", (8, -4), "left")
+    arrow((wide, 4.2), (6.4, 3.6), "one vector a word", (20, 16))
+    arrow((4.7 + wide, 2.6), (9.4, 2.6), "$x_0$")
+    arrow((9.4 + wide, 2.6), (14.4, 2.6), "picture")
+    arrow((6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
+    arrow((wide, 1.2), (5.2, 1.6), "latents,\ntraining only", (6, -32), "left", "--")
+    ax.set(title=title, xlim=(-0.1, 14.6), ylim=(-0.1, 5.9))
+    ax.set_axis_off()
+    return figure
