@@ -29,8 +29,8 @@ class Attention(layers.Layer):
 
     Call:
         queries come from x (B, n, width), keys and values from context (B, m, ·). Where both are the same it is
-        *self-attention*, where the context is a caption it is *cross-attention*. Returns [answers (B, n, width), weights (B, heads, n, m)]. The
-        answers are 0 before training.
+        *self-attention*, where the context is a caption it is *cross-attention*. Returns [answers (B, n, width),
+        weights (B, heads, n, m)]. The answers are 0 before training.
     """
 
     def __init__(self, width, heads=4, **options):
