@@ -54,7 +54,7 @@ BAD = [
     (["sample", "--out", "/dev/null/a.png"], "cannot write"),
     (
         ["sample", "--out", "OUT/a.png", "--guidance", "1"],
-        "--guidance needs a network with labels, and classic has none",
+        "--guidance needs a conditional network, and classic is unconditional",
     ),
     (["sample", "--out", "OUT/a.png", "--checkpoint", "digit_features"], "which does not draw images"),
     (["evaluate", "OUT/none.npz"], "no such file"),
