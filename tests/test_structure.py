@@ -63,3 +63,13 @@ def test_packages_export_what_they_name():
         package = getattr(__import__(f"labutils.{room}"), room)
         for name in getattr(package, "__all__", ()):
             assert hasattr(package, name), f"labutils.{room}.{name}"
+
+
+def test_no_two_modules_share_a_name():
+    """A search and a stack trace must be able to tell them apart."""
+    packages = [ROOT / name for name in ("labutils", "lab", "grading", "benchmarks")]
+    names = [path.stem for package in packages for path in package.rglob("*.py") if not path.stem.startswith("__")]
+    names += [
+        path.name for package in packages for path in (package, *package.rglob("*")) if (path / "__init__.py").exists()
+    ]
+    assert not {name for name in names if names.count(name) > 1}

@@ -677,7 +677,7 @@ plots.show(plots.image_table([rows[-1], list(cut)], starts, [""] * few,
 #
 # Three changes make a short run much better. Other lessons explain them; here you only use them.
 #
-# - The network is **told the digit** (*class-conditional*), and the sampler pushes towards it (*guidance*,
+# - The network is *class-conditional*: the digit is one of its inputs. And the sampler pushes towards it (*guidance*,
 #   [lesson 5](05_sampling.ipynb)).
 # - It predicts $x_0$ in place of ε, with a schedule that adds noise more evenly (*cosine*, lessons 2 and 7).
 # - A sampler takes 12 steps in place of 1000 (lesson 5).

@@ -653,7 +653,7 @@ plots.show(plots.image_table(swept, names, list(map(str, asked)), title, scale=1
 # %% [markdown]
 # <details><summary>Answers</summary>
 #
-# More guidance makes the digits clearer and more alike. With `asked = np.full(10, -1)` the network is not told a label. Then both
+# More guidance makes the digits clearer and more alike. With `asked = np.full(10, -1)` the network gets no label. Then both
 # predictions are the same, guidance adds nothing, and each noise becomes the digit that it suggests by itself. With other
 # labels the same noise becomes other digits.
 # </details>

@@ -384,7 +384,7 @@ for setting, value in asdict(config).items():
 # take away what it has, or add what others have. One trains for two passes. Three change more:
 #
 # - *small constant rate* also drops the warm-up and the clipping;
-# - *told the digit* is class-conditional and drawn with guidance, w = 0.5;
+# - *told the digit* is class-conditional, and drawn with guidance, w = 0.5;
 # - *classic network and recipe* also changes the schedule and predicts the noise.
 #
 # **Predict before you run:** name the ingredient that matters most, and one that does not matter.

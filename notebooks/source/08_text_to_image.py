@@ -2,7 +2,7 @@
 # # 8 · Text to image: a small Stable Diffusion
 #
 # You type "a red three left of a blue seven", and a model draws it. Stable Diffusion has three parts: an **autoencoder**, a
-# **text encoder** and a **denoiser** that asks the caption by **cross-attention**. This lesson builds each part at a size that
+# **text encoder** and a **denoiser** that attends to the caption by **cross-attention**. This lesson builds each part at a size that
 # a laptop trains in about an hour. Then it asks for a proof: does the model understand its captions, or does it repeat what
 # it has seen?
 #
@@ -68,7 +68,7 @@ print(f"preset {settings.name}: {settings.captioned_images:,} pictures with capt
 # ## 8.1 Pictures with a sentence
 #
 # The pictures are made on the fly: one or two handwritten digits in one of six colours, on black, and a sentence that says what
-# is there. The sentence is the only thing that the model is told.
+# is there. The sentence is the only input that describes the picture.
 
 # %%
 few = caption_data.make(images, 12, seed=SEED)
@@ -281,12 +281,12 @@ def seconds_per_call(network, count=16, calls=2 if PRESET == "smoke" else 8):
     """Median seconds of one call for a batch, after a first call that compiles."""
     H, W, C = network.inputs[0].shape[1:]
     call = tf.function(network)
-    told = [np.zeros((count, H, W, C), "float32"), np.zeros((count, 1), "float32"), caption_data.tokenize([caption] * count)]
-    call(told)
+    inputs = [np.zeros((count, H, W, C), "float32"), np.zeros((count, 1), "float32"), caption_data.tokenize([caption] * count)]
+    call(inputs)
     times = []
     for _ in range(calls):
         started = time.perf_counter()
-        call(told)
+        call(inputs)
         times.append(time.perf_counter() - started)
     return np.median(times)
 
@@ -423,8 +423,8 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 # what stands at the other place. Nobody told the encoder what a colour is. It learned this in training, together with the denoiser.
 
 # %%
-told = np.asarray(encoder(caption_data.tokenize([caption, "a blue three left of a red seven", "a red three"])))
-three, other_three, alone = told[0, 2], told[1, 2], told[2, 2]
+encoded = np.asarray(encoder(caption_data.tokenize([caption, "a blue three left of a red seven", "a red three"])))
+three, other_three, alone = encoded[0, 2], encoded[1, 2], encoded[2, 2]
 
 
 def likeness(a, b):
@@ -436,8 +436,8 @@ print(f"'three' after 'red' and after 'blue': likeness {likeness(three, other_th
 print(f"'three' with and without a neighbour: likeness {likeness(three, alone):.2f}")
 red, other_red = np.asarray(encoder(caption_data.tokenize([caption, caption.replace("three", "five")])))[:, 1]
 print(f"'red' before 'three' and before 'five': likeness {likeness(red, other_red):.2f}")
-print(f"'red' and 'blue' at the same place: likeness {likeness(told[0, 1], told[1, 1]):.2f}")
-assert likeness(told[0, 1], told[1, 1]) < likeness(red, other_red) < likeness(three, other_three) < 1
+print(f"'red' and 'blue' at the same place: likeness {likeness(encoded[0, 1], encoded[1, 1]):.2f}")
+assert likeness(encoded[0, 1], encoded[1, 1]) < likeness(red, other_red) < likeness(three, other_three) < 1
 
 # %% [markdown]
 # The same word has another vector in another sentence. "three" changes little when its colour changes. "red" changes more when its
@@ -565,7 +565,7 @@ for i in (0, 2, 7):
 # %% [markdown]
 # ## 8.5 Training: the same step as always
 #
-# Nothing new is needed. $x_0$ is now a latent, and the network is told tokens instead of a label. It predicts
+# Nothing new is needed. $x_0$ is now a latent, and the condition is tokens instead of a label. It predicts
 # v = √ᾱ ε − √(1−ᾱ) x₀ ([Salimans & Ho 2022](https://arxiv.org/abs/2202.00512); [lesson 7](07_better_and_faster.ipynb)),
 # with the cosine schedule of [lesson 6](06_discussion.ipynb).
 #
@@ -761,7 +761,7 @@ if recorded:
 #
 # All models draw with w = 4 and 12 steps. Two models were trained with the same budget (8,000 steps, about 47 CPU minutes each) to show that the test can fail:
 #
-# - **one number for each pair**: it is told "pair 13" instead of "red three". Pair 13 says nothing about reds or threes.
+# - **one number for each pair**: its condition is "pair 13" instead of "red three". Pair 13 says nothing about reds or threes.
 # - **a bag of words**: no positions are added to the words, so it cannot know their order.
 #
 # **Predict before you run:** which of the two fails on unseen pairs, and which on turned captions? How far do they fall?
