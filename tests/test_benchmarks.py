@@ -14,7 +14,6 @@ from benchmarks import ablation, contenders, filling, marking, prompts, quality,
 from grading.release import release
 from labutils import pretrained, sampling
 from labutils import results as measured
-from labutils.diffusion import Diffusion
 from labutils.sampling import reverse
 from labutils.schedule import linear_schedule
 
@@ -240,41 +239,6 @@ def test_a_changed_config_is_measured_again(folder, monkeypatch):
     assert missing["variant"] == "no clipping" and missing["config"]["clip_norm"] == 5.0
 
 
-class Stop(Exception):
-    """Raised where a run is killed."""
-
-
-def test_a_row_of_quality_that_is_stopped_draws_no_batch_twice(tmp_path):
-    """Stopped after the first batch and started again, it ends with the images of a run without a stop."""
-    asked = []
-
-    def sampler():
-        diffusion = Diffusion(lambda inputs: 0.5 * inputs[0], linear_schedule())
-        made = sampling.Sampler(diffusion, (4, 4, 1), sampler="ddpm", steps=3)
-        run = made.run
-        made.run = lambda x, *args, **options: asked.append(len(x)) or run(x, *args, **options)
-        return made
-
-    class StopAfter(report.Budget):
-        def __init__(self, checks):
-            self.checks = checks
-
-        def check(self):
-            self.checks -= 1
-            if self.checks < 0:
-                raise Stop
-
-    file = tmp_path / "part.npy"
-    with pytest.raises(Stop):
-        quality.draw_all(sampler(), None, 150, file, StopAfter(1))
-    assert asked == [64] and len(np.load(file)) == 64
-    stopped = quality.draw_all(sampler(), None, 150, file, report.Budget())
-    assert asked == [64, 64, 22]
-    whole = quality.draw_all(sampler(), None, 150, tmp_path / "whole.npy", report.Budget())
-    np.testing.assert_array_equal(stopped, whole)
-    assert len(np.unique(whole[:, 0, 0, 0])) == 150  # no two batches from the same noise
-
-
 def measures(frechet=5.0, **more):
     numbers = {"frechet": (frechet, 2.0), "recognised": (0.9, 0.98), **more}
     return {k: {"value": v, "low": v - 0.1, "high": v + 0.1, "floor": f} for k, (v, f) in numbers.items()}
@@ -347,18 +311,12 @@ def test_a_correction_agrees_with_what_is_known_and_keeps_the_rest(task):
 
 @pytest.mark.parametrize("resample", [1, 2])
 @pytest.mark.parametrize("task", filling.TASKS)
-def test_digits_are_completed_part_by_part_each_from_its_own(task, resample, monkeypatch):
-    """The second part must be corrected by the second digits, not by those that the loop was compiled with."""
-    monkeypatch.setattr(filling, "PART", 2)
+def test_completed_digits_agree_with_what_is_known(task, resample):
     digits = np.random.default_rng(0).uniform(-1, 1, (4, 28, 28, 1)).astype(np.float32)
     item = {"task": task, "checkpoint": "fast", "steps": 2, "resample": resample}
     images, calls = filling.complete(item, digits)
     assert images.shape == digits.shape and calls == 2 * resample
     np.testing.assert_allclose(filling.correct(task, images, digits), images, atol=1e-4)
-
-
-def test_the_parts_of_filling_are_whole_and_fit_one_batch():
-    assert filling.DIGITS % filling.PART == 0 and filling.PART <= sampling.BATCH
 
 
 def test_the_true_digit_counts_only_if_the_recogniser_is_sure(monkeypatch):
