@@ -2,18 +2,14 @@
 
 ``python -m benchmarks.quality [--minutes M] [CHECKPOINT …]`` draws 1,000 images for each checkpoint, sampler and number
 of steps, measures them (labutils.evaluation), and writes ``results/quality.json``. Lesson 5 and docs/maintainers.md
-quote it. You may stop it and start it again: it saves each row as soon as it is measured, and each batch of 64 images
-of the row in progress. To measure everything again, delete the file.
+quote it. Each row is saved as soon as it is measured: you may stop the program and start it again. To measure
+everything again, delete the file.
 """
-
-import hashlib
-import json
 
 import numpy as np
 
 from benchmarks import report
-from labutils import data, evaluation, networks, pretrained, sampling
-from labutils.support.files import write_atomically
+from labutils import data, evaluation, networks, pretrained, samplers, sampling
 
 IMAGES = 1_000  # in benchmarks.ablation, too: Fréchet distances of different numbers of images cannot be compared
 FEW = [(sampler, steps) for steps in (5, 10) for sampler in ("ddim", "dpmpp_2m", "ddpm")] + [("heun", 3), ("heun", 5)]
@@ -39,39 +35,19 @@ def rows():
     return report.Rows("quality", PLAN, {"images": IMAGES, "dataset": "mnist", **report.about([*ROWS, *report.JUDGES])})
 
 
-def draw(sampler, seed, count=sampling.BATCH, labels=None):
-    """One batch of ``count`` images by a labutils.sampling.Sampler; batches differ by their seed."""
-    start = np.random.default_rng(seed).standard_normal((count, *sampler.shape), dtype=np.float32)
-    *_, (_, images, _) = sampler.run(start, seed, labels, x0=False)
-    return np.asarray(images)
-
-
-def draw_all(sampler, labels, count, file, budget):
-    """Draw ``count`` images, batch by batch; ``file`` keeps them in case the program is stopped."""
-    images = np.load(file, allow_pickle=False) if file.is_file() else np.empty((0, *sampler.shape), np.float32)
-    while (first := len(images)) < count:
-        budget.check()
-        asked = None if labels is None else labels[first : first + sampling.BATCH]
-        images = np.concatenate([images, draw(sampler, first, min(sampling.BATCH, count - first), asked)])
-        write_atomically(file, lambda path, images=images: np.save(path, images))
-    return images
-
-
-def measure(item, dataset, budget, header):
+def measure(item, dataset):
     """What one row holds: draw, and measure."""
     guidance = item["guidance"] or 0.0
     # The classic network is slow. Its fused form draws the same images with less arithmetic.
     diffusion = pretrained.load_diffusion(item["checkpoint"], fused=item["checkpoint"] == "classic")
     labels = networks.even_labels(IMAGES) if diffusion.is_conditional else None
-    sampler = sampling.Sampler(diffusion.with_guidance(guidance), sampler=item["sampler"], steps=item["steps"])
-    # The name depends on everything that the images depend on, so images of another plan are never used.
-    key = hashlib.sha256(json.dumps([item, header], sort_keys=True).encode()).hexdigest()[:16]
-    file = report.SCRATCH / f"quality-{key}.npy"
-    images = draw_all(sampler, labels, IMAGES, file, budget)
-    measures = report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, labels=labels))
-    file.unlink()
-    # With guidance the network is called twice for each step, except if w = 0.
-    return {"calls": len(sampler.t) * (2 if guidance else 1), "measures": measures}
+    how = {"sampler": item["sampler"], "steps": item["steps"]}
+    images = sampling.sample(diffusion.with_guidance(guidance), IMAGES, condition=labels, **how)
+    calls = len(samplers.coefficients(diffusion.schedule, **how).t)
+    return {
+        "calls": calls * (2 if guidance else 1),  # with guidance, each needs two calls of the network
+        "measures": report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, labels=labels)),
+    }
 
 
 def table(results, best=3):
@@ -106,7 +82,7 @@ def main():
     for item in file.missing():
         if item["checkpoint"] in options.names:
             options.budget.check()
-            row = measure(item, dataset, options.budget, file.header)
+            row = measure(item, dataset)
             file.add(item, row)
             found = {key: row["measures"][key]["value"] for key in ("frechet", "recognised")}
             print(item, f"{row['calls']} calls:", found, flush=True)

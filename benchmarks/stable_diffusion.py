@@ -8,10 +8,8 @@ https://arxiv.org/abs/2103.00020) is counted by its formula. It needs ``requirem
 """
 
 import argparse
-import json
 
-from labutils.results import RESULTS
-from labutils.support.files import write_atomically
+from benchmarks import report
 
 PICTURE, LATENT = (512, 512, 3), (64, 64, 4)
 WORDS, WIDTH, VOCABULARY, BLOCKS = 77, 768, 49_408, 12  # of the text encoder
@@ -78,8 +76,7 @@ def measure():
 def main():
     """Count, and write the file."""
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    text = json.dumps(measure(), indent=1) + "\n"
-    write_atomically(RESULTS / "stable_diffusion.json", lambda path: path.write_text(text, encoding="utf-8"))
+    report.save("stable_diffusion", measure())
 
 
 if __name__ == "__main__":
