@@ -109,7 +109,10 @@ def test_words_and_numbers():
         (lambda d: caption_data.parse(["a red"]), "need a caption such as"),
         (lambda d: caption_data.make(d, 0), "count must be an integer of at least 1"),
         (lambda d: caption_data.make(d, 4, part="all"), "part must be 'train' or 'test'"),
-        (lambda d: caption_data.make(d, 4, kind="new"), "unknown kind 'new', known: seen, unseen_pair, unseen_order"),
+        (
+            lambda d: caption_data.draw_scenes(4, np.random.default_rng(0), "new"),
+            "unknown kind 'new', known: seen, unseen_pair, unseen_order",
+        ),
     ],
 )
 def test_bad_arguments(digits, call, message):
