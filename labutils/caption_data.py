@@ -61,14 +61,13 @@ class Captioned:
         return tokenize(self.captions)
 
 
-def make(dataset, count, part="train", kind="seen", seed=0):
-    """Draw scenes and make a picture of each.
+def make(dataset, count, part="train", seed=0):
+    """Draw scenes that training may show, and make a picture of each.
 
     Args:
         dataset: labutils.data.Images with grey digits: MNIST, or scikit-learn's digits.
         count: number of pictures, at least 1.
         part: ``train`` or ``test``: the images of ``dataset`` that are used.
-        kind: one of KINDS, see :func:`draw_scenes`.
         seed: the same seed gives the same pictures.
 
     Returns:
@@ -78,7 +77,7 @@ def make(dataset, count, part="train", kind="seen", seed=0):
         ValueError: a bad argument.
     """
     rng = np.random.default_rng(seed)
-    scenes = draw_scenes(count, rng, kind)
+    scenes = draw_scenes(count, rng)
     return Captioned(draw_pictures(dataset, scenes, part, rng), scenes)
 
 

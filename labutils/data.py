@@ -165,13 +165,13 @@ def _find_or_download(name):
     failures = []
     for path in filter(Path.is_file, candidates(name)):
         try:
-            return _prepare(name, read_npz(path, ARRAYS)), failures
+            return _verified(_prepare(name, read_npz(path, ARRAYS))), failures
         except ValueError as error:
             reason = _one_line(error.__cause__ or error)
             # Keras may replace or delete a damaged file in its own cache.
             failures.append(f"{path} is damaged or unreadable ({reason}): delete it if it is still there.")
     try:
-        return _prepare(name, _download(name)), failures
+        return _verified(_prepare(name, _download(name))), failures
     except Exception as error:  # Keras raises plain Exception when a download fails
         return None, [*failures, f"The download failed ({_one_line(error)})."]
 
@@ -193,12 +193,19 @@ def _one_line(error):
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _verified(images):
+    """Return ``images``. If they are called mnist, raise ``ValueError`` unless they are MNIST."""
+    known = images.sha256 == MNIST_SHA256 and images.image_shape == (28, 28, 1)
+    if images.name == "mnist" and not known:
+        raise ValueError(f"the data has the SHA-256 {images.sha256[:12]}…, MNIST has {MNIST_SHA256[:12]}…")
+    return images
+
+
 def _prepare(name, arrays, note="", class_names=()):
-    """The four arrays as Images, or ``ValueError``: they are no data set, or named ``mnist`` and are not MNIST."""
+    """The four arrays as Images. Raises ``ValueError`` if they are no data set."""
     digest = hashlib.sha256()
     for key in ARRAYS:
         digest.update(np.ascontiguousarray(arrays[key]).tobytes())
-    digest = digest.hexdigest()
     loaded = {}
     for part in ("train", "test"):
         y = np.asarray(arrays[f"y_{part}"]).reshape(-1)
@@ -218,9 +225,7 @@ def _prepare(name, arrays, note="", class_names=()):
         if count < HELD_OUT:
             needed = f"at least {HELD_OUT} are needed: so many are shown side by side"
             raise ValueError(f"{name}: {count} {part} images, {needed}")
-    if name == "mnist" and (digest != MNIST_SHA256 or shape != (28, 28, 1)):
-        raise ValueError(f"its content has the SHA-256 {digest[:12]}…, that of MNIST has {MNIST_SHA256[:12]}…")
-    return Images(name=name, **loaded, sha256=digest, note=note, class_names=class_names)
+    return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note, class_names=class_names)
 
 
 def _sklearn_digits():

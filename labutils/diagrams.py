@@ -41,16 +41,7 @@ def draw_unet(network, picture_in=None, picture_out=None):
     full, boxes = shapes["noisy_image"][0], {}
 
     def arrow(start, end, text="", colour="black", line="-", at=(0, 9)):
-        style = {
-            "arrowstyle": "-|>",
-            "color": plots.COLOURS[colour],
-            "lw": 1.8,
-            "linestyle": line,
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
-        ax.annotate("", end, start, arrowprops=style, zorder=0)
-        ax.annotate(text, np.add(start, end) / 2, at, textcoords="offset points", ha="center", fontsize=plots.SMALL)
+        _arrow(ax, start, end, text, at, color=plots.COLOURS[colour], linestyle=line, zorder=0)
 
     for name, (x, level, colour) in UNET_PLACES.items():
         if name in shapes:
@@ -125,17 +116,19 @@ def draw_text_to_image(parts, title):
         ax.text(x + wide / 2, y + high - 0.1, name, ha="center", va="top", fontsize=12, weight="bold")
         ax.text(x + wide / 2, y + high - 0.45, "\n".join(parts[name]), ha="center", va="top", fontsize=plots.SMALL)
 
-    def arrow(start, end, text, offset=(0, 6), ha="center", line="-"):
-        style = {"arrowstyle": "-|>", "lw": 1.8, "linestyle": line, "shrinkA": 0, "shrinkB": 0}
-        ax.annotate("", end, start, arrowprops=style)
-        ax.annotate(text, np.add(start, end) / 2, offset, textcoords="offset points", ha=ha, fontsize=plots.SMALL)
-
-    arrow((wide / 2, 5.8), (wide / 2, 5.1), "caption, as tokens", (8, -4), "left")
-    arrow((wide, 4.2), (6.4, 3.6), "one vector a word", (20, 16))
-    arrow((4.7 + wide, 2.6), (9.4, 2.6), "$x_0$")
-    arrow((9.4 + wide, 2.6), (14.4, 2.6), "picture")
-    arrow((6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
-    arrow((wide, 1.2), (5.2, 1.6), "latents,\ntraining only", (6, -32), "left", "--")
+    _arrow(ax, (wide / 2, 5.8), (wide / 2, 5.1), "caption, as tokens", (8, -4), "left")
+    _arrow(ax, (wide, 4.2), (6.4, 3.6), "one vector a word", (20, 16))
+    _arrow(ax, (4.7 + wide, 2.6), (9.4, 2.6), "$x_0$", (0, 6))
+    _arrow(ax, (9.4 + wide, 2.6), (14.4, 2.6), "picture", (0, 6))
+    _arrow(ax, (6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
+    _arrow(ax, (wide, 1.2), (5.2, 1.6), "latents,\ntraining only", (6, -32), "left", linestyle="--")
     ax.set(title=title, xlim=(-0.1, 14.6), ylim=(-0.1, 5.9))
     ax.set_axis_off()
     return figure
+
+
+def _arrow(ax, start, end, text, offset, ha="center", zorder=None, **style):
+    """An arrow with a text near its middle, ``offset`` in points."""
+    style = {"arrowstyle": "-|>", "lw": 1.8, "shrinkA": 0, "shrinkB": 0, **style}
+    ax.annotate("", end, start, arrowprops=style, zorder=zorder)
+    ax.annotate(text, np.add(start, end) / 2, offset, textcoords="offset points", ha=ha, fontsize=plots.SMALL)

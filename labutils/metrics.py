@@ -145,7 +145,7 @@ def class_entropy(labels, classes=10):
     return float(min(entropy / np.log(classes), 1.0))  # rounding may give a little over 1
 
 
-def check_drawn(images, name="images"):
+def check_drawn(images):
     """Return ``images`` as float32, clipped to [-1, 1], which samplers leave a little.
 
     Raises:
@@ -153,7 +153,7 @@ def check_drawn(images, name="images"):
     """
     images = np.asarray(images, dtype=np.float32)
     near = images.size and np.abs(images).max() <= 1 + OVERSHOOT
-    return check_images(np.clip(images, -1, 1) if near else images, name)
+    return check_images(np.clip(images, -1, 1) if near else images)
 
 
 def nearest_images(images, train_images):

@@ -164,10 +164,10 @@ def _square(image, side):
     return Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
 
 
-def _some(left_out, shown=3):
-    """The first few files and why, and how many more."""
-    said = [f"{name} ({reason})" for name, reason in sorted(left_out.items())[:shown]]
-    more = len(left_out) - shown
+def _some(left_out):
+    """The first three files and why, and how many more."""
+    said = [f"{name} ({reason})" for name, reason in sorted(left_out.items())[:3]]
+    more = len(left_out) - 3
     return ", ".join(said) + (f" and {more} more" if more > 0 else "")
 
 

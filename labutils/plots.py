@@ -159,7 +159,7 @@ def axes(title, xlabel, ylabel, size=(6, 3.5)):
     return figure, ax
 
 
-def label_lines(ax, min_gap=0.05):
+def label_lines(ax):
     """Write the label of each line at its right end, in the colour of the line: easier to read than a long legend.
 
     Call it last, after the lines and the limits of the axes are set. Labels that would overlap are moved apart as
@@ -168,14 +168,12 @@ def label_lines(ax, min_gap=0.05):
 
     Args:
         ax: axes with lines that have a ``label``. Lines without a label and empty lines get no text.
-        min_gap: smallest distance of two labels, as a share of the height of the axes; never less than the height of
-            the text.
 
     Returns:
         list of the matplotlib texts, from the lowest to the highest.
     """
     ax.get_xlim(), ax.get_ylim()  # asking for the limits makes matplotlib compute them
-    to_axes = ax.transScale + ax.transLimits  # from data to shares of the axes, for linear and logarithmic scales
+    to_axes = ax.transScale + ax.transLimits  # from data to proportions of the axes, for linear and logarithmic scales
     size = plt.rcParams["legend.fontsize"]
     size = font_manager.FontProperties(size=size).get_size_in_points()
     ends = []
@@ -187,7 +185,8 @@ def label_lines(ax, min_gap=0.05):
             ends.append((*to_axes.transform((x[last], y[last])), line))
     ends.sort(key=lambda end: end[1])
     height = ax.bbox.height / ax.figure.dpi * 72  # in points
-    gap = min(max(min_gap, 1.2 * size / height), 1 / max(len(ends) - 1, 1))
+    # The distance of two labels is at least 5 % of the axes and the height of the text.
+    gap = min(max(0.05, 1.2 * size / height), 1 / max(len(ends) - 1, 1))
     steps = gap * np.arange(len(ends))
     wanted = np.array([y for _, y, _ in ends]) - steps
     places = np.clip(isotonic_regression(wanted).x, 0, 1 - steps[-1]) + steps if ends else []
@@ -258,7 +257,7 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
     return figure
 
 
-def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=3):
+def show_animation(frames, titles, alt, columns=8):
     """Display an animated GIF of image grids, embedded in the notebook.
 
     Args:
@@ -266,10 +265,8 @@ def show_animation(frames, titles, alt, columns=8, seconds=5.0, zoom=3):
         titles: one for each frame.
         alt: alternative text.
         columns: images in a row.
-        seconds: length of one round.
-        zoom: width in pixels of one pixel of an image.
     """
-    data = as_text(animation_gif(frames, titles, columns, seconds, zoom))
+    data = as_text(animation_gif(frames, titles, columns))
     display(HTML(f'<img src="data:image/gif;base64,{data}" alt="{html.escape(alt, quote=True)}">'))
 
 

@@ -123,11 +123,11 @@ def _(add_noise, rng):
     require(abs(variance - 1) < 0.05, f"data of variance 1 should keep variance 1, got {variance:.2f}")
 
 
-def _noising(rng, B=50):
+def _noising(rng):
     """x0, t, noise and a schedule that is not the notebook's own."""
-    x0 = rng.uniform(-1, 1, (B, 4, 4, 1)).astype(np.float32)
+    x0 = rng.uniform(-1, 1, (50, 4, 4, 1)).astype(np.float32)
     noise = rng.standard_normal(x0.shape).astype(np.float32)
-    return x0, rng.permutation(B), noise, linear_schedule(B, 1e-3, 0.3)
+    return x0, rng.permutation(50), noise, linear_schedule(50, 1e-3, 0.3)
 
 
 FIRST_TILDE = "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1"

@@ -154,8 +154,8 @@ def _(sinusoidal_embedding, rng):
     )
 
 
-def _all_steps(sinusoidal_embedding, dim=32):
-    return as_numbers(run(sinusoidal_embedding, np.arange(1000), dim), (1000, dim), "the embedding")
+def _all_steps(sinusoidal_embedding):
+    return as_numbers(run(sinusoidal_embedding, np.arange(1000), 32), (1000, 32), "the embedding")
 
 
 @check_sinusoidal_embedding.property("how alike two steps look depends on their distance only", alone=False)

@@ -21,11 +21,11 @@ check_train_step = Check(
 )
 
 
-def _batch(rng, size=64):
+def _batch(rng):
     """A schedule, and x0, t, noise and x_t of a batch."""
     schedule = linear_schedule()
     # In [-0.5, 0.5]: with [-1, 1], mean(x_t²) is close to mean(∣ε∣), and two mistakes cannot be told apart.
-    x0 = rng.uniform(-0.5, 0.5, (size, 8, 8, 1)).astype(np.float32)
+    x0 = rng.uniform(-0.5, 0.5, (64, 8, 8, 1)).astype(np.float32)
     t, noise = draw_noise(x0, schedule.T, rng)
     return schedule, x0, t, noise, ops.convert_to_numpy(schedule.add_noise(x0, t, noise))
 

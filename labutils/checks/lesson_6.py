@@ -28,8 +28,8 @@ def _(cosine_alpha_bars, rng):
 def _judge_cosine(cosine_alpha_bars, T):
     n = np.arange(T + 1) / T
 
-    def curve(power=2.0, s=0.008, quarter=np.pi / 2):
-        f = np.cos((n + s) / (1 + s) * quarter) ** power
+    def curve(power=2.0, quarter=np.pi / 2):
+        f = np.cos((n + 0.008) / 1.008 * quarter) ** power
         return f[1:] / f[0]
 
     f = np.cos((n + 0.008) / 1.008 * np.pi / 2) ** 2

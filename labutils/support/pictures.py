@@ -56,23 +56,23 @@ def as_text(data):
     return base64.b64encode(data).decode()
 
 
-def grid_png(images, columns=8, zoom=3):
-    """The images as one PNG (bytes), each pixel ``zoom`` pixels wide."""
-    return png(_enlarged(tile(images, min(columns, len(images))), zoom))
+def grid_png(images):
+    """The images as one PNG (bytes), eight in a row."""
+    return png(_enlarged(tile(images, min(8, len(images)))))
 
 
-def animation_gif(frames, titles, columns=8, seconds=5.0, zoom=3):
+def animation_gif(frames, titles, columns=8):
     """An animated GIF (bytes) of image grids; the arguments are those of :func:`labutils.plots.show_animation`."""
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 16)  # the font comes with matplotlib
     pictures = []
     for frame, title in zip(frames, titles, strict=True):
-        grid = _enlarged(tile(frame, columns), zoom)
+        grid = _enlarged(tile(frame, columns))
         picture = Image.new(grid.mode, (grid.width, grid.height + 26), "white")
         picture.paste(grid, (0, 26))
         ImageDraw.Draw(picture).text((4, 3), title, fill="black", font=font)
         pictures.append(picture.quantize(16))  # few grey levels, because noise compresses badly
     buffer = io.BytesIO()
-    pause = round(1000 * seconds / len(frames))
+    pause = round(5000 / len(frames))  # milliseconds: one round takes five seconds
     pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)
     return buffer.getvalue()
 
@@ -97,6 +97,7 @@ def slider_html(images, labels, title):
     return SLIDER.substitute(key=key, data=data)
 
 
-def _enlarged(pixels, zoom):
+def _enlarged(pixels):
+    """A PIL picture in which each pixel is three pixels wide."""
     picture = Image.fromarray(pixels)
-    return picture.resize((zoom * picture.width, zoom * picture.height), Image.Resampling.NEAREST)
+    return picture.resize((3 * picture.width, 3 * picture.height), Image.Resampling.NEAREST)
