@@ -18,6 +18,8 @@ from functools import partial
 
 import numpy as np
 
+from labutils.support.arguments import check_count
+
 
 def ddim_step(x, x0, alpha_bar, next_alpha_bar, eta=0.0):
     """One step of DDIM (Song, Meng, Ermon 2020, https://arxiv.org/abs/2010.02502, eq. 12 and 16).
@@ -178,6 +180,5 @@ def spaced_steps(T, count):
     Raises:
         ValueError: unless 1 <= count <= T.
     """
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or not 1 <= count <= T:
-        raise ValueError(f"steps must be an integer in 1 … {T}, got {count!r}")
+    check_count("steps", count, high=T)
     return (np.round(T - np.arange(count) * T / count) - 1).astype(np.int32)

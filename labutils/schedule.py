@@ -13,6 +13,8 @@ Sources:
 import numpy as np
 from keras import ops
 
+from labutils.support.arguments import check_count
+
 PREDICTIONS = ("noise", "x0", "v", "velocity")  # what a network can predict
 
 
@@ -176,7 +178,7 @@ def linear_schedule(T=1000, beta_start=1e-4, beta_end=0.02):
     Raises:
         ValueError: if T < 1, or β leaves (0, 1) or does not increase.
     """
-    _check_steps(T)
+    check_count("T", T)
     if not 0 < beta_start < beta_end < 1:
         raise ValueError(f"need 0 < beta_start < beta_end < 1, got beta_start={beta_start}, beta_end={beta_end}")
     options = {"beta_start": beta_start, "beta_end": beta_end}
@@ -197,7 +199,7 @@ def cosine_schedule(T=1000, s=0.008, max_beta=0.999):
     Raises:
         ValueError: if T < 1 or an argument is out of range.
     """
-    _check_steps(T)
+    check_count("T", T)
     if not (s > 0 and 0 < max_beta < 1):
         raise ValueError(f"need s > 0 and 0 < max_beta < 1, got s={s}, max_beta={max_beta}")
     u = np.arange(T + 1, dtype=np.float64) / T
@@ -242,8 +244,3 @@ def check_same_shape(name, array, other_name, other):
     same = len(shapes[0]) == len(shapes[1])
     if not same or any(None not in (a, b) and a != b for a, b in zip(*shapes, strict=True)):
         raise ValueError(f"{name} must have the shape of {other_name}, got {shapes[0]} and {shapes[1]}")
-
-
-def _check_steps(T):
-    if isinstance(T, bool) or not isinstance(T, (int, np.integer)) or T < 1:
-        raise ValueError(f"T must be an integer of at least 1, got {T!r}")

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from labutils.samplers import coefficients
 from labutils.sampling.inpainting import resampled
+from labutils.support.arguments import check_count
 from labutils.support.progress import progress_bar
 from labutils.support.startup import keep_freed_memory
 
@@ -143,8 +144,7 @@ def sample(diffusion, count, shape=None, *, seed=0, condition=None, progress=Tru
         ValueError: ``count`` < 1, a condition that :meth:`Sampler.run` refuses, or an argument that :class:`Sampler`
             refuses.
     """
-    if isinstance(count, bool) or not isinstance(count, (int, np.integer)) or count < 1:
-        raise ValueError(f"count must be an integer of at least 1, got {count!r}")
+    check_count("count", count)
     diffusion.check_condition(condition, count)
     sampler = Sampler(diffusion, shape, **options)
     finished = np.empty((count, *sampler.shape), np.float32)

@@ -4,6 +4,7 @@ import numpy as np
 
 from labutils.data import check_images
 from labutils.samplers import Coefficients
+from labutils.support.arguments import check_count
 
 
 def inpaint(x0, known, mask):
@@ -40,9 +41,8 @@ def resampled(table, schedule, times, jump=1):
         ValueError: ``times`` or ``jump`` is not an integer of at least 1, or the sampler uses the estimate of the call
             before, which belongs to another noise level after a step forward.
     """
-    for name, value in (("resample", times), ("jump", jump)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    check_count("resample", times)
+    check_count("jump", jump)
     if times > 1 and np.any(table.c):
         raise ValueError("resample needs a sampler with one estimate per step: ddpm or ddim")
     level = np.append(schedule.alpha_bars[table.t], 1.0)  # ᾱ before each row, and after the last

@@ -13,6 +13,6 @@ def check_count(name, value, low=1, high=None):
     """
     integer = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not integer or value < low or (high is not None and value > high):
-        limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+        limits = f"of at least {low}" if high is None else f"in {low} … {high}"
         raise ValueError(f"{name} must be an integer {limits}, got {value!r}")
     return value

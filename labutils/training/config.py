@@ -7,6 +7,7 @@ import numpy as np
 
 from labutils.diffusion import Diffusion
 from labutils.schedule import NoiseSchedule, cosine_schedule, linear_schedule
+from labutils.support.arguments import check_count
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,7 @@ class TrainingConfig:
         for name, value in asdict(self).items():
             if isinstance(value, np.generic):  # JSON, in which configs are kept, knows no NumPy numbers
                 object.__setattr__(self, name, value.item())
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise ValueError(f"batch_size must be an integer of at least 1, got {self.batch_size!r}")
+        check_count("batch_size", self.batch_size)
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}")
         if self.warmup_steps < 0 or (self.decay_epochs is not None and self.decay_epochs < 1):

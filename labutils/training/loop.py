@@ -13,6 +13,7 @@ import numpy as np
 
 from labutils.data import check_images
 from labutils.networks import NO_LABEL, check_known
+from labutils.support.arguments import check_count
 from labutils.support.startup import keep_freed_memory
 from labutils.training.config import TrainingConfig
 from labutils.training.run_state import RunState
@@ -89,10 +90,8 @@ def train(
     images = check(images, "images")
     config = config or TrainingConfig()
     network, T = diffusion.network, diffusion.schedule.T
-    if not isinstance(epochs, (int, np.integer)) or epochs < 1:
-        raise ValueError(f"epochs must be an integer of at least 1, got {epochs!r}")
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
+    check_count("epochs", epochs)
+    check_count("seed", seed, low=0)
     condition = _check_condition(network, condition, images, "condition")
     if validation_condition is not None and (condition is None or validation_images is None):
         raise ValueError("validation_condition needs condition and validation_images")
