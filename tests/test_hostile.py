@@ -109,7 +109,7 @@ HARD = {
     "kill the parent": ("os.kill(os.getppid(), 9); time.sleep(99)", KILLED),
     "kill all": ("os.kill(-1, 9); time.sleep(99)", KILLED),
     "forks": (
-        "while True:\n    try: os.fork()\n    except OSError: time.sleep(99)",
+        "while True:\n    try: os.fork()\n    except OSError: sum(range(9**7))",
         f"{LATE}|process limit|memory limit",
     ),
     "threads": (

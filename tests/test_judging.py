@@ -203,7 +203,7 @@ BESIDE = {  # what people write around a right answer, and what must be said of 
     "a question": ("?np.cumprod", ""),
     "a failing assert": (
         "assert alpha_bars(np.array([0.1, 0.2]))[1] == 0.7, 'hm'",
-        "AssertionError: “hm” (line 5: `assert",
+        "AssertionError: “hm” (line 4: `assert",
     ),
     "a missing name": ("alpha_bars(betas_of_yesterday)", "NameError"),
     "an index out of range": ("np.zeros(5)[60_000]", "IndexError"),
@@ -222,8 +222,8 @@ BESIDE = {  # what people write around a right answer, and what must be said of 
 @pytest.mark.parametrize("lines, note", BESIDE.values(), ids=BESIDE)
 def test_what_stands_beside_a_right_function_costs_nothing(lines, note, entry, bench):
     """Magics work as in a kernel."""
-    above, below = (lines, "") if lines[:1] == "%" else ("", lines)
-    source = f"{above}\nimport numpy as np\ndef alpha_bars(betas):\n    return np.cumprod(1 - betas)\n{below}"
+    above, below = (f"{lines}\n", "") if lines[:1] == "%" else ("", lines)
+    source = f"{above}import numpy as np\ndef alpha_bars(betas):\n    return np.cumprod(1 - betas)\n{below}"
     found = verdict_on(entry, bench, source)
     assert (found["status"], found["points"], found["found"]) == ("right", 4, "")
     assert note in found["note"] and bool(note) == bool(found["note"])

@@ -150,7 +150,7 @@ RIGHT = {  # what students do, and the sign by which the answer is found
     "with CRLF": (lambda book: the(book, ALPHA).update(source=DONE[ALPHA].replace("\n", "\r\n")), GRADE_ID),
     "retyped as text": (lambda book: the(book, ALPHA).update(cell_type="markdown"), GRADE_ID),
     "checks tagged": (tagged, GRADE_ID),
-    "tags exchanged": (tags_exchanged, NAME),
+    "tags exchanged": (tags_exchanged, CELL_ID),
     "without checks": (without_checks, GRADE_ID),
     "checks doubled": (lambda book: book["cells"].extend(checks_of(book)), GRADE_ID),
     "checks as text": (lambda book: [cell.update(cell_type="markdown") for cell in checks_of(book)], GRADE_ID),
