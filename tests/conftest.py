@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(items):
 NEED = {
     "requirements-authors.txt": ("matching", "notebooks"),
     "requirements-book.txt": ("book",),
-    "requirements-grading.txt": ("batch", "grade", "hostile", "judging", "matching", "release", "shown", "small_class"),
+    "requirements-grading.txt": ("batch", "grade", "hostile", "judging", "matching", "release", "shown"),
 }
 
 
@@ -92,7 +92,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 
 # Modules whose fixtures take long: each stays in one process, so that its fixtures are made once.
 TOGETHER = {f"tests/test_{name}.py" for name in ("book", "grade", "judging", "matching", "nbgrader", "play")}
-TOGETHER |= {f"tests/test_{name}.py" for name in ("release", "shown")}
+TOGETHER |= {f"tests/test_{name}.py" for name in ("dask", "hostile", "release", "shown")}
 
 
 class Scheduling(LoadScopeScheduling):

@@ -1,20 +1,22 @@
 """A class to try the grader with: ``python tests/sample_class.py FOLDER``.
 
-It writes what you would hand out (``FOLDER/handout``) and what would come back (``FOLDER/submissions``). Twenty
-invented students send the notebooks. Some answers are right, some have typical mistakes, some are empty, and some
-attack the grader. :data:`STUDENTS` says how many points each student gets in lesson 2.
+It writes what you would hand out (``FOLDER/handout``) and what would come back (``FOLDER/submissions``).
+:data:`STUDENTS` says what each student sends, and how many points it gets in lesson 2.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import nbformat
 
 from grading.release import release
 from labutils.support.files import write_atomically
 
+FIRST = "ex-2-1-alpha-bars"
+WRONG = {FIRST: "def alpha_bars(betas):\n    return 1 - betas\nprint('All tests in `alpha_bars` passed!')"}
 PARTLY = {  # answers in which one property fails
     "ex-2-3-posterior-variances": """def posterior_variances(betas):
     bars = np.cumprod(1 - betas)
@@ -27,56 +29,25 @@ PARTLY = {  # answers in which one property fails
         x = sampling.reverse_step(schedule, x, t, network([x, time]), np.zeros(x.shape, dtype="float32"))
     return x""",
 }
-WRONG = {
-    "ex-1-2-all-inverses": "def all_inverses(y):\n    return [np.arcsin(y)]",
-    "ex-2-1-alpha-bars": "def alpha_bars(betas):\n    return 1 - betas",
-    "ex-2-2-add-noise": """def add_noise(x0, t, noise, alpha_bars):
-    a = alpha_bars[t].reshape(-1, 1, 1, 1)
-    return a * x0 + (1 - a) * noise""",
-    "ex-5-1-reverse-step": """def reverse_step(schedule, xt, t, predicted_noise, noise):
-    beta, bar = schedule.betas[t], schedule.alpha_bars[t]
-    mean = np.sqrt(1 / schedule.alphas[t]) * (xt - beta / np.sqrt(1 - bar) * predicted_noise)
-    return mean + np.sqrt(beta) * noise""",
-    "ex-6-2-inpaint": "def inpaint(x0, known, mask):\n    return mask * x0 + (1 - mask) * known",
-}
-FIRST = "ex-2-1-alpha-bars"
-RIGHT_FIRST = "def alpha_bars(betas):\n    return np.cumprod(1 - betas)"
+EXIT = {"ex-2-2-add-noise": "def add_noise(x0, t, noise, alpha_bars):\n    import os\n    os._exit(3)"}
 
 
-def _attack(line):
-    """An answer that does something else first."""
-    return {FIRST: f"def alpha_bars(betas):\n    {line}\n    return np.cumprod(1 - betas)"}
+class Student(NamedTuple):
+    """What a student sends, and how many points that is worth in lesson 2."""
+
+    lessons: str  # the first two figures of their names, or "all"
+    changes: dict | None  # answers that replace the lab's own ones; None: no exercise is solved
+    damage: str | None
+    points: float
 
 
-LOOP = """def alpha_bars(b):
-    kept, result = 1.0, []
-    for beta in b:
-        kept = kept * (1 - beta)
-        result.append(kept)
-    return result"""
-CLAIM = "\nprint('All tests in `alpha_bars` passed!')"
-# student → (answers that replace the right ones, damage to the notebooks, points in lesson 2)
 STUDENTS = {
-    "s01-ada": ({}, None, 8.0),
-    "s02-björn": ({}, None, 8.0),
-    "s03-chen": ({FIRST: RIGHT_FIRST}, None, 8.0),
-    "s04-dora": ({FIRST: LOOP}, None, 8.0),
-    "s05-emil": ({}, "strip the metadata", 8.0),
-    "s06-fatima": ({}, "shuffle the cells", 8.0),
-    "s07-goran": (PARTLY, None, 6.5),
-    "s08-hana": (PARTLY | {FIRST: RIGHT_FIRST}, None, 6.5),
-    "s09-ivan": (WRONG, None, 3.0),
-    "s10-jo": (WRONG, None, 3.0),
-    "s11-kim": ({FIRST: WRONG[FIRST]}, None, 6.0),
-    "s12-lena": ({FIRST: RIGHT_FIRST[:-1]}, None, 6.0),
-    "s13-mo": (None, None, 0.0),
-    "s14-nils": ({FIRST: WRONG[FIRST]}, "edit the checks", 6.0),
-    "s15-olga": (_attack("import os; os._exit(0)"), None, 6.0),
-    "s16-pia": (_attack("while True: pass"), None, 6.0),
-    "s17-quinn": (_attack("open('../s01-ada/02_forward_noising.ipynb')"), None, 6.0),
-    "s18-rosa": (_attack("import urllib.request as u; u.urlopen('http://127.0.0.1:9')"), None, 6.0),
-    "=cmd|'calc'!A1": ({FIRST: WRONG[FIRST] + CLAIM}, None, 6.0),
-    "s20-tom": ({}, "cut the file", 0.0),
+    "s1-ada": Student("all", {}, None, 8.0),
+    "s2-göran": Student("02 05", WRONG | PARTLY, None, 4.5),
+    "s3-mo": Student("02 06", None, None, 0.0),
+    "s4-olga": Student("02", EXIT, None, 5.0),
+    "=cmd|'calc'!A1": Student("02", WRONG, "strip, shuffle, edit the checks", 6.0),
+    "s6-tom": Student("02", {}, "cut the file", 0.0),
 }
 
 
@@ -90,8 +61,10 @@ def sample_class(manifest, student, out, names=tuple(STUDENTS)):
         names: of the students; default: all.
     """
     for name in names:
-        changes, damage, _ = STUDENTS[name]
+        lessons, changes, damage, _ = STUDENTS[name]
         for lesson, entry in manifest["notebooks"].items():
+            if lessons != "all" and lesson[:2] not in lessons.split():
+                continue
             notebook = nbformat.read(Path(student, f"{lesson}.ipynb"), as_version=4)
             if changes is not None:
                 fill(notebook, entry, changes)
@@ -120,13 +93,10 @@ def fill(notebook, entry, changes):
 
 
 def _damaged(notebook, damage):
-    if damage == "strip the metadata":
+    if damage and damage.startswith("strip"):
+        notebook.cells = notebook.cells[::-1]
         for cell in notebook.cells:
             cell.metadata = {}
-    elif damage == "shuffle the cells":
-        notebook.cells = notebook.cells[::-1]
-    elif damage == "edit the checks":
-        for cell in notebook.cells:
             if cell.source.startswith("checks.check_"):
                 cell.source = "print('All tests passed!')"
     return notebook

@@ -1,8 +1,10 @@
 """What an instructor meets: the last line, the exit code, grades.csv, marks, pages."""
 
 import csv
+import html.parser
 import io
 import json
+import re
 import unicodedata
 import zipfile
 
@@ -117,6 +119,12 @@ def test_marks_with_a_comma(points, tmp_path):
     [
         ("student_id;question\na;b\n", "needs the columns"),
         ("", "needs the columns"),
+        ("student_id,question,points\na,nothing,1\n", "line 2: unknown question 'nothing'"),
+        (f"student_id,question,points\nadda,{QUESTION},2\n", "line 2: no student 'adda' sent anything"),
+        *(
+            (f"student_id,question,points\na,{QUESTION},{points}\n", f"points must lie in 0 … 2, got '{points}'")
+            for points in ("3", "-1", "nan", "many")
+        ),
         (f"student_id;question;points\n;;\n\na;{QUESTION};3\n", "line 4: points must lie in"),
         (f"question,points,student_id\n{QUESTION},1\n", "line 2: no student None sent anything"),
         (f'student_id,question,points\n"{"a" * 200_000}",{QUESTION},1\n', "is not a CSV file"),
@@ -187,11 +195,46 @@ def test_ordinary_texts_stay(text):
 
 
 # --- pages ----------------------------------------------------------------------------------------------------------
-def test_pages_hold_no_pictures(grade, book, tmp_path):
-    """A student's pictures are neither decoded nor shown."""
-    notebook = json.loads(book)
-    pictures = [{"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBORw0KGgo="}}] * 2
-    next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")["outputs"] = pictures
-    grade({f"a/{LESSON}.ipynb": json.dumps(notebook)})
-    page = (tmp_path / "out" / "feedback" / f"{file_name('a')}.html").read_text("utf-8")
-    assert "Feedback for a" in page and "<img" not in page and "iVBOR" not in page and "img-src" not in page
+class Page(html.parser.HTMLParser):
+    """What stands in a page that a browser might run or load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        loads = [str(value) for name, value in attributes if name in ("src", "href", "srcset", "data", "style")]
+        if tag in ("script", "iframe", "img", "object", "embed", "svg", "form", "link", "base", "use"):
+            self.found.append(tag)
+        self.found += [name for name, _ in attributes if name.startswith("on")]
+        self.found += [value for value in loads if not re.fullmatch("feedback/[a-z0-9-]+[.]html", value)]
+
+
+# Names that mean something to a spreadsheet, a browser or a file system.
+NAMES = ("=cmd|'calc'!A1", "+1", "-1", "@SUM(A1)", "<img src=x onerror=alert(1)>", "A", "a", "con", "a ")
+SCRIPT = "</pre><script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>"
+
+
+def test_pages_and_tables_are_harmless(grade, handed_out, book, tmp_path):
+    """Whatever stands in names, answers, errors and outputs; a student's pictures are neither decoded nor shown."""
+    outputs = [{"output_type": "display_data", "metadata": {}, "data": {"image/png": SCRIPT, "text/html": SCRIPT}}]
+    outputs.append({"output_type": "error", "ename": SCRIPT, "evalue": SCRIPT, "traceback": [SCRIPT]})
+    lesson, other = json.loads(book), json.loads((handed_out / "student" / f"{OTHER}.ipynb").read_bytes())
+    for cell in lesson["cells"] + other["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = outputs
+        if cell["id"].startswith(("ex-", "text-")):
+            cell["source"] = "".join(cell["source"]) + f"\n# {SCRIPT}\n=1+1\n![x](javascript:alert(1)) \ud800"
+    sent = {f"{name}/{LESSON}.ipynb": json.dumps(lesson) for name in NAMES} | {f"a/{OTHER}.ipynb": json.dumps(other)}
+    _, _, rows = grade(sent)
+    assert len(rows) == 2 * len(NAMES)
+    with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
+        assert not [cell for row in csv.reader(file) for cell in row if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
+    pages = {path: path.read_text(encoding="utf-8") for path in (tmp_path / "out").rglob("*.html")}
+    by_hand = list((tmp_path / "out" / "by_hand").iterdir())
+    assert len(pages) == len(NAMES) + 1 + len(by_hand) and by_hand
+    for path, page in pages.items():
+        assert not Page(page).found, path
+        assert "default-src 'none'" in page
+    assert "alert(1)" in pages[tmp_path / "out" / "feedback" / f"{file_name('con')}.html"]

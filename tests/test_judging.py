@@ -72,9 +72,7 @@ def test_wrong_answers_fail_from_another_process(number, conversation):
     [
         ("def f(b): raise NotImplementedError", "not written yet"),
         ("def f(b): raise ZeroDivisionError('no')", "stopped with ZeroDivisionError: “no”"),
-        ("def f(b): return {}", "should be numbers"),
         ("def f(b): return lambda: 1", "should be numbers"),
-        ("def f(b):\n x = []\n x.append(x)\n return x", "recursion limit"),
         ("g = 1", "stopped with NameError: “the answer does not define f”"),
     ],
 )
@@ -197,10 +195,6 @@ def test_no_check_gives_points_for_nothing(name):
     assert any(each.alone for each in check.properties)
 
 
-def alpha_bars_with(lines, head="import numpy as np\n"):
-    return f"{head}def alpha_bars(betas):\n    return np.cumprod(1 - betas)\n{lines}"
-
-
 BESIDE = {  # what people write around a right answer, and what must be said of it
     "a comment": ("# the same as in labutils", ""),
     "the lab's own": ("from labutils.schedule import linear_schedule\nlinear_schedule(5).alpha_bars", ""),
@@ -217,20 +211,22 @@ BESIDE = {  # what people write around a right answer, and what must be said of 
     "an end": ("import os; os._exit(3)", "ended the process: exit 3"),
     "input": ("input('your name?')", "EOFError"),
     "a figure": ("import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()", ""),
+    "display": ("display(alpha_bars(np.ones(3)))", ""),
+    **{
+        line: (line, "")
+        for line in ("%matplotlib inline", "%matplotlib notebook", "%pylab inline", "%gui qt", "%%time")
+    },
 }
 
 
 @pytest.mark.parametrize("lines, note", BESIDE.values(), ids=BESIDE)
 def test_what_stands_beside_a_right_function_costs_nothing(lines, note, entry, bench):
-    found = verdict_on(entry, bench, alpha_bars_with(lines))
+    """Magics work as in a kernel."""
+    above, below = (f"{lines}\n", "") if lines[:1] == "%" else ("", lines)
+    source = f"{above}import numpy as np\ndef alpha_bars(betas):\n    return np.cumprod(1 - betas)\n{below}"
+    found = verdict_on(entry, bench, source)
     assert (found["status"], found["points"], found["found"]) == ("right", 4, "")
     assert note in found["note"] and bool(note) == bool(found["note"])
-
-
-@pytest.mark.parametrize("line", ["%matplotlib inline", "%matplotlib notebook", "%pylab inline", "%gui qt", "%%time"])
-def test_magics_work_as_in_a_kernel(line, entry, bench):
-    found = verdict_on(entry, bench, alpha_bars_with("", f"{line}\nimport numpy as np\n"))
-    assert (found["status"], found["note"]) == ("right", "")
 
 
 def test_what_fails_above_the_function_costs_nothing(entry, bench):
@@ -239,11 +235,6 @@ def test_what_fails_above_the_function_costs_nothing(entry, bench):
     )
     assert found["alpha_bars"]["status"] == found["inpaint"]["status"] == "right"
     assert "(line 1: `x_of_a_session[3]`)" in found["alpha_bars"]["note"]
-
-
-def test_display_is_known_in_a_function(entry, bench):
-    shown = BARS.replace("return", "display(b); return")
-    assert verdict_on(entry, bench, shown)["status"] == "right"
 
 
 OWN = {  # cells of the student's own, and the code of an answer that needs them
@@ -402,8 +393,7 @@ def test_time_in_which_the_judge_computes_does_not_count():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_kill_that_the_grader_did_not_order_is_tried_again(number, entry):
+def test_a_kill_that_the_grader_did_not_order_is_tried_again(entry):
     """The kernel may end any process when the machine has no memory left."""
     killed = []
 
@@ -411,7 +401,7 @@ def test_a_kill_that_the_grader_did_not_order_is_tried_again(number, entry):
         process = plain()
         if len(killed) < kills:
             killed.append(process)
-            threading.Timer(9, lambda: [each.send_signal(number) for each in reversed(process.tree())]).start()
+            threading.Timer(9, lambda: [each.send_signal(signal.SIGKILL) for each in reversed(process.tree())]).start()
         return process
 
     slow = {"alpha_bars": BARS.replace("return", "import time; time.sleep(14); return")}
@@ -424,18 +414,11 @@ def test_a_kill_that_the_grader_did_not_order_is_tried_again(number, entry):
     assert "killed by signal" in found["found"]
 
 
-FAULTS = [
-    MemoryError(),
-    *(pytest.param(error, marks=pytest.mark.slow) for error in (OSError("no"), ZeroDivisionError())),
-]
-
-
-@pytest.mark.parametrize("error", FAULTS)
-def test_a_fault_of_the_judge_is_no_students_zero(error, entry, bench, monkeypatch):
+def test_a_fault_of_the_judge_is_no_students_zero(entry, bench, monkeypatch):
     """In the check, and while it talks with the student's process."""
 
     def fails(*_):
-        raise error
+        raise MemoryError
 
     text, _ = checks.check_alpha_bars.properties[0]
     for place, change in (
@@ -446,7 +429,7 @@ def test_a_fault_of_the_judge_is_no_students_zero(error, entry, bench, monkeypat
             for name, value in change.items():
                 patch.setattr(place, name, value)
             found = verdict_on(entry, bench, BARS)
-        assert (found["status"], found["again"]) == ("needs a human", True) and type(error).__name__ in found["found"]
+        assert (found["status"], found["again"]) == ("needs a human", True) and "MemoryError" in found["found"]
     assert verdict_on(entry, bench, BARS)["status"] == "right"
 
 

@@ -212,15 +212,6 @@ def test_what_blackboard_and_moodle_add(pack):
     ]
 
 
-def test_two_attempts_are_two_notebooks(pack):
-    paths = [f"Lab_anna_attempt_2026-11-{day}-10-00-00_{N}.ipynb" for day in (27, 28)]
-    found = beside_honest(pack({paths[0]: BOOK, paths[1]: b"other"}))
-    assert [(sent.student, sent.name, sent.content) for sent in found] == [
-        ("Lab_anna", paths[0], BOOK),
-        ("Lab_anna", paths[1], b"other"),
-    ]
-
-
 @pytest.mark.parametrize(
     "path",
     ["eve/Meier_Anna_ameier_1/{}", "eve/meieranna_1_222_{}", f"eve/{MOODLE}/{{}}", f"eve/Lab_anna_{ATTEMPT}_{{}}"],
