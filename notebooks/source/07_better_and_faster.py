@@ -374,7 +374,7 @@ ax.legend()
 plots.show(figure, "The learning rate rises in a straight line over the first steps to ten times "
            "that of the classic recipe and falls along a cosine to 0 at the end.")
 for setting, value in asdict(config).items():
-    print(f"{setting:15} {value}")
+    print(f"{setting:18} {value}")
 
 # %% [markdown]
 # ## 7.5 Does every ingredient help?

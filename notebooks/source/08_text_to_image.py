@@ -398,7 +398,7 @@ words = [*caption_data.detokenize(tokens)[0].split()]
 asked = [f"{i + 1} {word}" for i, word in enumerate(words)]
 figure, row = plt.subplots(1, 2, figsize=(11, 5))
 for block, ax in enumerate(row):
-    weights = np.asarray(networks.attention_model(encoder, f"read_{block}")(tokens))[0].mean(axis=0)
+    weights = np.asarray(networks.attention_model(encoder, f"self_attention_{block}")(tokens))[0].mean(axis=0)
     ax.imshow(weights, cmap="Blues", vmin=0, vmax=1)
     for (i, j), weight in np.ndenumerate(weights):
         if weight >= 0.15:
@@ -412,7 +412,7 @@ figure.suptitle(f"Self-attention of the text encoder, mean over four heads: {cap
 plots.show(figure, "Two tables of weights, eight words by eight words, one for each block of the text encoder. "
            "In block 1 'red' looks most at 'left' and 'three', 'blue' at 'seven'. In block 2 'red' looks most at 'blue', "
            "'three' at 'seven' and 'seven' at 'three'.")
-to_word = [np.asarray(networks.attention_model(encoder, f"read_{block}")(tokens))[0].mean(axis=0) for block in (0, 1)]
+to_word = [np.asarray(networks.attention_model(encoder, f"self_attention_{block}")(tokens))[0].mean(axis=0) for block in (0, 1)]
 three, seven = words.index("three"), words.index("seven")
 print(f"'three' looks at 'red' with {to_word[0][three, 1]:.2f} in block 1, at 'seven' with {to_word[1][three, seven]:.2f} in block 2")
 assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax() == seven
