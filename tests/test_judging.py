@@ -420,7 +420,7 @@ def test_a_fault_of_the_judge_is_no_students_zero(entry, bench, monkeypatch):
     def fails(*_):
         raise MemoryError
 
-    text, _ = checks.check_alpha_bars.properties[0]
+    text = checks.check_alpha_bars.properties[0].text
     for place, change in (
         (checks.check_alpha_bars, {"properties": [Property(text, fails)]}),
         (Conversation, {"_encode": fails}),
