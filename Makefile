@@ -30,7 +30,7 @@ run: $(VENV)/ready-book  ## execute all lessons into build/ and make the book of
 test: $(TESTED)  ## each promise of the lab once, in minutes; it says first what it cannot test on this machine
 	$(BIN)/python -m pytest
 
-test-all: $(TESTED)  ## every test, also the slow ones: half an hour
+test-all: $(TESTED)  ## every test, also the slow ones: about half an hour
 	$(BIN)/python -m pytest -m ""
 
 lab: $(VENV)/ready  ## open JupyterLab on your own copies in my_lab/; notebooks/ is the book beside them

@@ -154,8 +154,8 @@ REDEFINITIONS = {
 }
 # Whole cells. No points.
 CELLS = {
-    "bash": ("%%bash\necho All tests passed!\nkill -9 0", "not written yet"),
-    "another program": ("%run numpy.py", "not written yet"),
+    "bash": ("%%bash\necho All tests passed!\nkill -9 0", KILLED),  # its own process group
+    "another program": ("%run numpy.py", "not found"),
 }
 # Each in the function of an answer, before the right result, which gets its points.
 ASIDES = {
