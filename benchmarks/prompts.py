@@ -3,8 +3,8 @@
 ``python -m benchmarks.prompts [--minutes M]`` draws 1,000 pictures for each row, lets a reader that had no part
 in training read them (labutils.caption_reader), and writes ``results/text_to_image.json``, which lesson 8 quotes.
 What it compares with is trained first, if it is not in ``build/text_to_image``: the model once more, with its weights
-after some epochs kept, and two networks that must fail: ``text_to_image_pairs`` is told one number for each
-colour–digit pair instead of words, ``text_to_image_bag`` is told the words without their order. It may be stopped and
+after some epochs kept, and two networks that must fail: ``text_to_image_pairs`` gets one number for each
+colour–digit pair instead of words, ``text_to_image_bag`` gets the words without their order. It may be stopped and
 started again: each row is kept as soon as it is measured, and each epoch of a training run.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks import report, variants
 from lab.autoencoder_training import fit_autoencoder
-from lab.train import DRAWN, train_model
+from lab.pipelines import DRAWN, train_model
 from labutils import caption_data, data, metrics, networks, pipeline, plots, pretrained
 from labutils.caption_reader import judge
 from labutils.networks.autoencoder import build_autoencoder
@@ -86,8 +86,8 @@ def real(scenes, dataset):
     return caption_data.draw_pictures(dataset, scenes, "test", SEED)
 
 
-def told(model, scenes):
-    """What ``model`` is told of scenes, (N, LENGTH) int32."""
+def condition_of(model, scenes):
+    """The condition of ``model`` for scenes, (N, LENGTH) int32."""
     return variants.TEXT[model][1](scenes) if model in variants.TEXT else variants.encode_words(scenes)
 
 
@@ -115,7 +115,7 @@ def variant(model, dataset, count=DRAWN, epochs=EXPERIMENT.epochs):
             networks.encode(parts.autoencoder, pictures.images),
             epochs,
             config=EXPERIMENT.config.for_run(epochs, -(-count // EXPERIMENT.config.batch_size)),
-            condition=told(model, pictures.scenes),
+            condition=condition_of(model, pictures.scenes),
             latents=True,
             state_file=folder / "state.npz",
             callbacks=[keras_progress(epochs, model)],
@@ -144,7 +144,7 @@ def measure_words(item, dataset, recogniser):
     scenes = asked(item["kind"])
     if item["pictures"] in MODELS:
         model = drawer(item["pictures"], item["epoch"], dataset)
-        tokens = told(item["pictures"], scenes)
+        tokens = condition_of(item["pictures"], scenes)
         images = model.draw(tokens, seed=SEED, steps=STEPS, guidance=item["guidance"])
     else:
         images = real(scenes, dataset)
@@ -168,7 +168,7 @@ def measure_variety(item, dataset, recogniser):
     def draw(scenes):
         if item["sweep"] is None:
             return real(scenes, dataset)
-        return model.draw(told(MODELS[0], scenes), seed=SEED, steps=STEPS, guidance=item["sweep"])
+        return model.draw(condition_of(MODELS[0], scenes), seed=SEED, steps=STEPS, guidance=item["sweep"])
 
     few, many = asked("seen", SAME).repeat(TIMES, axis=0), asked("seen")
     variety = _spread(draw(few)) / _spread(real(few, dataset))

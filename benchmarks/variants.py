@@ -13,7 +13,7 @@ from labutils.networks.attention import attention_block, mlp_block
 from labutils.networks.text_to_image import TEXT_DIM, TIME_SCALE, VOCABULARY_SIZE
 from labutils.schedule import at
 
-SIGNAL, WAVES = 128, 64  # sizes of the vector that scales and shifts, and of the embedding that it is made from
+TIME_DIM, EMBEDDING_DIM = 128, 64  # sizes of the time embedding, and of the sinusoidal embedding it is made from
 
 
 @dataclass(frozen=True)
@@ -50,43 +50,43 @@ def scale_and_shift(input_shape=(28, 28, 1), widths=(48, 96), blocks=(1, 2)):
     As in Nichol & Dhariwal 2021 (https://arxiv.org/abs/2102.09672), section 2. In the lab's, the time enters once.
     """
     image, time = keras.Input(input_shape, name="noisy_image"), keras.Input((1,), name="time")
-    signal = networks.sinusoidal_embedding(TIME_SCALE * time, WAVES)
-    for name in ("time_hidden", "signal"):
-        signal = layers.Dense(SIGNAL, activation="silu", name=name)(signal)
+    embedding = networks.sinusoidal_embedding(TIME_SCALE * time, EMBEDDING_DIM)
+    for name in ("time_hidden", "time_embedding"):
+        embedding = layers.Dense(TIME_DIM, activation="silu", name=name)(embedding)
 
     def block(x, name):
         width = x.shape[-1]
         h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
-        scale_shift = layers.Dense(2 * width, kernel_initializer="zeros", name=f"{name}_signal")(signal)
+        scale_shift = layers.Dense(2 * width, kernel_initializer="zeros", name=f"{name}_time")(embedding)
         scale, shift = ops.split(scale_shift[:, None, None], 2, axis=-1)
         h = ops.silu(h * (1.0 + scale) + shift)
         return x + layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")(h)
 
     half, quarter = widths
-    x = layers.Conv2D(half, 3, padding="same", name="enter")(networks.space_to_depth(image))
+    x = layers.Conv2D(half, 3, padding="same", name="conv_in")(networks.space_to_depth(image))
     for i in range(blocks[0]):
         x = block(x, f"down_{i}")
     skip = x
-    x = layers.Conv2D(quarter, 3, strides=2, padding="same", name="shrink")(x)
+    x = layers.Conv2D(quarter, 3, strides=2, padding="same", name="downsample")(x)
     for i in range(blocks[1]):
         x = block(x, f"middle_{i}")
-    x = networks.depth_to_space(layers.Conv2D(4 * half, 1, name="grow")(x)) + skip
+    x = networks.depth_to_space(layers.Conv2D(4 * half, 1, name="upsample")(x)) + skip
     for i in range(blocks[0]):
         x = block(x, f"up_{i}")
-    leave = layers.Conv2D(4 * input_shape[-1], 3, padding="same", kernel_initializer="zeros", name="leave")
-    return keras.Model([image, time], networks.depth_to_space(leave(ops.silu(x))), name="scale_and_shift")
+    conv_out = layers.Conv2D(4 * input_shape[-1], 3, padding="same", kernel_initializer="zeros", name="conv_out")
+    return keras.Model([image, time], networks.depth_to_space(conv_out(ops.silu(x))), name="scale_and_shift")
 
 
 def pairs():
-    """A text-to-image network that must fail: it is told the numbers of :func:`encode_pairs` instead of words."""
+    """A text-to-image network that must fail: its condition is the numbers of :func:`encode_pairs` instead of words."""
     return networks.build_text_to_image(encoder=networks.build_text_encoder(PAIRS + len(RELATIONS)))
 
 
 def encode_pairs(scenes):
     """Scenes as numbers without words, (N, LENGTH) int32: one for each colour–digit pair and each relation.
 
-    "A red three left of a blue seven" has three numbers. The pairs are 0 … 59, the relations 60 … 63. So nothing is
-    told of a colour alone or a digit alone.
+    "A red three left of a blue seven" has three numbers. The pairs are 0 … 59, the relations 60 … 63. So no
+    number stands for a colour alone or a digit alone.
     """
     tokens = np.full((len(scenes), LENGTH), NO_WORD, np.int32)
     two = scenes[:, 2] != ALONE
@@ -97,7 +97,7 @@ def encode_pairs(scenes):
 
 
 def encode_words(scenes):
-    """What the lab's network is told of scenes: the words of their captions, (N, LENGTH) int32."""
+    """The condition of the lab's network: the words of their captions, (N, LENGTH) int32."""
     return caption_data.tokenize(caption_data.sentences(scenes))
 
 
@@ -109,10 +109,10 @@ def bag():
         tokens - NO_WORD
     )
     for i in range(2):
-        x = mlp_block(attention_block(x, None, f"read_{i}"), f"think_{i}")
+        x = mlp_block(attention_block(x, None, f"self_attention_{i}"), f"mlp_{i}")
     encoder = keras.Model(tokens, layers.LayerNormalization(name="words")(x), name="text_encoder")
     return networks.build_text_to_image(encoder=encoder)
 
 
-# What lesson 8 compares with: name → (builder, what it is told of scenes)
+# What lesson 8 compares with: name → (builder, function from scenes to tokens)
 TEXT = {"text_to_image_pairs": (pairs, encode_pairs), "text_to_image_bag": (bag, encode_words)}

@@ -3,12 +3,10 @@
 Every sampler of this lab has the same form. The network gives the estimate x̂_0, then x ← a·x + b·x̂_0 + c·x̂_0' + σ·z.
 Here x̂_0' is the estimate of the call before, and z is fresh noise. The samplers differ only in these coefficients:
 
-| sampler | what it is | adds noise | calls for K steps |
-| --- | --- | --- | --- |
-| ``ddpm`` | DDIM with η = 1: ancestral sampling | yes | K |
-| ``ddim`` | DDIM with η = 0 | no | K |
-| ``dpmpp_2m`` | DDIM with x̂_0 extrapolated from the last two estimates | no | K |
-| ``heun`` | DDIM with a second call that corrects each step | no | 2K - 1 |
+- ``ddpm``: DDIM with η = 1, ancestral sampling. It adds noise, and takes K calls for K steps.
+- ``ddim``: DDIM with η = 0. No noise, K calls.
+- ``dpmpp_2m``: DDIM with x̂_0 extrapolated from the last two estimates. No noise, K calls.
+- ``heun``: DDIM with a second call that corrects each step. No noise, 2K - 1 calls.
 
 In the updates ``alpha_bar`` is ᾱ where the step begins, ``next_alpha_bar`` is ᾱ' where it ends: 1 for the clean image.
 """

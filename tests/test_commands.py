@@ -95,6 +95,11 @@ def test_exit_code_of_the_process():
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "unknown lesson" in done.stderr
 
 
+def test_the_old_name_of_the_commands_names_the_new_one():
+    done = subprocess.run([sys.executable, "-m", "labutils", "doctor"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and "python -m lab --help" in done.stderr
+
+
 def test_sample_writes_npz_and_png(tmp_path):
     common = ["sample", "--count", "3", "--steps", "5", "--seed", "1"]
     assert cli.main([*common, "--out", str(tmp_path / "a.npz")]) == 0

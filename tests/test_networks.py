@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import write_classes, write_npz
 
 from lab.classifier_training import fit_classifier
-from lab.train import check_model, train_model
+from lab.pipelines import check_model, train_model
 from labutils import data, networks, pretrained, sampling, training
 from labutils.diffusion import Diffusion
 from labutils.schedule import cosine_schedule

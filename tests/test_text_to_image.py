@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from lab import train as train_command
+from lab import pipelines
 from lab.autoencoder_training import kl_divergence, stroke_loss
-from lab.train import train_model
+from lab.pipelines import train_model
 from labutils import caption_data, data, networks, pipeline, pretrained, sampling, training
 from labutils.diffusion import Diffusion, guided
 from labutils.networks.attention import attention_model
@@ -207,7 +207,7 @@ def test_half_precision_is_half_the_size_and_comes_back(name, coder, denoiser, t
 
 @pytest.mark.slow
 def test_training_of_all_parts_and_drawing_from_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_command, "VALIDATION_IMAGES", 64)
+    monkeypatch.setattr(pipelines, "VALIDATION_IMAGES", 64)
     digits = data.load("digits")
     train_model("autoencoder", digits, tmp_path / "a", epochs=2, images=64)
     record = json.loads((tmp_path / "a" / "autoencoder.json").read_text())
