@@ -1,11 +1,12 @@
 """The contenders of ``benchmarks.speed``, each in its own process: ``python -m benchmarks.contenders GROUP NAME``.
 
 Each prints one line of JSON. All use the layers of the classic network, except diffusers and the lab's other
-checkpoints. Each is timed after a warm-up, and inputs and tables of numbers are made before, as its own program would
-do. Only the times of the lab include more: compiling (``sample``), and drawing t and noise (``train``).
+checkpoints. Each is timed after a warm-up; inputs, tables of numbers and compiled programs are made before. How long
+the lab compiles is a number of its own. Only the lab's training includes more: it draws t and the noise of each batch.
 
-The lab's original programs are not part of this repository. They are rebuilt from their description: an eager training
-step on ``tf.GradientTape``, and ``generate_image``, which calls the network eagerly once for every step of one image.
+The lab's original programs are not part of this repository. They are rebuilt from their description: a training step
+on ``tf.GradientTape`` as one ``tf.function``, and ``generate_image``, which calls the network eagerly once for every
+step of one image. Both run with the library oneDNN, as the lab does.
 """
 
 import argparse
@@ -61,8 +62,8 @@ def classic_diffusion():
     return EXPERIMENTS["classic"].diffusion(classic())
 
 
-def tape_step(fused=False, compiled=None):
-    """A training step on the tape: eager (None), as a graph, or by XLA; images/s and CPU seconds."""
+def tape_step(fused=False, compiler="graph"):
+    """A training step on the tape, compiled as a graph or by XLA; images/s and CPU seconds."""
     network = classic(fused)
     import keras
     import tensorflow as tf
@@ -70,14 +71,13 @@ def tape_step(fused=False, compiled=None):
     optimizer = keras.optimizers.Adam(2e-4)
     optimizer.build(network.trainable_variables)
 
+    @tf.function(jit_compile=compiler == "xla")
     def step(xt, time_, noise):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((network([xt, time_]) - noise) ** 2)
         optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
         return loss
 
-    if compiled:
-        step = tf.function(step, jit_compile=compiled == "xla")
     inputs = [tf.constant(x) for x in batch()]
     seconds, cpu = timed(lambda: step(*inputs).numpy(), TRAIN_STEPS)
     return {"images_per_second": BATCH / seconds, "cpu_seconds_per_step": cpu}
@@ -127,22 +127,49 @@ def scaling(sizes=((64, 25), (64, 100), (128, 100), (256, 100))):
     return {"seconds": found}
 
 
-def lab_classic():
-    """``sample`` with the classic network, compiling included; images/s at 1000 steps."""
-    (seconds,) = scaling(((BATCH, SAMPLE_STEPS),))["seconds"].values()
-    return {"images_per_second": BATCH * SAMPLE_STEPS / 1000 / seconds}
+def bare_calls():
+    """The classic network alone, called as often as 1000 steps need; images/s."""
+    import tensorflow as tf
+
+    network, (xt, time_, _) = tf.function(classic()), batch()
+    inputs = [tf.constant(xt), tf.constant(time_)]
+    return {"images_per_second": BATCH / 1000 / timed(lambda: network(inputs).numpy(), 100)[0]}
 
 
-def lab_best(name, steps, guidance=None, count=640):
-    """``sample`` with a committed checkpoint and dpmpp_2m, compiling included; images/s."""
-    from labutils import networks, pretrained
-    from labutils.sampling import sample
+def lab_drawing(diffusion, sampler, steps, of=None, repeat=1):
+    """labutils.sampling.Sampler with a batch of 64; images/s, and the seconds until its graph is compiled.
 
-    diffusion = pretrained.load_diffusion(name).with_guidance(guidance or 0.0)
-    labels = networks.even_labels(count) if diffusion.is_conditional else None
+    Args:
+        diffusion, sampler, steps: what is drawn. of: count the steps of a whole drawing as this many; None as they are.
+        repeat: so many drawings are timed.
+    """
+    from labutils.networks import even_labels
+    from labutils.sampling import Sampler
+
+    start = np.random.default_rng(0).standard_normal((BATCH, *diffusion.shape), dtype=np.float32)
+    labels = even_labels(BATCH) if diffusion.is_conditional else None
     started = time.perf_counter()
-    sample(diffusion, count, condition=labels, sampler="dpmpp_2m", steps=steps, progress=False)
-    return {"images_per_second": count / (time.perf_counter() - started)}
+    compiled = Sampler(diffusion, sampler=sampler, steps=steps)
+    states = compiled.run(start, condition=labels, chunk=1, x0=False)
+    next(states), next(states)  # the start, and the state after one step, which compiles
+    compiling = time.perf_counter() - started
+    started = time.perf_counter()
+    for _ in range(repeat):
+        list(compiled.run(start, condition=labels, x0=False))
+    seconds = (time.perf_counter() - started) / repeat
+    return {"images_per_second": BATCH * steps / (of or steps) / seconds, "compile_seconds": compiling}
+
+
+def lab_classic():
+    """The classic network with algorithm 2 of the DDPM paper; images/s at 1000 steps."""
+    return lab_drawing(classic_diffusion(), "ddpm", SAMPLE_STEPS, of=1000)
+
+
+def lab_best(name, steps, guidance=None):
+    """A committed checkpoint with dpmpp_2m; images/s."""
+    from labutils import pretrained
+
+    return lab_drawing(pretrained.load_diffusion(name).with_guidance(guidance or 0.0), "dpmpp_2m", steps, repeat=10)
 
 
 def peak_mb():
@@ -163,16 +190,11 @@ def memory_of_training():
 
 def memory_of_sampling(count):
     """Peak memory of drawing ``count`` images with the fast checkpoint, 10 steps; MB."""
-    return {**lab_best("fast", 10, count=count), "peak_mb": peak_mb()}
+    from labutils import pretrained
+    from labutils.sampling import sample
 
-
-def matmul():
-    """What the machine can do: multiply-adds of a large matrix product; GFLOP/s."""
-    import tensorflow as tf
-
-    a = tf.random.normal((2048, 2048))
-    product = tf.function(tf.matmul)
-    return {"gflops": 2 * 2048**3 / timed(lambda: product(a, a).numpy(), 10)[0] / 1e9}
+    sample(pretrained.load_diffusion("fast"), count, sampler="dpmpp_2m", steps=10, progress=False)
+    return {"peak_mb": peak_mb()}
 
 
 def layers():
@@ -199,11 +221,11 @@ def layers():
     return {"milliseconds": found}
 
 
-def torch_peer(name, **options):
-    """A function of benchmarks.torch_peers, which needs ``requirements-oracle.txt``."""
+def torch_peer(name, *makers, **options):
+    """A function of benchmarks.torch_peers, which needs ``requirements-oracle.txt``, with others as its arguments."""
     from benchmarks import torch_peers
 
-    return getattr(torch_peers, name)(**options)
+    return getattr(torch_peers, name)(*(getattr(torch_peers, maker) for maker in makers), **options)
 
 
 # Rows of benchmarks.quality whose speed is measured: contender → (checkpoint, steps of dpmpp_2m, guidance).
@@ -215,25 +237,26 @@ CHECKPOINTS = {
 CONTENDERS = {
     "train": {
         "original loop": tape_step,
-        "original loop, compiled": lambda: tape_step(compiled="graph"),
         "lab": lab_training,
         "PyTorch, channels last": lambda: torch_peer("train_step"),
         "PyTorch, torch.compile": lambda: torch_peer("train_step", compiled=True),
     },
     "choices": {
-        "graph, short cut": lambda: tape_step(True, "graph"),
-        "XLA, short cut": lambda: tape_step(True, "xla"),
-        "graph, short cut, no oneDNN": lambda: tape_step(True, "graph"),
+        "graph, fused": lambda: tape_step(fused=True),
+        "XLA, fused": lambda: tape_step(fused=True, compiler="xla"),
+        "graph, fused, without oneDNN": lambda: tape_step(fused=True),
     },
     "sample": {
         "original generate_image": generate_image,
+        "lab, calls of the network alone": bare_calls,
         "lab, classic": lab_classic,
-        "PyTorch, channels last": lambda: torch_peer("draw"),
-        "PyTorch, torch.compile": lambda: torch_peer("draw", compiled=True),
+        "PyTorch, channels last": lambda: torch_peer("draw", "torch_forward"),
+        "PyTorch, torch.compile": lambda: torch_peer("draw", "torch_forward", compiled=True),
+        "ONNX Runtime": lambda: torch_peer("draw", "onnx_forward"),
+        "OpenVINO": lambda: torch_peer("draw", "openvino_forward"),
         "diffusers DDPMPipeline": lambda: torch_peer("pipeline"),
         **{name: functools.partial(lab_best, *row) for name, row in CHECKPOINTS.items()},
     },
-    "machine": {"matmul": matmul},
     "scaling": {"lab, classic": scaling},
     "memory": {
         "training": memory_of_training,
@@ -243,9 +266,7 @@ CONTENDERS = {
     "layers": {"layers": layers},
 }
 # What a contender needs in its environment, before TensorFlow starts.
-ENVIRONMENT = {
-    "graph, short cut, no oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"},
-}
+ENVIRONMENT = {"graph, fused, without oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "0"}}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

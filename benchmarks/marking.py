@@ -22,6 +22,7 @@ from benchmarks import report
 from grading import sandbox
 from grading.release import release
 from grading.verdicts import Status
+from lab import idle
 
 CLASS = 300  # notebooks
 PLAN = [
@@ -158,9 +159,15 @@ def fill(file, budget):
         release(out=folder / "handout", say=lambda line: None)
         for number, item in enumerate(file.missing()):
             budget.check()
-            students, out = folder / f"class{number}", folder / f"out{number}"
+            students = folder / f"class{number}"
             expected = make_class(folder / "handout", students, item["notebooks"])
-            file.add(item, grade(folder / "handout", students, item, out) | marks(out, expected))
+
+            def once(item=item, students=students, expected=expected):
+                out = Path(tempfile.mkdtemp(dir=folder))  # a new one each time: `grade` would go on where it stopped
+                return grade(folder / "handout", students, item, out) | marks(out, expected)
+
+            ((found, seen),) = idle.measured({json.dumps(item): once}).values()
+            file.add(item, {**found, "idle": seen})
 
 
 def table(results):

@@ -1,5 +1,6 @@
-"""The same network and loop in PyTorch, and Hugging Face diffusers' pipeline: only for the comparison of speed."""
+"""The same network and loop in PyTorch, ONNX Runtime and OpenVINO, and diffusers' pipeline: only to compare speeds."""
 
+import io
 import time
 
 import torch
@@ -48,7 +49,7 @@ def train_step(compiled=False):
     """A training step; images/s."""
     net, parameters = network(compiled)
     optimizer = torch.optim.Adam(parameters, 2e-4, fused=True)  # the fastest of PyTorch's forms of Adam
-    x, noise, time_ = torch.randn(BATCH, 1, 28, 28), torch.randn(BATCH, 1, 28, 28), torch.rand(BATCH, 1)
+    (x, time_), (noise, _) = example(), example()
 
     def step():
         optimizer.zero_grad()
@@ -58,17 +59,49 @@ def train_step(compiled=False):
     return {"images_per_second": BATCH / timed(step, TRAIN_STEPS)[0]}
 
 
-def draw(compiled=False):
-    """Ancestral sampling of one batch; images/s at 1000 steps."""
-    net, _ = network(compiled)
+def torch_forward(compiled=False):
+    """The network as a function (images, t/T) → predicted noise; channels last, perhaps by torch.compile."""
+    return network(compiled)[0]
+
+
+def onnx_forward():
+    """The same by ONNX Runtime."""
+    import onnxruntime
+
+    file = io.BytesIO()
+    names = {"input_names": ["x", "time"], "output_names": ["noise"]}
+    torch.onnx.export(Classic().eval(), example(), file, dynamo=False, **names)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = machine()["cores"]
+    session = onnxruntime.InferenceSession(file.getvalue(), options, providers=["CPUExecutionProvider"])
+    return lambda x, time_: torch.from_numpy(session.run(None, {"x": x.numpy(), "time": time_.numpy()})[0])
+
+
+def openvino_forward():
+    """The same by OpenVINO, in float32."""
+    import openvino
+
+    model = openvino.convert_model(Classic().eval(), example_input=example())
+    settings = {"INFERENCE_NUM_THREADS": machine()["cores"], "INFERENCE_PRECISION_HINT": "f32"}
+    request = openvino.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", **settings}).create_infer_request()
+    return lambda x, time_: torch.from_numpy(request.infer([x.numpy(), time_.numpy()])[0])
+
+
+def example():
+    """A batch of images and t/T."""
+    return torch.randn(BATCH, 1, 28, 28), torch.rand(BATCH, 1)
+
+
+def draw(make, **options):
+    """Ancestral sampling of one batch by the function that ``make`` returns; images/s at 1000 steps."""
     a, b, sigma = original_tables()
     with torch.no_grad():
-        x = torch.randn(BATCH, 1, 28, 28)
+        forward, (x, _) = make(**options), example()
         for _ in range(WARM_UP):
-            net(x, torch.zeros(BATCH, 1))
+            forward(x, torch.zeros(BATCH, 1))
         started = time.perf_counter()
         for t in range(SAMPLE_STEPS - 1, -1, -1):
-            predicted = net(x, torch.full((BATCH, 1), t / 1000))
+            predicted = forward(x, torch.full((BATCH, 1), t / 1000))
             x = a[t] * x - b[t] * predicted + sigma[t] * torch.randn_like(x)
     return {"images_per_second": BATCH * SAMPLE_STEPS / 1000 / (time.perf_counter() - started)}
 

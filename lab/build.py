@@ -4,11 +4,11 @@ People edit and review the text twin in ``notebooks/source`` and open the ``.ipy
 """
 
 import re
-import time
 
 import nbformat
 
 from lab.address import fill_in
+from lab.idle import Watch
 from lab.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
@@ -20,6 +20,7 @@ from lab.lessons import (
     record_seconds,
     tidy_outputs,
     twin_path,
+    write_minutes,
     write_notebook,
     write_table,
 )
@@ -69,22 +70,24 @@ def build(lesson, timeout=1800):
     notebook = read_twin(lesson)
     fill_in(notebook, lesson)
     folder = {"metadata": {"path": str(NOTEBOOK_DIR)}}
-    started = time.perf_counter()
-    NotebookClient(
+    client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
         resources=folder,
         record_timing=False,
         extra_arguments=list(QUIET_KERNEL),
-    ).execute()
+    )
+    with Watch() as watch:
+        client.execute()
     tidy_outputs(notebook)
     notebook.metadata.language_info = {"name": "python"}  # the version that happened to run is not part of the lesson
+    write_minutes(lesson, notebook)
     write_notebook(notebook, NOTEBOOK_DIR / f"{lesson}.ipynb")
     record_executed(lesson, notebook)
     parameters = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     preset = re.search(r'PRESET = "(\w+)"', parameters).group(1)
-    record_seconds(preset, {lesson: time.perf_counter() - started})
+    record_seconds(preset, lesson, watch)
 
 
 def build_text(lesson):
@@ -101,6 +104,7 @@ def build_text(lesson):
     code, executed = ([cell for cell in book.cells if cell.cell_type == "code"] for book in (notebook, before))
     for cell, old in zip(code, executed, strict=True):
         cell.outputs, cell.execution_count = old.outputs, old.execution_count
+    write_minutes(lesson, notebook)
     write_notebook(notebook, path)
 
 

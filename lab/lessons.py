@@ -1,6 +1,7 @@
 """The lessons as files: which there are (``notebooks/lessons.toml``), where they stand, how long they take."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -16,11 +17,10 @@ EXECUTED_FILE = NOTEBOOK_DIR / "executed.json"  # {lesson: what code_hash was wh
 QUIET_KERNEL = ("--log-level=ERROR",)  # hides a kernel's warnings, which do not help a student
 README = NOTEBOOK_DIR.parent / "README.md"
 TABLE = "<!-- lessons: written by python -m lab build -->\n", "<!-- end of lessons -->\n"  # around the README's table
+LIST = NOTEBOOK_DIR / "lessons.toml"
+TIME = re.compile(r"(\*\*Time:\*\* about )\d+")  # in the first cell of a lesson
 # What notebooks/lessons.toml says of each lesson: a dict name → dict, in order.
-ABOUT = {
-    lesson["file"]: lesson
-    for lesson in tomllib.loads((NOTEBOOK_DIR / "lessons.toml").read_text(encoding="utf-8"))["lesson"]
-}
+ABOUT = {lesson["file"]: lesson for lesson in tomllib.loads(LIST.read_text(encoding="utf-8"))["lesson"]}
 LESSONS = tuple(ABOUT)
 
 
@@ -58,6 +58,27 @@ def table(lessons=LESSONS, folder=""):
         time = ", ".join([f"{about['minutes']} min", *([about["note"]] if "note" in about else [])])
         lines.append(f"| [{title(lesson)}]({folder}{lesson}.ipynb) | {about['learns']} | {time} |")
     return "\n".join(lines) + "\n"
+
+
+def minutes(notebook):
+    """How long a student needs: the words of the prose at 150 a minute, and what the exercises say; in fives."""
+    prose = [c.source for c in notebook.cells if c.cell_type == "markdown" and "BEGIN SOLUTION" not in c.source]
+    exercises = [text for text in prose if "### Exercise" in text]
+    named = sum(int(n) for text in exercises for n in re.findall(r"about (\d+) minutes", text)[:1])
+    return 5 * round((len(" ".join(prose).split()) / 150 + named) / 5)
+
+
+def write_minutes(lesson, notebook):
+    """Write what :func:`minutes` finds into the lesson's twin, into ``notebook`` and into the list of lessons."""
+    number = minutes(notebook)
+    notebook.cells[0].source = TIME.sub(rf"\g<1>{number}", notebook.cells[0].source)
+    for path, old, new in (
+        (twin_path(lesson), TIME, rf"\g<1>{number}"),
+        (LIST, re.compile(rf'(file = "{lesson}"\n(?:.+\n)*?minutes = )\d+'), rf"\g<1>{number}"),
+    ):
+        text = old.sub(new, path.read_text(encoding="utf-8"), count=1)
+        write_atomically(path, lambda partial, text=text: partial.write_text(text, encoding="utf-8"))
+    ABOUT[lesson]["minutes"] = number
 
 
 def write_table():
@@ -102,10 +123,17 @@ def recorded_seconds():
     return _read_json(SECONDS_FILE)
 
 
-def record_seconds(preset, seconds):
-    """Save measured times, a dict lesson → seconds; later runs announce them."""
+def record_seconds(preset, lesson, watch, say=print):
+    """Save the time of a lesson, which later runs announce, if the machine was idle.
+
+    Args:
+        watch: the lab.idle.Watch around the run.
+    """
+    if fault := watch.fault():
+        say(f"The time of {lesson} is not kept: {fault}")
+        return
     recorded = recorded_seconds()
-    recorded.setdefault(preset, {}).update({lesson: round(value, 1) for lesson, value in seconds.items()})
+    recorded.setdefault(preset, {})[lesson] = round(watch.seconds, 1)
     _write_json(SECONDS_FILE, recorded)
 
 

@@ -3,12 +3,12 @@
 papermill executes the notebooks; :mod:`lab.book` makes the book.
 """
 
-import time
 from pathlib import Path
 
 import nbformat
 
 from lab import book, extras
+from lab.idle import Watch
 from lab.lessons import (
     NOTEBOOK_DIR,
     QUIET_KERNEL,
@@ -33,7 +33,7 @@ def add_arguments(parser):
         help="auto, mnist, digits, fashion_mnist, cifar10, FILE.npz or a folder of pictures",
     )
     parser.add_argument("--out", default="build", help="folder to write to (default: build)")
-    parser.add_argument("--record", action="store_true", help="keep the times as the expected ones")
+    parser.add_argument("--record", action="store_true", help="keep the times of an idle machine as the expected ones")
 
 
 def main(options):
@@ -50,7 +50,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
 
     Args:
         names, preset, dataset, out, say: as for :func:`execute`.
-        record: keep the measured seconds as what later runs announce.
+        record: keep the seconds that were measured on an idle machine as what later runs announce.
 
     Returns:
         list of what went wrong, empty if all is well: the lessons that failed, and ``"book"`` if it has faults.
@@ -59,10 +59,8 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
         ValueError: unknown lesson, preset or data set, or ``out`` cannot be written.
     """
     out = Path(out).resolve()
-    results = execute(names, preset, dataset, out, say)
+    results = execute(names, preset, dataset, out, say, record)
     failed = [lesson for lesson, (_, problem) in results.items() if problem]
-    if record and not failed:
-        record_seconds(preset, {lesson: seconds for lesson, (seconds, _) in results.items()})
     say(f"{len(results) - len(failed)} of {len(results)} lessons ran")
     if absent := extras.missing("requirements-book.txt"):
         say(f"There is no book of them: {extras.advice(absent[0])}")
@@ -79,7 +77,7 @@ def run(names=(), preset="quick", dataset="auto", out="build", record=False, say
     return failed + ["book"] * bool(problems)
 
 
-def execute(names=(), preset="quick", dataset="auto", out="build", say=print):
+def execute(names=(), preset="quick", dataset="auto", out="build", say=print, record=False):
     """Execute lessons into ``out``: NAME.ipynb.
 
     Args:
@@ -87,6 +85,7 @@ def execute(names=(), preset="quick", dataset="auto", out="build", say=print):
         preset, dataset: injected into each notebook's parameters.
         out: folder, made if missing.
         say: receives each line of progress.
+        record: keep the seconds of the lessons that ran.
 
     Returns:
         dict lesson → (seconds, problem); the problem is '' for a lesson that ran.
@@ -109,29 +108,30 @@ def execute(names=(), preset="quick", dataset="auto", out="build", say=print):
     for number, lesson in enumerate(lessons, start=1):
         guess = f", expected {_clock(expected[lesson])}" if lesson in expected else ""
         say(f"[{number}/{len(lessons)}] {lesson}: running at preset {preset}{guess}")
-        started, problem = time.perf_counter(), ""
-        target = out / f"{lesson}.ipynb"
-        try:
-            papermill.execute_notebook(
-                str(NOTEBOOK_DIR / f"{lesson}.ipynb"),
-                str(target),
-                cwd=str(NOTEBOOK_DIR),
-                log_output=False,
-                parameters={"PRESET": preset, "DATASET": dataset},
-                kernel_name="python3",
-                extra_arguments=list(QUIET_KERNEL),
-            )
-        except PapermillExecutionError as error:
-            problem = f"{error.ename}: {error.evalue}".splitlines()[0]
-        except (DeadKernelError, CellTimeoutError, NoSuchKernel) as error:  # for example, out of memory
-            problem = f"{type(error).__name__}: {error}".splitlines()[0]
-        seconds = time.perf_counter() - started
-        results[lesson] = (seconds, problem)
+        problem, target = "", out / f"{lesson}.ipynb"
+        with Watch() as watch:
+            try:
+                papermill.execute_notebook(
+                    str(NOTEBOOK_DIR / f"{lesson}.ipynb"),
+                    str(target),
+                    cwd=str(NOTEBOOK_DIR),
+                    log_output=False,
+                    parameters={"PRESET": preset, "DATASET": dataset},
+                    kernel_name="python3",
+                    extra_arguments=list(QUIET_KERNEL),
+                )
+            except PapermillExecutionError as error:
+                problem = f"{error.ename}: {error.evalue}".splitlines()[0]
+            except (DeadKernelError, CellTimeoutError, NoSuchKernel) as error:  # for example, out of memory
+                problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        results[lesson] = (watch.seconds, problem)
+        if record and not problem:
+            record_seconds(preset, lesson, watch, say)
         if target.exists():
             notebook = nbformat.read(target, as_version=4)
             tidy_outputs(notebook)
             write_notebook(notebook, target)
-        say(f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(seconds)}")
+        say(f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(watch.seconds)}")
     return results
 
 

@@ -1,4 +1,4 @@
-"""Diagrams of networks: the U-Net of lesson 3 and the text-to-image model of lesson 8, in the style of ``plots``."""
+"""Diagrams in the style of ``plots``: the whole pipeline, the U-Net of lesson 3, the text-to-image model of lesson 8."""
 
 import itertools
 
@@ -7,7 +7,64 @@ import numpy as np
 
 from labutils import plots
 
-__all__ = ["draw_text_to_image", "draw_unet"]
+__all__ = ["draw_text_to_image", "draw_unet", "show_pipeline"]
+
+PIPELINE = {  # part: column, row, text of its box, the lessons that are about it
+    "image": (0, 2, "an image $x_0$", ()),
+    "forward": (1, 2, "add noise ε,\nas much as step t says", (2,)),
+    "network": (2, 2, "the network predicts ε\nfrom $x_t$ and t", (3, 7)),
+    "loss": (3, 2, "compare with ε,\nchange the weights", (4,)),
+    "noise": (0, 1, "pure noise", ()),
+    "trained": (1, 1, "the trained network\npredicts the noise", (3, 7)),
+    "step": (2, 1, "remove a little of it,\nask again", (5,)),
+    "new image": (3, 1, "a new image", ()),
+    "condition": (1, 0, "a digit or a caption,\nif you like", (8,)),
+}
+
+
+def show_pipeline(lesson):
+    """Show what a diffusion model does, training above and drawing below, with the part of one lesson in colour.
+
+    Args:
+        lesson: its number. Lessons 1 and 6 are about the whole, so nothing is coloured.
+    """
+    figure, ax = plt.subplots(figsize=(11.5, 4.4))
+    wide, high = 2.2, 0.8
+    centres = {name: (3.2 * column, 1.7 * row) for name, (column, row, *_) in PIPELINE.items()}
+
+    def arrow(start, end, side=(1, 0), text="", **style):
+        step = np.multiply(side, (wide / 2, high / 2))
+        _arrow(ax, np.add(centres[start], step), np.subtract(centres[end], step), text, (0, 6), **style)
+
+    for name, (_, _, text, lessons) in PIPELINE.items():
+        x, y = centres[name]
+        own = lesson in lessons
+        corner, colour = (x - wide / 2, y - high / 2), plots.COLOURS["sky"] if own else "white"
+        ax.add_patch(plt.Rectangle(corner, wide, high, fc=colour, ec="black", lw=2.5 if own else 1))
+        ax.text(x, y, text, ha="center", va="center", fontsize=plots.SMALL)
+        if lessons:
+            number = f"lesson{'s' * (len(lessons) > 1)} {' and '.join(map(str, lessons))}"
+            ax.text(x - wide / 2, y + high / 2 + 0.08, number, fontsize=plots.SMALL)
+    for row in (("image", "forward", "network", "loss"), ("noise", "trained", "step", "new image")):
+        for start, end in itertools.pairwise(row):
+            arrow(start, end)
+    arrow("condition", "trained", (0, 1))
+    (x, y), (back, _) = centres["step"], centres["trained"]
+    below = {"arrowstyle": "-|>", "lw": 1.8, "connectionstyle": "bar,angle=180,fraction=-0.12"}
+    ax.annotate("", (back + 0.5, y - high / 2), (x, y - high / 2), arrowprops=below)
+    ax.text((x + back) / 2 + 0.25, y - high / 2 - 0.62, "again, for every step", ha="center", fontsize=plots.SMALL)
+    for row, text in ((2, "Training"), (1, "Drawing")):
+        ax.text(-wide / 2, 1.7 * row + high / 2 + 0.08, text, weight="bold", fontsize=12)
+    ax.set(title="A diffusion model, and the lessons about its parts", xlim=(-1.2, 10.8), ylim=(-0.5, 4.2))
+    ax.set_axis_off()
+    own = [text.replace("\n", " ") for _, _, text, lessons in PIPELINE.values() if lesson in lessons]
+    plots.show(
+        figure,
+        "Two rows of boxes. Training: an image, add noise, the network predicts the noise, compare and change the "
+        "weights. Drawing: pure noise, the trained network predicts the noise, remove a little of it and ask again, a "
+        f"new image. In colour, the part of this lesson: {'; '.join(own) or 'none, it is about the whole'}.",
+    )
+
 
 UNET_PLACES = {  # name of the layer: column, level and colour of its map in the drawing
     "noisy_image": (0, 0, "pink"),

@@ -33,6 +33,7 @@ __all__ = [
     "label_lines",
     "show",
     "show_animation",
+    "show_prediction",
     "show_slider",
     "show_table",
     "use_lab_style",
@@ -142,6 +143,12 @@ def show_table(headings, rows):
     lines = "".join(_table_row(row, "td") for row in body)
     page = f"<table><thead>{_table_row(head, 'th')}</thead><tbody>{lines}</tbody></table>"
     display({"text/html": page, "text/plain": plain}, raw=True)
+
+
+def show_prediction(prediction, answer):
+    """Print what a student predicted, and below it what the cells found."""
+    unanswered = not str(prediction).strip(" .…")
+    print(f"your prediction: {'(none written)' if unanswered else prediction}\nfound:           {answer}")
 
 
 def _table_row(row, tag):

@@ -79,7 +79,7 @@ import contextlib, sys
 from grading import __main__ as for_instructors
 from lab import cli, run
 
-run.execute = lambda names, preset, dataset, out, say: {{"02_forward_noising": (1.0, "")}}
+run.execute = lambda names, preset, dataset, out, say, record: {{"02_forward_noising": (1.0, "")}}
 out = {str(tmp_path / "out")!r}
 with contextlib.redirect_stderr(sys.stdout):
     assert cli.main(["run", "2", "--out", out]) == 0

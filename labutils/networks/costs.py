@@ -5,6 +5,7 @@ import math
 import keras
 
 from labutils.networks.attention import Attention
+from labutils.networks.unet_fused import FusedUNet
 
 
 def layer_costs(network):
@@ -22,12 +23,13 @@ def layer_costs(network):
             rows += [{**row, "name": f"{layer.name}/{row['name']}"} for row in layer_costs(layer)]
         elif layer.weights:
             output = layer.output[0] if isinstance(layer.output, list) else layer.output
+            part = network.part_left(layer.name) if isinstance(network, FusedUNet) else 1.0
             rows.append(
                 {
                     "name": layer.name,
                     "output_shape": tuple(output.shape[1:]),
                     "parameters": layer.count_params(),
-                    "multiply_adds": _multiply_adds(layer),
+                    "multiply_adds": round(part * _multiply_adds(layer)),
                 }
             )
     return rows

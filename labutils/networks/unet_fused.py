@@ -37,6 +37,13 @@ def fuse_upsampling(network):
 class FusedUNet(keras.Model):
     """What :func:`fuse_upsampling` returns: a graph of layers with another order of the arithmetic on the way up."""
 
+    def part_left(self, name):
+        """The part of a layer's multiply-adds that is left: 4/9 for its channels from below, 1 for all others."""
+        if name not in ("up_1", "up_2"):
+            return 1.0
+        from_below, from_skip = (part.shape[-1] for part in self.get_layer(name.replace("up", "skip")).input)
+        return (4 / 9 * from_below + from_skip) / (from_below + from_skip)
+
     def call(self, inputs, training=None, mask=None):
         """Predicted noise for [images, t/T], as the graph of layers gives it."""
         noisy, time = inputs
