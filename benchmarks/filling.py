@@ -79,7 +79,7 @@ def judge(images, labels, recogniser):
     scores = scipy.special.softmax(networks.predict(recogniser, np.clip(images, -1, 1)), axis=1)
     sure = scores.max(axis=1) >= evaluation.CONFIDENT
     found = {"recognised": sure, "true_digit": sure & (scores.argmax(axis=1) == labels)}
-    return {key: dict(zip(("value", "low", "high"), metrics.share(x), strict=True)) for key, x in found.items()}
+    return {key: dict(zip(("value", "low", "high"), metrics.proportion(x), strict=True)) for key, x in found.items()}
 
 
 def measure(item, digits, labels, recogniser):

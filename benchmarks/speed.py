@@ -118,7 +118,7 @@ def gflop_of_an_image():
     as_drawn, fused = (2e-9 * networks.total_costs(classic(fused=f))["multiply_adds"] for f in (False, True))
     work = {
         "train": {name: 3 * (fused if name == "lab" else as_drawn) for name in CONTENDERS["train"]},
-        "choices": {name: 3 * fused for name in CONTENDERS["choices"]},
+        "choices": dict.fromkeys(CONTENDERS["choices"], 3 * fused),
         "sample": {name: 1000 * (fused if "lab" in name else as_drawn) for name in CONTENDERS["sample"]},
     }
     del work["sample"]["diffusers DDPMPipeline"]
@@ -163,7 +163,9 @@ def summarise(rows):
             for name, runs in found["sample"].items()
             if "compile_seconds" in runs[0]
         },
-        "original_cpu_seconds": spread([ORIGINAL_STEPS * r["cpu_seconds_per_step"] for r in found["train"]["original loop"]]),
+        "original_cpu_seconds": spread(
+            [ORIGINAL_STEPS * r["cpu_seconds_per_step"] for r in found["train"]["original loop"]]
+        ),
         "matmul_gflops": spread([rate for one in seen for rate in one["gflops"]]),
         "idle": {"others": max(one["others"] for one in seen), "repeated": sum(one["tries"] - 1 for one in seen)},
         "scaling": {
@@ -230,7 +232,9 @@ def draw(results):
         ax.barh(names, middle, xerr=bars, color=[_colour(name) for name in names])
         ax.set(title=title, xlabel="images per second", ylabel="contender")
     axes[1].set(xscale="log", xlabel="images per second (logarithmic)")
-    rates = {f"{group}: {name}": rate for group in ("train", "sample") for name, rate in results["gflops"][group].items()}
+    rates = {
+        f"{group}: {name}": rate for group in ("train", "sample") for name, rate in results["gflops"][group].items()
+    }
     names = list(rates)[::-1]
     axes[2].barh(names, [rates[name] for name in names], color=[_colour(name) for name in names])
     axes[2].axvline(results["matmul_gflops"]["median"], color="black", linestyle="--", label="matrix product")
@@ -264,7 +268,11 @@ def table(results):
     product, seen = results["matmul_gflops"], results["idle"]
     lines = ["| compared within a round | rate |", "| --- | --- |"]
     lines += [f"| {name} | {_range(r, 2)}× |" for name, r in results["ratios"].items()]
-    lines += ["", "| training, batch 64 | images per second | GFLOP/s | of a matrix product |", "| --- | --- | --- | --- |"]
+    lines += [
+        "",
+        "| training, batch 64 | images per second | GFLOP/s | of a matrix product |",
+        "| --- | --- | --- | --- |",
+    ]
     for group in ("train", "choices"):
         for name, rate in results[group].items():
             speed = results["gflops"][group][name]
@@ -279,8 +287,10 @@ def table(results):
         batch = 1 if name == "original generate_image" else BATCH
         speed, ms = results["gflops"]["sample"].get(name), 1e3 / rate["median"]
         compiling = results["compile_seconds"].get(name)
-        line = f"| {name} | {ms:,.1f} | {ms * batch / steps:.1f} | {compiling['median']:.1f} | " if compiling else (
-            f"| {name} | {ms:,.1f} | {ms * batch / steps:.1f} | | "
+        line = (
+            f"| {name} | {ms:,.1f} | {ms * batch / steps:.1f} | {compiling['median']:.1f} | "
+            if compiling
+            else (f"| {name} | {ms:,.1f} | {ms * batch / steps:.1f} | | ")
         )
         lines.append(line + (f"{speed:.0f} | {speed / product['median']:.2f} |" if speed else "| |"))
     peaks = [

@@ -131,7 +131,9 @@ def execute(names=(), preset="quick", dataset="auto", out="build", say=print, re
             notebook = nbformat.read(target, as_version=4)
             tidy_outputs(notebook)
             write_notebook(notebook, target)
-        say(f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(watch.seconds)}")
+        say(
+            f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(watch.seconds)}"
+        )
     return results
 
 

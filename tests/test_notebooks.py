@@ -196,8 +196,12 @@ def test_the_minutes_are_those_of_its_words_and_exercises(lesson, notebook):
 def test_exercises_say_what_they_are_worth(notebook):
     for check in notebook.cells:
         if points := check.metadata.get("nbgrader", {}).get("points"):
-            block = next(c for c in reversed(notebook.cells[: notebook.cells.index(check)]) if "### Exercise" in c.source)
-            assert re.search(rf"\*{points} points? · ", block.source), f"{check.metadata.nbgrader.grade_id}: {points} points"
+            block = next(
+                c for c in reversed(notebook.cells[: notebook.cells.index(check)]) if "### Exercise" in c.source
+            )
+            assert re.search(rf"\*{points} points? · ", block.source), (
+                f"{check.metadata.nbgrader.grade_id}: {points} points"
+            )
 
 
 def test_twins_are_in_step(lesson):

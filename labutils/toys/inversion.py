@@ -34,13 +34,27 @@ def build_mlp(hidden, seed=0):
         start = keras.initializers.HeUniform(seed=seed + i)  # keeps the size of the values in deep ReLU networks
         x = layers.Dense(size, activation="relu", kernel_initializer=start)(x)
     outputs = layers.Dense(1, kernel_initializer=keras.initializers.GlorotUniform(seed=seed + len(hidden)))(x)
-    network = keras.Model(inputs, outputs, name="-".join(str(n) for n in (1, *hidden, 1)))
-    # A unit relu(w·y + b) bends at y = -b/w. With Keras' starting weights all bends of the first layer are at 0. Here
-    # they are spread over the data, so that all are useful from the beginning. None starts outside the data, where a
-    # unit may have no gradient that brings it back.
-    rng = np.random.default_rng(seed)
-    w = np.sqrt(2.0) * rng.choice([-1.0, 1.0], (1, hidden[0]))
-    network.layers[1].set_weights([w, -w[0] * rng.uniform(-0.8, 0.8, hidden[0])])
+    return spread_bends(keras.Model(inputs, outputs, name="-".join(str(n) for n in (1, *hidden, 1))), seed)
+
+
+def spread_bends(network, seed=0):
+    """Spread the bends of the first layer over the data, in place.
+
+    A unit relu(w·y + b) bends at y = -b/w. With Keras' starting weights all bends of the first layer are at 0. Spread
+    over the data, all are useful from the beginning. None starts outside the data, where a unit may have no gradient
+    that brings it back.
+
+    Args:
+        network: 1–hidden–1, see :func:`build_mlp`.
+        seed: of the places, in [-0.8, 0.8].
+
+    Returns:
+        ``network``.
+    """
+    weights, rng = network.get_weights(), np.random.default_rng(seed)
+    count = len(weights[1])
+    w = np.sqrt(2.0) * rng.choice([-1.0, 1.0], (1, count))
+    network.set_weights([w, -w[0] * rng.uniform(-0.8, 0.8, count), *weights[2:]])
     return network
 
 
@@ -182,10 +196,8 @@ def paths_conditional(network, schedule, y, seed=0, chunk=10):
     return np.array([t for t, _ in states]), np.stack([x[:, 0] for _, x in states])
 
 
-def flow(network, schedule, x, t, y):
-    """How much x changes in one step back from t, by the probability flow ODE: β_t (x − ε_θ/√(1 - ᾱ_t)) / 2.
-
-    Song et al. 2021, https://arxiv.org/abs/2011.13456, eq. 13, with the score −ε_θ/√(1 - ᾱ_t).
+def predicted_noise(network, schedule, x, t, y):
+    """ε_θ at places x and steps t, for one y.
 
     Args:
         network, schedule: as trained, for points of one dimension.
@@ -195,7 +207,21 @@ def flow(network, schedule, x, t, y):
         float array (N,).
     """
     columns = [np.reshape(v, (-1, 1)).astype("float32") for v in (x, t / schedule.T, np.full(len(x), y))]
-    noise = np.asarray(network(columns))[:, 0]
+    return np.asarray(network(columns))[:, 0]
+
+
+def flow(network, schedule, x, t, y):
+    """How much x changes in one step back from t, by the probability flow ODE: β_t (x − ε_θ/√(1 - ᾱ_t)) / 2.
+
+    Song et al. 2021, https://arxiv.org/abs/2011.13456, eq. 13, with the score −ε_θ/√(1 - ᾱ_t).
+
+    Args:
+        network, schedule, x, t, y: as in :func:`predicted_noise`.
+
+    Returns:
+        float array (N,).
+    """
+    noise = predicted_noise(network, schedule, x, t, y)
     return 0.5 * schedule.betas[t] * (x - noise / np.sqrt(1 - schedule.alpha_bars[t]))
 
 
