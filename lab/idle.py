@@ -82,7 +82,7 @@ def measured(works, say=print):
     Raises:
         Busy: one of them failed in five tries.
     """
-    tries, found, watches = dict.fromkeys(works, 0), {}, {}
+    tries, found, watches, reference = dict.fromkeys(works, 0), {}, {}, None
     again = list(works)
     while again:
         for name in again:

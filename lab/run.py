@@ -132,7 +132,8 @@ def execute(names=(), preset="quick", dataset="auto", out="build", say=print, re
             tidy_outputs(notebook)
             write_notebook(notebook, target)
         say(
-            f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} in {_clock(watch.seconds)}"
+            f"[{number}/{len(lessons)}] {lesson}: {'FAILED, ' + problem if problem else 'done'} "
+            f"in {_clock(watch.seconds)}"
         )
     return results
 

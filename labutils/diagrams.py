@@ -1,4 +1,4 @@
-"""Diagrams in the style of ``plots``: the whole pipeline, the U-Net of lesson 3, the text-to-image model of lesson 8."""
+"""Diagrams in the style of ``plots``: the whole pipeline, the U-Net of lesson 3, the model of lesson 8."""
 
 import itertools
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -32,7 +33,7 @@ def run(code, tmp_path, settings=None, closed=False, **variables):
         file.parent.mkdir(exist_ok=True)
         file.write_text(settings if isinstance(settings, str) else json.dumps(settings), encoding="utf-8")
         before = file.read_bytes()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KERAS")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KERAS", "TF_"))}
     environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(conftest.ROOT), **variables}
     line = [sys.executable, *(["-c", code] if isinstance(code, str) else code)]
     if closed:
@@ -106,3 +107,11 @@ def test_standard_error_may_be_closed(tmp_path):
 def test_standard_error_is_as_before(tmp_path):
     done = run("import sys, labutils; sys.stderr.write('heard')", tmp_path)
     assert (done.returncode, done.stderr) == (0, "heard")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is asked for on x86 only")
+@pytest.mark.parametrize("asked", [None, "0"])
+def test_onednn_is_asked_for_unless_the_user_says_no(asked, tmp_path):
+    variables = {} if asked is None else {"TF_ENABLE_ONEDNN_OPTS": asked}
+    code = "import labutils, os; print(os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    assert run(code, tmp_path, **variables).stdout.strip() == (asked or "1")

@@ -11,7 +11,7 @@
 # - say what v is, and compute $\hat x_0$ from the v that a network predicts;
 # - read an ablation, say how large chance is, and say what the ablation does not show.
 #
-# **Time:** about 75 minutes with the exercises; the cells run in about a minute.
+# **Time:** about 65 minutes with the exercises; the cells run in about a minute.
 #
 # Sources: Salimans & Ho 2022, [v-prediction](https://arxiv.org/abs/2202.00512); Nichol & Dhariwal 2021,
 # [cosine schedule, scale and shift](https://arxiv.org/abs/2102.09672); Hang et al. 2023,
