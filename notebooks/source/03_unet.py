@@ -532,7 +532,7 @@ def build_with_embedding():
 # Where does the first level change, if t goes from 200 to 210?
 features, vector = keras.Input((H, W, 32)), keras.Input((64,))
 first_level = keras.Model([features, vector], with_time(features, vector))
-at_200, at_210 = (first_level([np.zeros((1, H, W, 32), "float32"), embeddings[t : t + 1]]) for t in (200, 210))
+at_200, at_210 = (first_level([ops.zeros((1, H, W, 32)), embeddings[t : t + 1]]) for t in (200, 210))
 changed = np.any(np.asarray(at_200) != np.asarray(at_210), axis=-1).mean()
 print(f"pixels that change from t = 200 to t = 210: with the embedding {changed:.0%}, "
       f"in the old time map {np.mean(maps[200] != maps[210]):.0%}")
@@ -685,7 +685,7 @@ plots.show_prediction(prediction, "largest error / error at the right t: " + ", 
 # ### Exercise 3.4 – two tests, two answers
 # *2 points · in words, marked by your instructor · difficulty ●●○○ · about 10 minutes*
 #
-# In the saved run the ablation finds no clear use of t, but the test with the wrong t makes the errors of the trained
+# Suppose that a short ablation finds no use of t, but the test with the wrong t makes the errors of the trained
 # network many times larger. (a) Why do these two results not contradict each other? (b) What would you have to train and
 # measure, to know whether t helps after 50 epochs?
 
