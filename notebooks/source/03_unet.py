@@ -358,7 +358,8 @@ plots.show_table(["images of t", "told", "standard deviation of the answer", "a:
 
 # %% [markdown]
 # **Told a t that is too small**, the network expects faint noise. It makes everything large that looks like noise. The
-# table shows that it removes two to three times too much. This error is worse than to remove nothing.
+# table shows that it removes more than twice the true noise. This is worse than to remove nothing. The error is larger than
+# (a − 1)², because the answer also contains other things than a·ε.
 #
 # **Told a t that is too large**, the network expects almost pure noise. It returns nearly $x_t$ itself: the last column is
 # small. So it removes a part of the image together with the noise.
