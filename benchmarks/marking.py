@@ -40,6 +40,7 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-2-3-posterior-variances": ("1.0 - bars_before", "bars_before"),
     "ex-3-1-up-block": (', activation="relu"', ""),
     "ex-3-2-sinusoidal-embedding": ("10_000.0", "100.0"),
+    "ex-3-3-add-time": ("[:, None, None]", ""),
     "ex-4-1-noise-loss": ("reduce_mean", "reduce_sum"),
     "ex-4-2-train-step": ("optimizer.apply_gradients(", "list("),
     "ex-5-1-reverse-step": ("np.sqrt(schedule.posterior_variances[t])", "schedule.posterior_variances[t]"),

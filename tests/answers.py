@@ -77,6 +77,26 @@ def embed_interleaved(t, dim):
     return np.stack([e[:, : dim // 2], e[:, dim // 2 :]], axis=2).reshape(len(t), dim)
 
 
+def timed(features, embedding, units=None, activation=None, reshape=lambda shift: shift[:, None, None, :]):
+    return features + reshape(L.Dense(units or features.shape[-1], activation=activation)(embedding))
+
+
+def timed_by_hidden(features, embedding):
+    hidden = L.Dense(32, activation="silu")(embedding)
+    shift = L.Reshape((1, 1, features.shape[-1]))(L.Dense(features.shape[-1])(hidden))
+    return L.Add()([features, shift])
+
+
+def timed_by_repeat(features, embedding):
+    _, H, W, C = features.shape
+    return L.Add()([features, L.Reshape((H, W, C))(L.RepeatVector(H * W)(L.Dense(C)(embedding)))])
+
+
+def timed_by_map(features, embedding):
+    _, H, W, _ = features.shape
+    return features + L.Reshape((H, W, 1))(L.Dense(H * W)(embedding))
+
+
 def loss_numpy(network, s, x0, t, noise):
     xt = np.sqrt(s.alpha_bars[t])[:, None, None, None] * x0 + np.sqrt(1 - s.alpha_bars[t])[:, None, None, None] * noise
     return np.mean((np.asarray(network([xt, (t / s.T)[:, None]])) - noise) ** 2)
@@ -762,6 +782,15 @@ RIGHT = [
     (checks.check_sinusoidal_embedding, embed_interleaved),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, power=d // 2 - 1)),
     (checks.check_sinusoidal_embedding, networks.sinusoidal_embedding),
+    (checks.check_add_time, timed),
+    (checks.check_add_time, timed_by_hidden),
+    (checks.check_add_time, timed_by_repeat),
+    (checks.check_add_time, networks.add_time),
+    (checks.check_add_time, lambda f, e: f + L.Conv2D(f.shape[-1], 1)(L.Reshape((1, 1, e.shape[-1]))(e))),
+    (
+        checks.check_add_time,
+        lambda f, e: keras.ops.add(f, keras.ops.expand_dims(L.Dense(f.shape[-1], use_bias=False)(e), (1, 2))),
+    ),
     (checks.check_noise_loss, loss),
     (checks.check_noise_loss, loss_numpy),
     (checks.check_noise_loss, lambda network, s, x0, t, noise: Diffusion(network, s).loss(x0, t, noise)),
@@ -870,6 +899,28 @@ WRONG = [
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d)[:, : d // 2], "shape should be"),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(np.asarray(t) / 1000, d), "steps 0 and 1 look the same"),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=2.0), "no slow frequency"),
+    (checks.check_add_time, lambda f, e: timed(f, e, reshape=lambda shift: shift), "column 0 of every image"),
+    (checks.check_add_time, lambda f, e: timed(f, e, activation="relu"), "no added number is negative"),
+    (checks.check_add_time, lambda f, e: timed(f, e, units=1), "all channels get the same number"),
+    (checks.check_add_time, timed_by_map, "differ from pixel to pixel"),
+    (checks.check_add_time, lambda f, e: f, "embedding has no effect"),
+    (checks.check_add_time, lambda f, e: timed(0 * f, e), "features are lost"),
+    (checks.check_add_time, lambda f, e: f * L.Dense(f.shape[-1])(e)[:, None, None], "features are multiplied"),
+    (checks.check_add_time, lambda f, e: f + e[:, None, None, : f.shape[-1]], "has no weights"),
+    (checks.check_add_time, lambda f, e: f + e[:, None, None], "stopped with"),
+    (checks.check_add_time, lambda f, e: timed(L.Conv2D(f.shape[-1], 1)(f), e), "depends on the features"),
+    (
+        checks.check_add_time,
+        lambda f, e: timed(f, e, reshape=lambda shift: keras.ops.mean(shift, axis=0)),
+        "changes other images",
+    ),
+    (
+        checks.check_add_time,
+        lambda f, e: L.Concatenate()([f, keras.ops.zeros_like(f[..., :1]) + e[:, None, None]]),
+        "joined to the features",
+    ),
+    (checks.check_add_time, lambda f, e: None, "add_time returned None"),
+    (checks.check_add_time, lambda f, e: timed(f, np.asarray(e)), "not NumPy|stopped with"),
     (checks.check_noise_loss, lambda *a: loss(*a, reduce=tf.reduce_sum), "added the squares up"),
     (checks.check_noise_loss, lambda *a: loss(*a, target=lambda x0: x0), "target is the clean image"),
     (checks.check_noise_loss, lambda *a: loss(*a, see=lambda x0, e: x0), "gets the clean image"),

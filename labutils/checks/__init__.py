@@ -9,7 +9,7 @@ numbers.
 from labutils.checks.feedback import CheckFailed
 from labutils.checks.lesson_1 import check_build_mlp, check_inverses
 from labutils.checks.lesson_2 import check_add_noise, check_alpha_bars, check_posterior_variances
-from labutils.checks.lesson_3 import check_sinusoidal_embedding, check_up_block
+from labutils.checks.lesson_3 import check_add_time, check_sinusoidal_embedding, check_up_block
 from labutils.checks.lesson_4 import check_noise_loss, check_train_step
 from labutils.checks.lesson_5 import check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_cosine_alpha_bars, check_inpaint
@@ -19,6 +19,7 @@ from labutils.checks.lesson_8 import check_cross_attention, check_guided, check_
 __all__ = [
     "CheckFailed",
     "check_add_noise",
+    "check_add_time",
     "check_alpha_bars",
     "check_build_mlp",
     "check_cosine_alpha_bars",

@@ -1,4 +1,4 @@
-"""Checks of lesson 3: one level of the U-Net, and the sinusoidal embedding."""
+"""Checks of lesson 3: one level of the U-Net, the sinusoidal embedding, and how it enters the network."""
 
 import keras
 import numpy as np
@@ -8,17 +8,31 @@ from labutils.checks.values import as_numbers, close, layer_names, layers_beyond
 
 NO_SKIP = "the skip connection has no effect: join it to the grown map before the convolution"
 NO_MAP = "the small map from below has no effect on the output"
-NOTHING = "up_block returned None: is the `return` missing?"
-NO_TENSOR = "up_block must return the tensor that comes out of the last layer"
-SEVERAL = "up_block returned several things: return only the tensor that comes out of the last layer"
+NO_TIME = "the embedding has no effect on the output: what is added must be made from it"
+NO_FEATURES = "the features are lost: return the features plus what you make from the embedding"
+
+
+def _not_one_tensor(name):
+    """What is wrong with what a function returned: nothing, no tensor, several things."""
+    one = "the tensor that comes out of the last layer"
+    return (
+        f"{name} returned None: is the `return` missing?",
+        f"{name} must return {one}",
+        f"{name} returned several things: return only {one}",
+    )
+
+
 SAID_IN_STUDENT_PROCESS = {
     NO_SKIP,
     NO_MAP,
-    NOTHING,
-    NO_TENSOR,
-    SEVERAL,
-}  # sentences of block_as_network; a grader must know them
+    NO_TIME,
+    NO_FEATURES,
+    *_not_one_tensor("up_block"),
+    *_not_one_tensor("add_time"),
+}  # sentences of block_as_network and time_as_network; a grader must know them
 MAP, SKIP, FILTERS = (7, 7, 128), (14, 14, 64), 64
+# As many images as columns, so that a vector (B, C) can be added along the width by mistake.
+BATCH, FEATURES, EMBEDDING = 6, (5, 6, 8), (12,)
 
 check_up_block = Check(
     "3.1",
@@ -30,22 +44,38 @@ check_sinusoidal_embedding = Check(
     "sinusoidal_embedding",
     "``sinusoidal_embedding(t, dim)``: (B, dim) of sines and cosines, frequencies from 1 down to about 1/10,000.",
 )
+check_add_time = Check(
+    "3.3",
+    "add_time",
+    "``add_time(features, embedding)``: to each channel its own trained function of the embedding, at every pixel.",
+)
 
 
 def block_as_network(up_block):
     """A keras.Model [map, skip] → the student's block, and the names of its layers."""
-    x, skip = keras.Input(MAP), keras.Input(SKIP)
-    outputs = run(up_block, x, skip, FILTERS)
-    require(outputs is not None, NOTHING)
-    require(not isinstance(outputs, list | tuple), SEVERAL)
+    return _as_network(up_block, "up_block", (MAP, SKIP), (NO_MAP, NO_SKIP), FILTERS)
+
+
+def time_as_network(add_time):
+    """A keras.Model [features, embedding] → the student's features with the time, and the names of its layers."""
+    return _as_network(add_time, "add_time", (FEATURES, EMBEDDING), (NO_FEATURES, NO_TIME))
+
+
+def _as_network(function, name, shapes, unused, *more):
+    """A keras.Model of what a function does with two Keras tensors; ``unused``: a sentence for each."""
+    inputs = [keras.Input(shape) for shape in shapes]
+    outputs = run(function, *inputs, *more)
+    nothing, no_tensor, several = _not_one_tensor(name)
+    require(outputs is not None, nothing)
+    require(not isinstance(outputs, list | tuple), several)
     try:
-        network = keras.Model([x, skip], outputs)
+        network = keras.Model(inputs, outputs)
         return network, layer_names(network)
     except Exception as error:
         # Some versions of Keras refuse an input that nothing uses; others build the network.
-        require(not _builds(x, outputs), NO_SKIP)
-        require(not _builds(skip, outputs), NO_MAP)
-        raise CheckFailed(NO_TENSOR) from error
+        require(not _builds(inputs[0], outputs), unused[1])
+        require(not _builds(inputs[1], outputs), unused[0])
+        raise CheckFailed(no_tensor) from error
 
 
 def _builds(inputs, outputs):
@@ -57,12 +87,16 @@ def _builds(inputs, outputs):
 
 
 def _block(up_block, rng):
-    """The block as a network with random weights.
+    """The block as a network with random weights, see :func:`_with_random_weights`."""
+    return _with_random_weights(*in_student_process(block_as_network, up_block), rng)
+
+
+def _with_random_weights(network, layers, rng):
+    """A network of two inputs as a function.
 
     Returns:
-        function (map, skip, scale of all weights) → output; number of parameters; names of the layers.
+        function (one input, other input, scale of all weights) → output; number of parameters; names of the layers.
     """
-    network, layers = in_student_process(block_as_network, up_block)
     weights = [0.1 * rng.standard_normal(np.shape(w)).astype("float32") for w in network.get_weights()]
     weights = [np.abs(w) if w.ndim == 1 else w for w in weights]  # a variance of BatchNormalization must be positive
 
@@ -189,4 +223,97 @@ def _(sinusoidal_embedding, rng):
         slowest > 5e-5,
         f"the slowest frequency should be about 1/10,000, yours is {slowest:.1g}: so slow a sine is the same at all "
         "steps. Is there a 2 too many in the exponent?",
+    )
+
+
+def _with_time(add_time, rng):
+    """The student's function as a network with random weights, and inputs: features, embedding, output."""
+    output, count, _ = _with_random_weights(*in_student_process(time_as_network, add_time), rng)
+    features = rng.standard_normal((BATCH, *FEATURES), np.float32)
+    embedding = rng.standard_normal((BATCH, *EMBEDDING), np.float32)
+    y = output(features, embedding)
+    (D,), C = EMBEDDING, FEATURES[-1]
+    require(
+        y.shape[-1] != C + D,
+        "the embedding seems to be joined to the features as further channels; it should be added to them",
+    )
+    require(
+        y.shape == features.shape,
+        f"the shape of the features should stay {features.shape}, yours becomes {y.shape}",
+    )
+    return output, count, features, embedding, y
+
+
+@check_add_time.property("the shape of the features stays", alone=False)
+def _(add_time, rng):
+    _with_time(add_time, rng)
+
+
+@check_add_time.property("each image gets its own time")
+def _(add_time, rng):
+    output, _, features, embedding, y = _with_time(add_time, rng)
+    other = embedding.copy()
+    other[0] = rng.standard_normal(EMBEDDING)
+    changed = np.abs(output(features, other) - y).max(axis=(1, 3)) > 1e-4  # (image, column)
+    require(changed.any(), NO_TIME)
+    require(
+        not (changed[:, 0].all() and not changed[:, 1:].any()),
+        "the time of image 0 reaches column 0 of every image: shapes are aligned from the right, so (B, C) beside "
+        "(B, H, W, C) is spread along the width. Give the vector two axes of length 1 for height and width",
+    )
+    require(
+        not changed[1:].any(),
+        "the time of image 0 changes other images: each image must get what is made from its own embedding",
+    )
+
+
+@check_add_time.property("the features are kept, and what is added depends on the embedding alone")
+def _(add_time, rng):
+    output, _, features, embedding, y = _with_time(add_time, rng)
+    others = rng.standard_normal(features.shape).astype("float32")
+    z = output(others, embedding)
+    require(not close(z, y), NO_FEATURES)
+    require(
+        not close(y * others, z * features, 1e-2),
+        "the features are multiplied by the time; the exercise asks for a sum",
+    )
+    require(
+        close(z - others, y - features, 1e-2),
+        "what is added depends on the features: make it from the embedding alone, and add it to the features themselves",
+    )
+
+
+@check_add_time.property("every pixel of a channel gets the same number")
+def _(add_time, rng):
+    _, _, features, _, y = _with_time(add_time, rng)
+    added = y - features
+    require(
+        np.ptp(added, axis=(1, 2)).max() < 1e-3,
+        "the added numbers differ from pixel to pixel, as in the old time map: one number for each channel, the same "
+        "at all pixels",
+    )
+
+
+@check_add_time.property("each channel gets its own number, positive or negative, which changes with t")
+def _(add_time, rng):
+    output, _, features, _, _ = _with_time(add_time, rng)
+    many = [rng.standard_normal((BATCH, *EMBEDDING), np.float32) for _ in range(8)]
+    added = np.concatenate([(output(features, e) - features)[:, 0, 0] for e in many])  # (images, channels)
+    require(
+        np.ptp(added, axis=1).max() > 1e-3,
+        "all channels get the same number: the network needs one number for each channel",
+    )
+    require(
+        added.min() < -1e-4,
+        "no added number is negative: is there an activation at the end? A ReLU there makes numbers that stay 0",
+    )
+    require(np.ptp(added, axis=0).min() > 1e-3, "in some channels the added number does not change with the embedding")
+
+
+@check_add_time.property("training can change what is added")
+def _(add_time, rng):
+    output, count, features, embedding, y = _with_time(add_time, rng)
+    require(
+        count > 0 and not close(output(features, embedding, scale=2.0), y),
+        "your function has no weights, so training cannot change what is added: use a layer that has weights",
     )

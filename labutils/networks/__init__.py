@@ -18,6 +18,7 @@ from labutils.networks.costs import layer_costs, total_costs
 from labutils.networks.embeddings import (
     CLASSES,
     NO_LABEL,
+    add_time,
     check_known,
     count_classes,
     even_labels,
@@ -62,6 +63,7 @@ __all__ = [
     "LABELLED",
     "NETWORKS",
     "NO_LABEL",
+    "add_time",
     "scaled_dot_product_attention",
     "attention_maps",
     "attention_model",

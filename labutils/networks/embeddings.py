@@ -1,7 +1,7 @@
 """What a denoising network gets in addition to the noisy image: the time, and perhaps a label."""
 
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 CLASSES = 10  # labels 0 … 9, unless a network is built for another number of them
 NO_LABEL = -1  # stands for "no label": the network is not told; caption_data.NO_WORD is the same
@@ -76,3 +76,16 @@ def sinusoidal_embedding(t, dim=32, max_period=10_000.0):
     frequencies = ops.exp(-ops.log(max_period) * ops.arange(half, dtype="float32") / half)  # 1 … 1/max_period
     angles = ops.reshape(ops.cast(t, "float32"), (-1, 1)) * frequencies  # (B, dim/2)
     return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+
+
+def add_time(features, embedding):
+    """Add to each channel a trained linear function of a time embedding, the same number at every pixel.
+
+    Args:
+        features: Keras tensor (B, H, W, C). embedding: Keras tensor (B, D), see :func:`sinusoidal_embedding`.
+
+    Returns:
+        Keras tensor (B, H, W, C).
+    """
+    shift = layers.Dense(features.shape[-1])(embedding)
+    return features + shift[:, None, None]  # (B, 1, 1, C)

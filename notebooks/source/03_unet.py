@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 3 · The U-Net: a network that finds the noise
 #
-# The network gets a noisy image and the step t, and must say which noise was added. Input and output are images of
-# the same size. To distinguish noise from strokes, the network must look at single pixels and at the whole image. The
+# The network gets a noisy image and the step t. It must say which noise was added. Input and output are images of the
+# same size. To tell noise from strokes, the network must look at single pixels and at their wider surroundings. The
 # **U-Net** does both. First it reduces the image to a small map, where each unit sees a large part of the image. Then it
 # enlarges this map again. *Skip connections* carry the fine detail from the way down to the way up.
 #
 # **You will be able to**
 # - trace the shapes through a U-Net and rebuild one of its levels;
-# - say where its parameters are and where its work is done (the shares differ);
-# - show by experiment what the time input and the skip connections do;
-# - write the sinusoidal time embedding that most diffusion models use.
+# - say where its parameters are and where its work is done;
+# - explain what a network does if it is given a wrong t;
+# - write the sinusoidal time embedding, bring it into the network, and measure whether it helps.
 #
-# **Time:** about 45 minutes with the exercises; the cells run in about three minutes.
+# **Time:** about 60 minutes with the exercises.
 #
 # Source: Ronneberger, Fischer, Brox 2015, [U-Net](https://arxiv.org/abs/1505.04597).
 
@@ -43,6 +43,7 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.stats
 
 from labutils import checks, data, diagrams, networks, plots, presets, pretrained, training
 from labutils.diffusion import Diffusion
@@ -50,17 +51,24 @@ from labutils.schedule import linear_schedule
 from labutils.training import keras_progress
 
 import keras
+from keras import ops
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
-print(f"preset {settings.name}: short runs on {settings.ablation_images:,} images, "
-      f"{settings.ablation_epochs} epoch(s)")
+print(f"preset {settings.name}: short runs on {settings.ablation_images // 4:,} images, "
+      f"{settings.ablation_epochs} epoch(s), {settings.seeds} seed(s)")
+
+# %% [markdown]
+# This lesson is about the coloured boxes: the network that predicts the noise.
+
+# %%
+diagrams.show_pipeline(3)
 
 # %% [markdown]
 # ## 3.1 The network
 #
-# Two inputs: the noisy image $x_t$ and the time t/T, a number between 0 and 1. One output: the predicted noise
-# $\varepsilon_\theta(x_t, t)$.
+# The network has two inputs: the noisy image $x_t$ and the time t/T, a number between 0 and 1. It has one output: the
+# predicted noise $\varepsilon_\theta(x_t, t)$.
 
 # %%
 images = data.load(DATASET)
@@ -84,14 +92,17 @@ plots.show(diagrams.draw_unet(network, np.asarray(noisy[0]), noise[0]),
 # %% [markdown]
 # Follow the drawing from the input to the output:
 #
-# 1. `image_and_time`: the time becomes a map of the image's size, one more channel beside the image. A convolution
-#    sees only a 3×3 neighbourhood, so t must be present **at every pixel**.
+# 1. `image_and_time`: the time becomes a map of the image's size. The map stands beside the image as one more channel. A
+#    convolution sees only a 3×3 neighbourhood, so t must be present near every pixel. Section 3.3 counts how well this
+#    map does it.
 # 2. `down_1`, `pool_1`, `down_2`, `pool_2`: 3×3 convolutions with ReLU. Each *pooling* keeps the largest of 2×2
 #    values and halves the size. This has two effects: the next convolution sees an area twice as wide, and it has a
 #    quarter of the positions to compute.
-# 3. `middle`, the *bottleneck*: a unit here sees 18×18 pixels of the image.
+# 3. `middle`, the *bottleneck*: a unit here sees 18×18 pixels of the image. (Count from the input: a 3×3 convolution
+#    sees 3 pixels, after the pooling 4, after the next convolution 8, then 10, then 18.)
 # 4. `grow_2`, `skip_2`, `up_2`, `grow_1`, `skip_1`, `up_1`: each `grow` layer (*upsampling*) doubles the size. Each
-#    `skip` layer adds the map of the same size from the way down, as further channels (the *skip connection*).
+#    `skip` layer puts the map from the way down beside the map from below, as further channels. It does not add the
+#    numbers. This is the *skip connection*.
 # 5. `predicted_noise`: a 1×1 convolution **without activation**, since noise can be positive or negative.
 #
 # **Why 32 → 64 → 128 channels?** Fine maps hold simple features such as edges; a few channels are enough for them. Coarse
@@ -114,17 +125,68 @@ for name, output in zip(layer_names, look([noisy, time])):
     print(f"{name:16} {tuple(output.shape)}")
 
 # %% [markdown]
+# ### What a trained network puts out
+#
+# The lab's checkpoint `classic` is this network after 50 epochs of training (lesson 4). It gets one digit at five steps.
+# Its answer is the predicted noise. Subtract this noise from $x_t$ and scale: the result is the clean image that the
+# answer implies, $\hat x_0$ (`predict_x0`).
+#
+# **Predict before you run:** up to which of the steps 100, 300, 500, 700 and 900 is $\hat x_0$ still the digit that went
+# in?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+classic = pretrained.load_diffusion("classic", fused=True)
+own = images.image_shape == classic.shape
+clean = (images if own else data.load("digits")).x_test[: 100 if PRESET != "smoke" else 20]
+noise = np.random.default_rng(SEED).standard_normal(clean.shape).astype("float32")
+steps = [100, 300, 500, 700, 900]
+table, image_error = [], []
+for t in steps:
+    xt = schedule.add_noise(clean, t, noise)
+    predicted_noise = np.asarray(classic.predict(xt, t))
+    predicted_x0 = np.clip(np.asarray(classic.predict_x0(xt, t)), -1, 1)
+    table.append([clean[0], xt[0], noise[0], predicted_noise[0], predicted_x0[0]])
+    image_error.append(float(np.mean((predicted_x0 - clean) ** 2)))
+rows = [list(row) for row in zip(*table)]
+names = ["clean", "noisy, $x_t$", "true noise", "predicted noise", r"implied, $\hat x_0$"]
+plots.show(plots.image_table(rows, names, [f"t = {t}" for t in steps],
+                             "What the trained network answers (values outside [−1, 1]: black or white)"),
+           "A table of images for five steps t: clean digit, noisy image, true noise, predicted noise, implied "
+           "clean image. The predicted noise looks like the true noise everywhere; the implied image is the "
+           "digit at small t, and a blurred or wrong shape at large t.")
+
+# %%
+mean_image = images.x_train.mean(axis=0) if own else clean.mean(axis=0)
+knows_nothing = float(np.mean((clean - mean_image) ** 2))
+plots.show_table(["t", "error of the implied image (MSE)", "always answer the mean image"],
+                 [[t, f"{error:.3f}", f"{knows_nothing:.3f}"] for t, error in zip(steps, image_error)])
+better = [t for t, error in zip(steps, image_error) if error < knows_nothing]
+plots.show_prediction(prediction, "look at the last row of the figure; measured on "
+                      f"{len(clean)} digits, the implied image beats the mean of all digits at t = "
+                      f"{', '.join(map(str, better))}")
+
+# %% [markdown]
+# The predicted noise looks right at every step. The implied image does not. At large t almost all of $x_t$ is noise.
+# Then a small error in the noise becomes a large error in the image. So a diffusion model does not stop after one
+# answer: it removes a little noise and asks again (lesson 5).
+
+# %% [markdown]
 # ### Exercise 3.1 – one level of the U-Net
-# *Difficulty ●●○○ · about 10 minutes*
+# *2 points · code · difficulty ●●○○ · about 10 minutes*
 #
-# Write `up_block(x, skip, filters)`, one level of the way up: make the map `x` twice as large, put `skip` beside it
-# along the channel axis, then a 3×3 convolution with `filters` filters, ReLU, same size. It gets Keras tensors and
-# returns one.
+# Two maps meet on the way up. `x` comes from below and has the shape (B, 7, 7, 128). `skip` comes from the way down and
+# has the shape (B, 14, 14, 64). Write `up_block(x, skip, filters)`. It brings the two maps together **without losing a
+# number of either**. Then each output pixel looks at 3×3 pixels of both maps, through ReLU; the result has `filters`
+# channels. Find out from the shapes what must happen to `x` first. The function gets Keras tensors and returns one.
 #
-# <details><summary>Hint: the three layers</summary>
+# <details><summary>Hint: which shapes can stand side by side?</summary>
 #
-# `keras.layers.UpSampling2D()`, `keras.layers.Concatenate()`, `keras.layers.Conv2D(filters, 3, padding="same", ...)`.
-# *Call* each layer on its input: `layer(x)`, and `Concatenate()([x, skip])` with a list.
+# Two maps can stand side by side as channels if their height and width agree. Which of the two maps must change? Could
+# you shrink the other one instead, and what would be lost? Look in the drawing for the layers before `up_2`. Keras has
+# the layers `UpSampling2D`, `Concatenate` and `Conv2D`. *Call* each layer on its input: `layer(x)`.
 # </details>
 #
 # <details><summary>Help: "A Concatenate layer requires inputs with matching shapes"</summary>
@@ -134,12 +196,12 @@ for name, output in zip(layer_names, look([noisy, time])):
 #
 # <details><summary>Help: "from 7×7 the block should reach 14×14, yours gives 12×12"</summary>
 #
-# A 3×3 convolution without padding loses one pixel at each edge: `padding="same"`.
+# A 3×3 convolution without padding loses one pixel at each edge. Which argument of `Conv2D` keeps the size?
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-3-1-up-block", "grade": false, "solution": true, "locked": false, "task": false}
 def up_block(x, skip, filters):
-    """Grow x by 2, join with skip, convolve; (B, H, W, ·), (B, 2H, 2W, ·) → (B, 2H, 2W, filters)."""
+    """Bring x and skip together, convolve; (B, H, W, ·), (B, 2H, 2W, ·) → (B, 2H, 2W, filters)."""
     ### BEGIN SOLUTION
     x = keras.layers.UpSampling2D()(x)
     x = keras.layers.Concatenate()([x, skip])
@@ -147,7 +209,7 @@ def up_block(x, skip, filters):
     ### END SOLUTION
 
 
-# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-3-1-up-block", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-3-1-up-block", "grade": true, "solution": false, "locked": true, "points": 2, "task": false}
 checks.check_up_block(up_block)
 
 # %% [markdown]
@@ -165,15 +227,18 @@ def conv(x, channels):
     return keras.layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
 
 
+def noise_from(down_1):
+    """The U-Net from the first level on: predicted noise from the features of the first level."""
+    down_2 = conv(keras.layers.MaxPooling2D()(down_1), 64)
+    middle = conv(keras.layers.MaxPooling2D()(down_2), 128)
+    return keras.layers.Conv2D(C, 1)(block(block(middle, down_2, 64), down_1, 32))
+
+
 noisy_input, time_input = keras.Input((H, W, C)), keras.Input((1,))
 time_map = keras.layers.Dense(32, activation="relu")(time_input)
 time_map = keras.layers.Dense(H * W, activation="relu")(time_map)
 x = keras.layers.Concatenate()([noisy_input, keras.layers.Reshape((H, W, 1))(time_map)])
-down_1 = conv(x, 32)
-down_2 = conv(keras.layers.MaxPooling2D()(down_1), 64)
-middle = conv(keras.layers.MaxPooling2D()(down_2), 128)
-x = block(block(middle, down_2, 64), down_1, 32)
-plain = keras.Model([noisy_input, time_input], keras.layers.Conv2D(C, 1)(x))
+plain = keras.Model([noisy_input, time_input], noise_from(conv(x, 32)))
 print(f"in plain code: output {plain.output.shape[1:]}, {plain.count_params():,} parameters")
 assert plain.count_params() == network.count_params()
 
@@ -189,17 +254,18 @@ assert plain.count_params() == network.count_params()
 #
 # **Predict before you run:** which layer has the most parameters, and which two do the most work?
 
+# %%
+prediction = "…"  # write your guess between the quotes
+
 # %% tags=["nbval-check-output"]
 costs = networks.layer_costs(network)
-total = {key: sum(row[key] for row in costs) for key in ("parameters", "multiply_adds")}
-print(f"{'layer':16} {'output':>14} {'parameters':>11} {'multiply-adds':>14} {'share':>6}")
+total = networks.total_costs(network)
+print(f"{'layer':16} {'output':>14} {'parameters':>11} {'multiply-adds':>14} {'of all':>6}")
 for row in costs:
     shape = "×".join(map(str, row["output_shape"]))
-    share = row["multiply_adds"] / total["multiply_adds"]
     print(f"{row['name']:16} {shape:>14} {row['parameters']:11,} "
-          f"{row['multiply_adds']:14,} {share:6.1%}")
+          f"{row['multiply_adds']:14,} {row['multiply_adds'] / total['multiply_adds']:6.1%}")
 print(f"{'sum':16} {'':>14} {total['parameters']:11,} {total['multiply_adds']:14,}")
-assert total["parameters"] == network.count_params()
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), sharey=True)
@@ -211,101 +277,155 @@ right.set(title="Work for one image", xlabel="million multiply-adds")
 plots.show(figure, "Two bar charts by layer. Parameters: up_2 and middle have the most. Work: up_2 and up_1 "
            "take by far the most, although up_1 has only a quarter of the parameters of up_2.")
 
-# %% tags=["nbval-check-output"]
-way_up = [row for row in costs if row["name"].startswith("up_")]
-share = {key: sum(row[key] for row in way_up) / total[key] for key in total}
-print(f"the two layers of the way up hold {share['parameters']:.0%} of the parameters")
-print(f"and do {share['multiply_adds']:.0%} of the work")
-assert share["multiply_adds"] > 0.8
+# %%
+most = max(costs, key=lambda row: row["parameters"])["name"]
+busiest = sorted(costs, key=lambda row: -row["multiply_adds"])[:2]
+way_up = {key: sum(row[key] for row in costs if row["name"].startswith("up_")) / total[key] for key in total}
+plots.show_prediction(prediction, f"{most} has the most parameters; {' and '.join(r['name'] for r in busiest)} do the "
+                      f"most work. These two hold {way_up['parameters']:.0%} of the parameters and do "
+                      f"{way_up['multiply_adds']:.0%} of the work")
+assert way_up["multiply_adds"] > 0.8
 
 # %% [markdown]
-# The way up is expensive: many channels come together (from below and from the skip connection) on a large map.
-#
-# These numbers count the network layer by layer, **as it is drawn**. `networks.fuse_upsampling` makes an equal network
-# with less work: a 3×3 convolution over a map that was just doubled needs only 4/9 of the multiply-adds (lesson 7.1 shows
-# how). The lab trains and samples with this network ("as it runs"). In it, 128 of the 192 channels of `up_2` and 64 of
-# the 96 of `up_1` cost less:
-
-# %% tags=["nbval-check-output"]
-from_below = {"up_2": 128 / 192, "up_1": 64 / 96}  # share of the channels that were just doubled
-saved = sum(row["multiply_adds"] * from_below[row["name"]] * 5 / 9 for row in way_up)
-as_it_runs = total["multiply_adds"] - saved
-way_up_runs = sum(row["multiply_adds"] for row in way_up) - saved
-print(f"as drawn {total['multiply_adds'] / 1e6:.1f} million multiply-adds, "
-      f"as it runs {as_it_runs / 1e6:.1f} million; "
-      f"share of the way up: {way_up_runs / as_it_runs:.0%}")
+# `up_2` has the most parameters. `up_2` and `up_1` do the most work, both the same amount. `up_1` has a quarter of the
+# parameters of `up_2`, but it uses them at four times as many pixels. The way up is expensive: many channels come
+# together, from below and from the skip connection, on a large map.
 
 # %% [markdown]
 # ## 3.3 What the time input does
 #
-# The same noisy image needs different answers at different t: at t = 10 the noise is faint, so a bright dot belongs
-# to the image; at t = 900 the same dot is almost surely noise. The lab's network turns t/T into a whole image by two
-# dense layers, 1 → 32 → H·W.
+# The same noisy image needs different answers at different t. At t = 10 the noise is faint, so a bright dot belongs
+# to the image. At t = 900 the same dot is almost surely noise. Does the trained network use t? Give the checkpoint
+# `classic` noisy images of step t, and *tell* it another step.
 #
-# **Predict before you run:** after a short training, will the map be the same at every pixel?
+# **Predict before you run:** the images have t = 200, and the network is told t = 400. Will the error double, grow tenfold,
+# or stay the same?
 
 # %%
-x_train = images.x_train[: settings.ablation_images]
-x_test = images.x_test[: min(settings.test_images, 1_000)]
-
-
-def short_run(name, seed, **options):
-    """Build a network, train it for a short while, return it with its schedule."""
-    keras.utils.set_random_seed(seed)
-    network = networks.build_classic_unet(images.image_shape, **options)
-    if not options:
-        network = networks.fuse_upsampling(network)  # the same network in less time: lesson 7
-    bar = keras_progress(settings.ablation_epochs, f"{name}, seed {seed}")
-    diffusion = Diffusion(network, schedule)  # a network, and the schedule that belongs to it
-    training.train(diffusion, x_train, settings.ablation_epochs, seed=seed, callbacks=[bar])
-    return diffusion
-
-
-print("training for section 3.3:", f"{len(x_train):,} images")
-trained = short_run("classic", SEED)
-time_maps = keras.Model(trained.network.inputs[1], trained.network.get_layer("time_image").output)
-shown = [0.0, 0.25, 0.5, 0.75, 0.999]
-maps = np.asarray(time_maps(np.array(shown).reshape(-1, 1)))[..., 0]
+prediction = "…"  # write your guess between the quotes
 
 # %%
-figure, row = plt.subplots(1, len(shown), figsize=(10, 2.4))
-for ax, value, picture in zip(row, shown, maps):
-    drawn = ax.imshow(picture, cmap="viridis", vmin=0, vmax=max(maps.max(), 1e-6))
-    ax.set(title=f"t/T = {value}", xticks=[], yticks=[])
-figure.colorbar(drawn, ax=row, label="value of the map")
-figure.suptitle("The time map after a short training: one more channel beside the image")
-plots.show(figure, "Five pictures of the learned time map for growing t: its values grow with t, with "
-           "a pattern that differs from pixel to pixel.")
+true_steps, told_steps = [50, 200, 400, 600, 800], [0, 50, 100, 200, 400, 600, 800, 999]  # try others
+
+
+def answer_when_told(diffusion, t, told):
+    """The predicted noise for images of step t, if the network is told another step."""
+    return np.asarray(diffusion.predict(schedule.add_noise(clean, t, noise), told))
+
+
+def error_when_told(diffusion, t, told):
+    """The mean squared error of that answer."""
+    return float(np.mean((answer_when_told(diffusion, t, told) - noise) ** 2))
+
+
+errors = {t: [error_when_told(classic, t, told) for told in told_steps] for t in true_steps}
+
+# %%
+figure, ax = plots.axes("A trained network that is told the wrong t (circle: the right t)",
+                        "t that the network is told", "MSE (logarithmic)", size=(8, 4))
+for (t, values), marker in zip(errors.items(), "osv^D"):
+    (line,) = ax.semilogy(told_steps, values, marker=marker, markersize=4, label=f"images of t = {t}")
+    ax.plot(t, values[told_steps.index(t)], "o", markersize=13, fillstyle="none", color=line.get_color())
+ax.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
+ax.text(999, 1.05, "always answer 0", ha="right", va="bottom", fontsize=plots.SMALL)
+ax.set_yticks([0.001, 0.01, 0.1, 1, 5], ["0.001", "0.01", "0.1", "1", "5"])
+ax.set_ylim(0.0006, 9)
+ax.legend(loc="lower left")
+plots.show(figure, "Error of the trained network over the step that it is told, one curve for each true "
+           "step: every curve has its lowest point at the true step and rises to both sides.")
+right, wrong = (errors[200][told_steps.index(told)] for told in (200, 400))
+plots.show_prediction(prediction, f"the error grows from {right:.3f} to {wrong:.3f}: {wrong / right:.1f} times")
+assert all(min(values) == values[told_steps.index(t)] for t, values in errors.items())
 
 # %% [markdown]
-# The map is not the same at every pixel. Its values grow with t, but nothing forces the dense layer to treat all pixels
-# alike. So the network receives t as a pattern.
+# The error neither doubles nor grows tenfold: it grows about seven times. Every curve is lowest at the right t. So the
+# trained network relies on t.
 #
-# ### The sinusoidal embedding
+# A network that always answers 0 has an error of 1. Why can an error be **above** 1? Let us look at the answers
+# themselves. Fit the answer by *a* times the true noise. If the answer is exactly a·ε, its error is (a − 1)². So a = 0
+# gives 1, a = 1 gives 0, and a = 3 gives 4.
+
+# %%
+rows = []
+for t, told in [(200, 0), (200, 200), (200, 999), (800, 0), (800, 800)]:
+    answer = answer_when_told(classic, t, told)
+    xt = np.asarray(schedule.add_noise(clean, t, noise))
+    a = float(np.sum(answer * noise) / np.sum(noise**2))
+    rows.append([t, told, f"{answer.std():.2f}", f"{a:.2f}", f"{(a - 1) ** 2:.2f}",
+                 f"{np.mean((answer - noise) ** 2):.2f}", f"{np.mean((answer - xt) ** 2):.2f}"])
+plots.show_table(["images of t", "told", "standard deviation of the answer", "a: times the true noise",
+                  "(a − 1)²", "error", "squared distance to x_t"], rows)
+
+# %% [markdown]
+# **Told a t that is too small**, the network expects faint noise. It makes everything large that looks like noise. The
+# table shows that it removes more than twice the true noise. This is worse than to remove nothing. The error is larger than
+# (a − 1)², because the answer also contains other things than a·ε.
 #
-# Most diffusion models describe t in another way: by sines and cosines of many frequencies (Vaswani et al. 2017,
-# [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3.5):
+# **Told a t that is too large**, the network expects almost pure noise. It returns nearly $x_t$ itself: the last column is
+# small. So it removes a part of the image together with the noise.
+#
+# ### How t reaches the pixels
+#
+# The network turns t/T into a map of the image's size by two dense layers with ReLU, 1 → 32 → H·W. A ReLU that is 0 for
+# every input is called *dead*: it has no gradient, so training cannot change it any more.
+#
+# **Predict before you run:** at what part of the pixels is the map of the trained network 0 for **every** t?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+time_maps = keras.Model(classic.network.inputs[1], classic.network.get_layer("time_image").output)
+all_t = np.arange(schedule.T)
+maps = np.asarray(time_maps(networks.network_time(all_t, schedule.T)))[..., 0]
+dead = (maps == 0).all(axis=0)
+
+figure, row = plt.subplots(1, 5, figsize=(11, 2.8))
+for ax, t in zip(row, [0, 250, 500, 999]):
+    drawn = ax.imshow(maps[t], cmap="viridis", vmin=0, vmax=maps.max())
+    ax.set(title=f"t = {t}")
+figure.colorbar(drawn, ax=row[3], label="value of the map")
+row[4].imshow(dead, cmap="gray_r")
+row[4].set(title="black: 0 at every t")
+for ax in row:
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+figure.suptitle("The time map of the trained network, one more channel beside the image")
+plots.show(figure, "Four pictures of the time map for growing t: single pixels become brighter, most stay dark. A "
+           f"fifth picture marks the pixels that are 0 at every t: {dead.mean():.0%} of all.")
+plots.show_prediction(prediction, f"{dead.mean():.0%}: {dead.sum()} of {dead.size} pixels are dead")
+
+# %% [markdown]
+# About three quarters of the pixels are dead. So t reaches the network as a pattern of bright pixels; most pixels stay 0.
+# A 3×3 convolution sees t only near a living pixel. The other places learn about t from the coarse maps alone, which see
+# further. There is a better way.
+
+# %% [markdown]
+# ## 3.4 A better way to tell the time
+#
+# Most diffusion models describe t by sines and cosines of many frequencies (Vaswani et al. 2017,
+# [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3.5). This is the *sinusoidal time embedding*:
 #
 # $$ e(t) = \big(\sin \omega_0 t, \dots, \sin \omega_{d/2-1} t,\; \cos \omega_0 t, \dots, \cos \omega_{d/2-1} t\big),
 # \qquad \omega_k = 10000^{-2k/d} $$
 #
-# The high frequencies distinguish neighbouring steps, the low frequencies distinguish early steps from late ones.
+# The high frequencies distinguish neighbouring steps. The low frequencies distinguish early steps from late ones.
 
 # %% [markdown]
 # ### Exercise 3.2 – the sinusoidal embedding
-# *Difficulty ●●●○ · about 15 minutes*
+# *1 point · code · difficulty ●●○○ · about 10 minutes*
 #
 # Write `sinusoidal_embedding(t, dim)`: for t of shape (B,) an array of shape (B, dim). NumPy is fine.
 #
-# <details><summary>Hint: one row for each t, one column for each frequency</summary>
+# <details><summary>Hint: which shape has "every t with every frequency"?</summary>
 #
-# `frequencies = 10000.0 ** (-np.arange(dim // 2) / (dim // 2))` has shape (dim/2,). `t[:, None] * frequencies` has
-# shape (B, dim/2): every t with every frequency.
+# There are B steps and dim/2 frequencies. How many angles are there? Which shape must `t` have, so that NumPy's
+# broadcasting multiplies each step with each frequency?
 # </details>
 #
 # <details><summary>Help: "all frequencies are alike"</summary>
 #
-# `//` rounds down: `k // (dim // 2)` is 0 for every k (or −1, with a minus sign in front). Use `/`.
+# Did you divide with `//`? It rounds down, so that the exponent is the same for every k.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-3-2-sinusoidal-embedding", "grade": false, "solution": true, "locked": false, "task": false}
@@ -319,176 +439,271 @@ def sinusoidal_embedding(t, dim):
     ### END SOLUTION
 
 
-# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-3-2-sinusoidal-embedding", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-3-2-sinusoidal-embedding", "grade": true, "solution": false, "locked": true, "points": 1, "task": false}
 checks.check_sinusoidal_embedding(sinusoidal_embedding)
 
 # %% [markdown]
-# Now your embedding beside the dense map. For each pair of steps we measure how alike their descriptions are: the
-# cosine of the angle between the two vectors, 1 for the same direction.
+# Here is your embedding beside the time map of the trained network. How far is the description of t = 500 from the
+# description of another step? We divide the distance by the typical size of the description, so that the two can be
+# compared.
 #
 # **Predict before you run:** which of the two can tell t = 500 from t = 510?
 
 # %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
 embed = checks.check_sinusoidal_embedding.answer_or(networks.sinusoidal_embedding)
-all_t = np.arange(schedule.T)
-embedding = np.asarray(embed(all_t, 64))
-dense_map = np.asarray(time_maps((all_t / schedule.T).reshape(-1, 1))).reshape(schedule.T, -1)
-
-
-def likeness(vectors):
-    """Cosine of the angle between the vectors of each pair of steps."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit = vectors / np.maximum(norms, 1e-12)
-    return unit @ unit.T
-
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 4))
-descriptions = ((left, embedding, "sinusoidal, 64 numbers"),
-                (right, dense_map, "dense map, after short training"))
-for ax, vectors, title in descriptions:
-    drawn = ax.imshow(likeness(vectors), cmap="cividis", vmin=0, vmax=1, origin="lower")
-    ax.set(title=title, xlabel="t", ylabel="t")
-    ax.grid(False)
-figure.colorbar(drawn, ax=(left, right), label="likeness of two steps (cosine)")
-figure.suptitle("How alike are the descriptions of two steps?")
-plots.show(figure, "Two square pictures of likeness between steps. Sinusoidal: a sharp bright diagonal "
-           "that fades with distance, in stripes. Dense map: nearly everything is alike, except for the "
-           "smallest t.")
-for label, vectors in (("sinusoidal", embedding), ("dense map", dense_map)):
-    print(f"likeness of t = 500 and t = 510, {label}: {likeness(vectors[[500, 510]])[0, 1]:.4f}")
-sizes = np.linalg.norm(dense_map, axis=1)
-print("size (norm) of the dense map:",
-      ", ".join(f"t = {t}: {sizes[t]:.2f}" for t in (100, 300, 500, 999)))
+descriptions = {"sinusoidal, 64 numbers": np.asarray(embed(all_t, 64)),
+                "time map of the trained network": maps.reshape(schedule.T, -1)}
+figure, ax = plots.axes("How far is the description of t from that of t = 500?", "t",
+                        "distance / typical size", size=(8, 3.6))
+distance = {}
+for (name, vectors), style in zip(descriptions.items(), ("-", "--")):
+    size = np.sqrt(np.mean(np.sum(vectors**2, axis=1)))
+    distance[name] = np.linalg.norm(vectors - vectors[500], axis=1) / size
+    ax.plot(all_t, distance[name], style, label=name)
+ax.legend()
+plots.show(figure, "Distance of the description of each step from that of t = 500. Sinusoidal: a narrow valley at 500 "
+           "and a nearly level plain beside it. Time map: a wide V that is lowest at 500.")
+near = [values[510] for values in distance.values()]
+plots.show_prediction(prediction, f"both, but the embedding changes by {near[0]:.2f} of its size, the time map by "
+                      f"{near[1]:.3f}")
 
 # %% [markdown]
-# In the sinusoidal embedding, the likeness of two steps falls, on the whole, with their distance. Near steps can be
-# distinguished. In the dense map, except for the smallest t, the vectors of all steps point in nearly the same direction:
-# mostly their size changes with t. A network can read t from the size as well, so the dense map is not useless.
-#
-# How much does t help? Let us measure.
+# Both can tell 500 from 510: no distance is 0. But the embedding changes far more between near steps. The time map
+# changes in proportion to the distance: it holds hardly more than one number, its brightness. (This compares the
+# descriptions only. Whether the network *needs* such fine steps is measured below.)
 
 # %% [markdown]
-# ## 3.4 Ablation: take a part away and measure
+# ### Exercise 3.3 – give the network your embedding
+# *3 points · code · difficulty ●●●○ · about 20 minutes*
 #
-# An *ablation* removes one part and measures what gets worse. We compare three networks, with the same data, seeds and
-# number of steps: the classic one, one that is not told t, and one without skip connections. (Their sizes differ a
-# little.) For comparison: a network that always answers 0 has MSE 1.
+# The embedding of an image is a vector of D numbers. The first level of the network has C channels; each is a map of H×W
+# pixels. Write `add_time(features, embedding)`: `features` has the shape (B, H, W, C), `embedding` has (B, D). It returns
+# a Keras tensor of the shape of `features`. What you add must fulfil this:
 #
-# **Predict before you run:** which part increases the error more when it is removed?
+# - The time is known at **every** pixel: all pixels of a channel get the same number.
+# - The channels can react differently: each channel gets its own number.
+# - The network **learns** which number belongs to which t. The number may be positive or negative.
+# - Each image gets its own t. The order of the batch does not matter.
+#
+# <details><summary>Hint: how many numbers do you need?</summary>
+#
+# D numbers come in for each image. How many different numbers must be added to the features of one image, if all pixels of
+# a channel get the same one? Which kind of layer makes so many numbers from D, with weights that training can change?
+# Does it need an activation?
+# </details>
+#
+# <details><summary>Hint: how does one number reach all pixels?</summary>
+#
+# Broadcasting repeats an axis of length 1. It compares two shapes from the **right**. What does it do with (B, C) beside
+# (B, H, W, C)? Where must the axes of length 1 stand? A `Reshape` layer or indexing with `None` makes them.
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-3-3-add-time", "grade": false, "solution": true, "locked": false, "task": false}
+def add_time(features, embedding):
+    """Add to each channel its own trained function of the embedding; (B, H, W, C), (B, D) → (B, H, W, C)."""
+    ### BEGIN SOLUTION
+    shift = keras.layers.Dense(features.shape[-1])(embedding)  # (B, C)
+    return features + shift[:, None, None]  # (B, 1, 1, C)
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-3-3-add-time", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+checks.check_add_time(add_time)
+
+# %% [markdown]
+# Now both of your functions enter a network. The rest of it is the U-Net of section 3.1. The embeddings of all steps stand
+# in a table; the network takes row t.
 
 # %%
-variants = {
-    "classic": {},
-    "no time": {"time_input": False},
-    "no skip": {"skip_connections": False},
+with_time = checks.check_add_time.answer_or(networks.add_time)
+embeddings = ops.convert_to_tensor(np.asarray(embed(all_t, 64), "float32"))  # (T, 64)
+
+
+def build_with_embedding():
+    """The classic network, but t enters by the embedding, which is added to the first level."""
+    noisy, time = keras.Input((H, W, C)), keras.Input((1,))
+    step = ops.cast(ops.round(schedule.T * time[:, 0]), "int32")
+    features = with_time(conv(noisy, 32), ops.take(embeddings, step, axis=0))
+    return keras.Model([noisy, time], noise_from(features))
+
+
+# Where does the first level change, if t goes from 200 to 210?
+features, vector = keras.Input((H, W, 32)), keras.Input((64,))
+first_level = keras.Model([features, vector], with_time(features, vector))
+at_200, at_210 = (first_level([ops.zeros((1, H, W, 32)), embeddings[t : t + 1]]) for t in (200, 210))
+changed = np.any(np.asarray(at_200) != np.asarray(at_210), axis=-1).mean()
+print(f"pixels that change from t = 200 to t = 210: with the embedding {changed:.0%}, "
+      f"in the old time map {np.mean(maps[200] != maps[210]):.0%}")
+assert changed == 1
+
+# %% [markdown]
+# ## 3.5 Ablation: does it help?
+#
+# An *ablation* removes or replaces one part and measures what gets worse. We compare four networks after the same short
+# training: the classic one, one that is not told t, one with your embedding, and one without skip connections. All see the
+# same images in the same order, with the same noise. The short runs take small batches and a larger learning rate than
+# lesson 4, so that they learn more in a few seconds.
+#
+# **Predict before you run:** after a short training, which change increases the error most: no time, or no skip
+# connections? Does the embedding lower it?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+x_train, x_test = images.x_train[: settings.ablation_images // 4], images.x_test[: settings.test_images // 2]
+recipe = training.TrainingConfig(batch_size=16, learning_rate=1e-3)
+shape = images.image_shape
+builders = {
+    "classic": lambda: networks.fuse_upsampling(networks.build_classic_unet(shape)),  # less time: lesson 7
+    "no time": lambda: networks.build_classic_unet(shape, time_input=False),
+    "embedding": build_with_embedding,
+    "no skip": lambda: networks.build_classic_unet(shape, skip_connections=False),
 }
-runs = {name: [] for name in variants}
-runs["classic"].append(trained)  # from section 3.3
-for name, options in variants.items():
-    while len(runs[name]) < min(settings.seeds, 2):
-        runs[name].append(short_run(name, SEED + len(runs[name]), **options))
-results = {name: [training.noise_prediction_loss(each, x_test) for each in runs[name]]
-           for name in variants}
+
+
+def short_run(name, seed):
+    """Build a network, train it for a short while, return it with its schedule."""
+    keras.utils.set_random_seed(seed)
+    diffusion = Diffusion(builders[name](), schedule)
+    bar = keras_progress(settings.ablation_epochs, f"{name}, seed {seed}")
+    training.train(diffusion, x_train, settings.ablation_epochs, config=recipe, seed=seed, callbacks=[bar])
+    return diffusion
+
+
+seeds = range(SEED, SEED + settings.seeds)
+runs = {name: [short_run(name, seed) for seed in seeds] for name in ("classic", "no time")}
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
-for i, values in enumerate(results.values()):
-    left.bar(i, np.mean(values), color=plots.CYCLE[i])
-    left.plot([i] * len(values), values, "o", color="black", markersize=4)
-    left.text(i, max(values) + 0.03, f"{np.mean(values):.3f}", ha="center")
-left.set(title="Noise-prediction error (dots: runs)", xlabel="network", ylabel="test MSE",
-         xticks=range(3), xticklabels=results, ylim=(0, 1.1 * max(map(max, results.values()))))
-some_t = [5, 50, 100, 200, 400, 600, 800, 990]
-by_t = {name: [training.noise_prediction_loss(runs[name][-1], x_test[:250], t=t) for t in some_t]
-        for name in variants}
-for label, style in zip(variants, ("o-", "s--", "^:")):
-    right.semilogy(some_t, by_t[label], style, label=label)
-right.set(title="The same by step (last run)", xlabel="t", ylabel="test MSE (logarithmic)")
-right.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
+runs["embedding"] = [short_run("embedding", seed) for seed in seeds]
+runs["no skip"] = [short_run("no skip", SEED)]
+
+# %%
+some_t = [5, 50, 200, 400, 600, 800, 990]
+few = x_test[:100]
+results = {name: np.array([training.noise_prediction_loss(run, x_test) for run in runs[name]]) for name in runs}
+by_t = {name: np.array([[training.noise_prediction_loss(run, few, t=t) for t in some_t] for run in runs[name]])
+        for name in runs}  # (runs, steps)
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+for i, (name, values) in enumerate(results.items()):
+    left.plot([i] * len(values), values, "o", markersize=6)
+    left.text(i, max(values) * 1.12, f"{np.mean(values):.3f}", ha="center")
+    right.semilogy(some_t, by_t[name].mean(axis=0), ("o-", "s--", "D-.", "^:")[i], label=name)
+left.set(title="Error of each run (number: mean)", xlabel="network", ylabel="test MSE (logarithmic)", yscale="log",
+         xticks=range(4), xticklabels=results, xlim=(-0.5, 3.5), ylim=(0.05, 1.5))
+left.set_yticks([0.05, 0.1, 0.2, 0.5, 1], ["0.05", "0.1", "0.2", "0.5", "1"])
+right.set(title="The same by step (mean of the runs)", xlabel="t", ylabel="test MSE (logarithmic)")
+right.set_yticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
 right.legend()
-plots.show(figure, "Left: test error of the network as it is, without time and without skip connections: "
+plots.show(figure, "Left: test error of each short run: "
            + ", ".join(f"{name} {np.mean(values):.2f}" for name, values in results.items())
-           + ". Right: the same error over t, on a logarithmic axis.")
+           + ". Right: the error over t; without skip connections it is the highest nearly everywhere.")
+
+# %% [markdown]
+# Dots of one network lie apart, since each run starts from other weights. So a difference between two networks must be
+# compared with this scatter. Runs with the same seed see the same images and the same noise, so we take the differences
+# seed by seed. The interval below covers, with a probability of 95 %, the mean difference over many such trainings (if
+# the differences are normally distributed).
 
 # %%
-for name, values in results.items():
-    print(f"{name:8} {runs[name][0].network.count_params():7,} parameters, "
-          f"test MSE {np.mean(values):.4f}  (runs: {', '.join(f'{v:.4f}' for v in values)})")
+def difference(a, b):
+    """The mean of a − b over the seeds with its 95 % interval, as text; and whether it is beyond chance."""
+    gaps = a - b
+    if len(gaps) < 2:
+        return f"{gaps.mean():+.4f} (one run: no interval)", False
+    half = scipy.stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / np.sqrt(len(gaps))
+    low, high = gaps.mean() - half, gaps.mean() + half
+    return f"{gaps.mean():+.4f} ({low:+.4f} to {high:+.4f})", low > 0 or high < 0
+
+
+gaps = {name: difference(results[name], results["classic"]) for name in ("no time", "embedding")}
+by_step = [[f"t = {t}", *(difference(by_t[name][:, i], by_t["classic"][:, i])[0] for name in gaps)]
+           for i, t in enumerate(some_t)]
+plots.show_table(["test MSE, compared with classic", *gaps], [["all t", *(text for text, _ in gaps.values())], *by_step])
+words = [f"{name} − classic: {text}, {'a difference' if beyond else 'no difference'} beyond chance"
+         for name, (text, beyond) in gaps.items()]
+factor = results["no skip"].mean() / results["classic"].mean()
+plots.show_prediction(prediction, f"without skip connections the error is {factor:.1f} times as large; {'; '.join(words)}")
+print("parameters:", ", ".join(f"{name} {runs[name][0].network.count_params():,}" for name in runs))
 if PRESET != "smoke":
-    assert np.mean(results["no skip"]) > 1.2 * np.mean(results["classic"])
+    assert factor > 1.2
 
 # %% [markdown]
 # **Skip connections.** Without them the noise of single pixels must pass through the smallest map. There the position of
 # a pixel can only be kept as a code in the channels, and a short run does not learn that code. The error is far larger,
 # most of all at large t. There $x_t$ is almost only noise, and the right answer is nearly a *copy of the input*. A skip
-# connection makes that copy easy. At t = 5 the noise is so faint that no network finds it after this short training.
+# connection makes that copy easy.
 #
-# **Time.** In the saved run the values of *classic* and *no time* overlap. This result holds only for two seeds, two
-# epochs and 4,000 images. In such a short run other errors hide what t could add. The network without t can also
+# **Time.** An interval that contains 0 means: these runs show no difference beyond chance. It does not mean that there is
+# none. After so little training the other errors are much larger than what t could repair. And the network without t can
 # estimate the noise level from the image itself. (For many diffusion models this is enough to keep most of the
 # quality: Sun et al. 2025, [Is noise conditioning necessary?](https://arxiv.org/abs/2502.13129))
-#
-# ### Try it: tell a trained network the wrong t
-#
-# There is a sharper test than a short ablation. Take the lab's checkpoint `classic`, which was trained for 50 epochs,
-# give it noisy images of step t, and *tell* it another step.
-#
-# **Predict before you run:** the image has t = 200, and the network is told t = 400. Will the error double, grow tenfold,
-# or stay the same?
-
-# %%
-saved, record = pretrained.load("classic")
-own = data.load(DATASET).image_shape == tuple(record["input_shape"])
-clean = (images if own else data.load("digits")).x_test[: 200 if PRESET != "smoke" else 20]
-true_steps, told_steps = [50, 200, 400, 600, 800], [0, 50, 100, 200, 400, 600, 800, 999]  # try others
-draw = np.random.default_rng(SEED)
-noise = draw.standard_normal(clean.shape).astype("float32")
-
-
-def error_when_told(t, told):
-    """Error of the saved network on images of step t, when it is told another step."""
-    noisy = schedule.add_noise(clean, t, noise)
-    time = networks.network_time(np.full(len(clean), told), schedule.T)
-    return float(np.mean((np.asarray(saved([noisy, time])) - noise) ** 2))
-
-
-errors = {t: [error_when_told(t, told) for told in told_steps] for t in true_steps}
-
-# %%
-figure, ax = plots.axes("A trained network that is told the wrong t (circle: the right t)",
-                        "t that the network is told", "MSE (logarithmic)", size=(8, 4))
-for (t, values), marker in zip(errors.items(), "osv^D"):
-    (line,) = ax.semilogy(told_steps, values, marker=marker, markersize=4, label=f"images of t = {t}")
-    right = told_steps.index(t)
-    ax.plot(t, values[right], "o", markersize=13, fillstyle="none", color=line.get_color())
-ax.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
-ax.text(999, 1.05, "knowing nothing", ha="right", va="bottom", fontsize=8)
-ax.set_yticks([0.01, 0.1, 1, 5], ["0.01", "0.1", "1", "5"])
-ax.legend(loc="lower left")
-plots.show(figure, "Error of the trained network over the step that it is told, one curve for each true "
-           "step: every curve has its lowest point at the true step and rises to both sides.")
-for t in true_steps:
-    print(f"images of t = {t}: right t {errors[t][told_steps.index(t)]:.3f}, "
-          f"told 0: {errors[t][0]:.3f}, told 999: {errors[t][-1]:.3f}")
-assert all(min(values) == values[told_steps.index(t)] for t, values in errors.items())
 
 # %% [markdown]
-# A t that is too small costs most: the network then treats most of the noise as image. Why did the ablation find no
-# effect, and this test a large one? Think first.
+# ### The wrong t, once more
 #
-# <details><summary>Answer</summary>
+# The ablation asks: does a network need t? The test of section 3.3 asks: does *this* network use the t that it is told?
+# Repeat this test for the short runs.
 #
-# The two tests ask different questions. This test shows that the *trained* network relies on t: with a wrong t it
-# removes too much noise or too little. The ablation asks whether a network that *never had t* can do as well. Such a
-# network can estimate the noise level from the image, and in two epochs no difference appeared. If a short run shows no
-# effect, this means "not seen here". It does not mean "not there". Neither test shows how the two networks would compare after 50
-# epochs.
-# </details>
+# **Predict before you run:** which of the two reacts more to a wrong t after the short training: the network with the
+# time map (*classic*) or the one with your embedding?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+tested = {name: runs[name] for name in ("classic", "embedding")}
+if own:
+    tested["classic, 50 epochs"] = [classic]
+clean, noise = few, np.random.default_rng(SEED).standard_normal(few.shape).astype("float32")
+figure, panels = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
+reaction = {}
+for ax, t in zip(panels, (200, 600)):
+    for (name, some), style in zip(tested.items(), ("o-", "D-.", "s:")):
+        values = [np.mean([error_when_told(run, t, told) for run in some]) for told in told_steps]
+        reaction[name, t] = max(values) / values[told_steps.index(t)]
+        ax.semilogy(told_steps, values, style, label=name)
+    ax.axvline(t, color="black", linewidth=0.8)
+    ax.set(title=f"Images of t = {t} (line: the right t)", xlabel="t that the network is told")
+panels[0].set(ylabel="MSE (logarithmic)")
+panels[0].set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+panels[1].legend()
+plots.show(figure, "Error over the told step, for images of t = 200 and of t = 600: the short runs with time map and with "
+           "embedding, and the network of 50 epochs, whose error rises most when t is wrong.")
+plots.show_prediction(prediction, "largest error / error at the right t: " + ", ".join(
+    f"{name} {value:.1f} (t = {t})" for (name, t), value in reaction.items()))
+
+# %% [markdown]
+# A network whose curve is flat does not listen to t. A network whose curve has a deep valley at the right t relies on it.
+# The figure compares only these short runs, each the mean of its seeds, with the network of 50 epochs.
+
+# %% [markdown]
+# ### Exercise 3.4 – two tests, two answers
+# *2 points · in words, marked by your instructor · difficulty ●●○○ · about 10 minutes*
+#
+# Suppose that a short ablation finds no use of t, but the test with the wrong t makes the errors of the trained
+# network many times larger. (a) Why do these two results not contradict each other? (b) What would you have to train and
+# measure, to know whether t helps after 50 epochs?
+
+# %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-3-4-two-tests", "grade": true, "solution": true, "locked": false, "points": 2, "task": false}
+# <!-- ### BEGIN SOLUTION -->
+# 1 point: the two tests ask different questions. The wrong-t test shows that a network which was trained *with* t relies
+# on it. The ablation asks whether a network that *never had* t does as well: it can estimate the noise level from the image.
+#
+# 1 point: train both networks for 50 epochs, with several seeds each and the same data, and give the difference of their
+# errors with its interval. A short run without an effect only says "not seen here".
+# <!-- ### END SOLUTION -->
 
 # %% [markdown]
 # ## Remember
 # - The lowest level of a U-Net sees a large part of the image. The skip connections keep the detail.
 # - Parameters and work are different things: the way up holds half of the parameters and does most of the work.
-# - t is usually given to the network, most often as sines and cosines. The trained network relies on it, although our
-#   short ablation saw no effect.
+# - Told a t that is too small, a trained network removes too much noise. Told a t that is too large, it returns nearly its
+#   input.
+# - A time embedding is added to the channels: then t is known at every pixel.
 # - To know what a part does, remove it and measure, more than once. No effect in a short run is weak evidence.
