@@ -143,6 +143,22 @@ class Diffusion:
             check_known(self.network, condition, "condition")
 
 
+def loss_weight(implied, alpha_bar, count=1000):
+    """How much one unit of squared error of x̂_0 counts in the loss of a prediction, found by trial.
+
+    Args:
+        implied: function (x0, xt, ᾱ) → the answer of a network that predicts x0 from xt.
+        alpha_bar: ᾱ, in (0, 1). count: numbers that are tried.
+
+    Returns:
+        float: 1 for x_0, SNR for ε, SNR + 1 for v.
+    """
+    x0, noise, d = np.random.default_rng(0).standard_normal((3, count))
+    xt = np.sqrt(alpha_bar) * x0 + np.sqrt(1.0 - alpha_bar) * noise
+    error = implied(x0 + d, xt, alpha_bar) - implied(x0, xt, alpha_bar)
+    return float(np.mean(error**2) / np.mean(d**2))
+
+
 def guided(network, x, time, condition, weight):
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598, eq. 6).
 

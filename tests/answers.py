@@ -160,9 +160,29 @@ def fold_by_slices(x):
     return np.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], axis=-1)
 
 
-def from_v(xt, v, a, sign=-1, root=np.sqrt, swap=False):
-    signal, level = (root(1 - a), root(a)) if swap else (root(a), root(1 - a))
-    return signal * xt + sign * level * v
+def weigh(implied, a, change=0.3, error=np.square, both=False, swap=False, scale=1.0):
+    rng = np.random.default_rng(5)
+    x0, noise = rng.standard_normal((2, 500))
+    wrong = x0 + change
+    xt, other = (np.sqrt(a) * image + np.sqrt(1 - a) * noise for image in (x0, wrong))
+    answers = np.mean(error(implied(wrong, other if both else xt, a) - implied(x0, xt, a)))
+    images = np.mean(error(wrong - x0))
+    return scale * (images / answers if swap else answers / images)
+
+
+def weigh_by_tensors(implied, a):
+    x0, d = tf.random.normal((50, 8)), tf.random.normal((50, 8))
+    xt = tf.sqrt(tf.cast(a, tf.float32)) * x0 + tf.sqrt(tf.cast(1 - a, tf.float32)) * tf.random.normal((50, 8))
+    gap = implied(x0 + d, xt, a) - implied(x0, xt, a)
+    return tf.reduce_sum(gap**2) / tf.reduce_sum(d**2)
+
+
+def weigh_by_loop(implied, a):
+    ratios = []
+    for x0, d in ((0.3, 0.1), (-1.0, 0.5), (0.9, -0.2)):
+        xt = a**0.5 * x0 + (1 - a) ** 0.5 * 0.7
+        ratios.append((implied(x0 + d, xt, a) - implied(x0, xt, a)) ** 2 / d**2)
+    return sum(ratios) / len(ratios)
 
 
 FLOAT32 = schedule.linear_schedule()
@@ -262,6 +282,8 @@ def lost_update(network, s, x, rng):
 
 
 MORE_RIGHT = [
+    (checks.check_loss_weight, weigh_by_loop),
+    (checks.check_loss_weight, lambda implied, a: float(implied(1.0, 0.0, a) - implied(0.0, 0.0, a)) ** 2),
     (checks.check_split_taps, taps_by_trial),
     (checks.check_split_taps, lambda w: np.reshape([w[0], w[1] + w[2], w[0] + w[1], w[2]], (2, 2)).astype("float32")),
     (checks.check_space_to_depth, fold_by_loops),
@@ -269,11 +291,6 @@ MORE_RIGHT = [
         checks.check_space_to_depth,
         lambda x: np.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], -1).reshape(2, 2, 3, 12),
     ),
-    (
-        checks.check_x0_from_v,
-        lambda xt, v, a: (xt - np.sqrt(1 - a) * (np.sqrt(1 - a) * xt + np.sqrt(a) * v)) / np.sqrt(a),
-    ),
-    (checks.check_x0_from_v, lambda xt, v, a: (a**0.5 * xt - (1 - a) ** 0.5 * v).astype("float32")),
     (checks.check_build_mlp, OwnMLP),
     (checks.check_build_mlp, mlp_by_add),
     (checks.check_inverses, inverses_by_search),
@@ -354,9 +371,6 @@ MORE_WRONG = [
         lambda x: np.concatenate([x] * 4, axis=-1)[:, ::2, ::2] * 1.0,
         "every value should appear",
     ),
-    (checks.check_x0_from_v, lambda xt, v, a: np.sqrt(a) * xt - (1 - a) * v, "that is not x_0"),
-    (checks.check_x0_from_v, lambda xt, v, a: xt - v, "that is not x_0"),
-    (checks.check_x0_from_v, lambda xt, v, a: from_v(v, xt, a), "that is not x_0"),
     (checks.check_build_mlp, lambda h: mlp(h[:-1]), "a missing layer"),
     (
         checks.check_build_mlp,
@@ -567,12 +581,6 @@ def back_in_place(s, xt, t, e, z):
     return xt
 
 
-def from_v_in_place(xt, v, a):
-    xt *= np.sqrt(a)
-    xt -= np.sqrt(1 - a) * v
-    return xt
-
-
 def loop_in_place(network, s, x, rng):
     x = x.astype(np.float64)
     for t in range(s.T - 1, -1, -1):
@@ -655,12 +663,7 @@ FIELD_RIGHT = [
     (checks.check_add_noise, noisy_in_place),
     (checks.check_sample_latent, latent_in_place),
     (checks.check_reverse_step, back_in_place),
-    (checks.check_x0_from_v, from_v_in_place),
     (checks.check_cross_attention, attend_as_in_the_tutorial),
-    (
-        checks.check_x0_from_v,
-        lambda xt, v, a: tf.sqrt(tf.cast(a, tf.float32)) * xt - tf.sqrt(tf.cast(1 - a, tf.float32)) * v,
-    ),
     (checks.check_sample_latent, lambda m, v, e: tf.exp(tf.constant(0.5, tf.float32) * v) * e + m),
     (checks.check_alpha_bars, lambda b: np.cumprod(1 - np.asarray(b, np.longdouble))),
     (checks.check_alpha_bars, by_fractions),
@@ -731,21 +734,15 @@ FIELD_WRONG = [
 
 
 RIGHT = [
+    (checks.check_loss_weight, weigh),
+    (checks.check_loss_weight, lambda implied, a: weigh(implied, a, change=np.linspace(-2, 2, 500)).astype("float32")),
+    (checks.check_loss_weight, weigh_by_tensors),
     (checks.check_split_taps, taps),
     (checks.check_split_taps, lambda w: np.array([[1, 0, 0, 0, 1, 1], [1, 1, 0, 0, 0, 1]]).reshape(2, 2, 3) @ w),
     (checks.check_split_taps, lambda w: tf.constant(taps(w), tf.float32)),
     (checks.check_space_to_depth, fold),
     (checks.check_space_to_depth, fold_by_slices),
     (checks.check_space_to_depth, lambda x: tf.nn.space_to_depth(x, 2)),
-    (checks.check_x0_from_v, from_v),
-    (
-        checks.check_x0_from_v,
-        lambda xt, v, a: tf.constant(np.sqrt(a) * xt) - tf.sqrt(1 - tf.constant(a, tf.float64)) * v,
-    ),
-    (
-        checks.check_x0_from_v,
-        lambda xt, v, a: [np.sqrt(a) * x - np.sqrt(1 - a) * y for x, y in zip(xt, v, strict=True)],
-    ),
     (checks.check_build_mlp, mlp),
     (checks.check_build_mlp, mlp_with_separate_activations),
     (checks.check_build_mlp, inversion.build_mlp),
@@ -861,6 +858,14 @@ WRONG = [
     (checks.check_posterior_variances, lambda b: b * (1 - np.append(bars(b)[1:], 1)) / (1 - bars(b)), "wrong side"),
     (checks.check_posterior_variances, lambda b: np.sqrt(tilde(b)), "√β̃"),
     (checks.check_split_taps, lambda w: taps(w)[::-1], "rows are swapped"),
+    (checks.check_loss_weight, lambda *a: weigh(*a, both=True), "another x_t"),
+    (checks.check_loss_weight, lambda *a: weigh(*a, swap=True), "the wrong way round"),
+    (checks.check_loss_weight, lambda *a: weigh(*a, error=np.abs), "compare squared errors"),
+    (checks.check_loss_weight, lambda *a: weigh(*a) ** 2, "that is not the weight"),
+    (checks.check_loss_weight, lambda *a: weigh(*a, scale=2), "that is not the weight"),
+    (checks.check_loss_weight, lambda implied, a: a / (1 - a), "that is not the weight"),
+    (checks.check_loss_weight, lambda implied, a: 1.0, "for a network that predicts"),
+    (checks.check_loss_weight, lambda implied, a: np.ones(3), "has shape"),
     (checks.check_split_taps, lambda w: [w[:2], w[1:]], "must be added"),
     (checks.check_split_taps, lambda w: [[w[0], (w[1] + w[2]) / 2], [(w[0] + w[1]) / 2, w[2]]], "averaged"),
     (checks.check_split_taps, lambda w: [row[::-1] for row in taps(w)], "mirrored"),
@@ -873,11 +878,6 @@ WRONG = [
         lambda x: x.reshape(2, 2, 2, 3, 2, 3).swapaxes(2, 4).reshape(2, 2, 3, 12),
         "outside its own",
     ),
-    (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1), "second sign is wrong"),
-    (checks.check_x0_from_v, lambda *a: from_v(*a, swap=True), "factors are swapped"),
-    (checks.check_x0_from_v, lambda *a: from_v(*a, sign=1, swap=True), "you returned ε"),
-    (checks.check_x0_from_v, lambda *a: from_v(*a, root=lambda r: r), "roots are missing"),
-    (checks.check_x0_from_v, lambda xt, v, a: (xt - np.sqrt(1 - a) * v) / np.sqrt(a), "predicts ε"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, join=False), "skip connection has no effect"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation=None), "needs activation='relu'"),
     (checks.check_up_block, lambda x, skip, n: up(x, skip, n, activation="softplus"), "not that of a ReLU"),

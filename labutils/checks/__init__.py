@@ -13,7 +13,7 @@ from labutils.checks.lesson_3 import check_add_time, check_sinusoidal_embedding,
 from labutils.checks.lesson_4 import check_noise_loss, check_train_step
 from labutils.checks.lesson_5 import check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_cosine_alpha_bars, check_inpaint
-from labutils.checks.lesson_7 import check_space_to_depth, check_split_taps, check_x0_from_v
+from labutils.checks.lesson_7 import check_loss_weight, check_space_to_depth, check_split_taps
 from labutils.checks.lesson_8 import check_cross_attention, check_guided, check_sample_latent
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "check_guided",
     "check_inpaint",
     "check_inverses",
+    "check_loss_weight",
     "check_noise_loss",
     "check_posterior_variances",
     "check_reverse_step",
@@ -37,5 +38,4 @@ __all__ = [
     "check_split_taps",
     "check_train_step",
     "check_up_block",
-    "check_x0_from_v",
 ]

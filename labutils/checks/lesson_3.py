@@ -279,7 +279,7 @@ def _(add_time, rng):
     )
     require(
         close(z - others, y - features, 1e-2),
-        "what is added depends on the features: make it from the embedding alone, and add it to the features themselves",
+        "what is added depends on the features: make it from the embedding alone, and add it to the features",
     )
 
 

@@ -1,4 +1,4 @@
-"""Checks of lesson 7: two filters for one, folding an image, and x̂_0 from v."""
+"""Checks of lesson 7: two filters for one, folding an image, and how much an error of x̂_0 counts."""
 
 import numpy as np
 
@@ -15,7 +15,11 @@ check_space_to_depth = Check(
     "space_to_depth",
     "``space_to_depth(x)``: (B, H, W, C) → (B, H/2, W/2, 4C), each 2×2 block becomes one pixel; any channel order.",
 )
-check_x0_from_v = Check("7.3", "x0_from_v", "``x0_from_v(xt, v, alpha_bar)``: √ᾱ x_t − √(1 − ᾱ) v.")
+check_loss_weight = Check(
+    "7.3",
+    "loss_weight",
+    "``loss_weight(implied, alpha_bar)``: the squared error of a network's answer for one unit of that of its x̂_0.",
+)
 
 
 @check_split_taps.property("the two filters do what w does")
@@ -90,26 +94,50 @@ def _(space_to_depth, rng):
     )
 
 
-@check_x0_from_v.property("right where the image is strong")
-def _(x0_from_v, rng):
-    _judge_v(x0_from_v, rng, rng.uniform(0.6, 0.8))
+# Of one prediction: its answer for the image x0 at x_t, and how much its squared error is for one unit of that of x0.
+def _noise(x0, xt, alpha_bar):
+    return (xt - np.sqrt(alpha_bar) * x0) / np.sqrt(1 - alpha_bar)
 
 
-@check_x0_from_v.property("right where the noise is strong")
-def _(x0_from_v, rng):
-    _judge_v(x0_from_v, rng, rng.uniform(0.05, 0.2))
+def _v(x0, xt, alpha_bar):
+    return np.sqrt(alpha_bar) * _noise(x0, xt, alpha_bar) - np.sqrt(1 - alpha_bar) * x0
 
 
-def _judge_v(x0_from_v, rng, alpha_bar):
-    x0, noise = rng.uniform(-1, 1, (2, 4, 5, 5, 1)).astype(np.float32)
-    signal, level = np.float32(np.sqrt(alpha_bar)), np.float32(np.sqrt(1 - alpha_bar))
-    xt, v = signal * x0 + level * noise, signal * noise - level * x0
+@check_loss_weight.property("1 for a network that predicts x_0")
+def _(loss_weight, rng):
+    _judge_weight(loss_weight, "x_0", lambda x0, xt, alpha_bar: x0, rng.uniform(0.3, 0.7), 1.0)
+
+
+@check_loss_weight.property("SNR for a network that predicts ε")
+def _(loss_weight, rng):
+    for alpha_bar in (rng.uniform(0.6, 0.95), rng.uniform(0.02, 0.2)):
+        _judge_weight(loss_weight, "ε", _noise, alpha_bar, alpha_bar / (1 - alpha_bar))
+
+
+@check_loss_weight.property("SNR + 1 for a network that predicts v")
+def _(loss_weight, rng):
+    for alpha_bar in (rng.uniform(0.6, 0.95), rng.uniform(0.02, 0.2)):
+        _judge_weight(loss_weight, "v", _v, alpha_bar, 1 / (1 - alpha_bar))
+
+
+@check_loss_weight.property("right for a prediction that nobody has seen before")
+def _(loss_weight, rng):
+    factor = rng.uniform(1.5, 3)
+    _judge_weight(loss_weight, f"{factor:.2f} x_0 + x_t", lambda x0, xt, alpha_bar: factor * x0 + xt, 0.4, factor**2)
+
+
+def _judge_weight(loss_weight, what, implied, alpha_bar, weight):
+    answer = as_numbers(run(loss_weight, implied, float(alpha_bar)), (), "the weight")
     mistakes = {
-        "the second sign is wrong: v contains −x_0, so v must be subtracted": signal * xt + level * v,
-        "the two factors are swapped: that is nearly ε, which is √(1 − ᾱ) x_t + √ᾱ v": level * xt - signal * v,
-        "you returned ε, the noise": noise,
-        "the roots are missing": alpha_bar * xt - (1 - alpha_bar) * v,
-        "this is the formula for a network that predicts ε": (xt - level * v) / signal,
+        "0: with the wrong image you also computed another x_t. The network got one x_t, only its answer is wrong": 0,
+        "the wrong way round: divide the error of the answer by the error of the image": 1 / weight,
+        "a root: compare squared errors": np.sqrt(weight),
     }
-    otherwise = "that is not x_0: insert x_t = √ᾱ x_0 + √(1 − ᾱ) ε and v = √ᾱ ε − √(1 − ᾱ) x_0, and multiply out"
-    compare(run(x0_from_v, xt, v, alpha_bar), x0, mistakes, otherwise, what="x_0")
+    for sentence, wrong in mistakes.items():
+        if abs(weight - 1) > 0.05 or wrong == 0:
+            require(abs(answer - wrong) > 0.02 * max(weight, 1e-3), f"for {what} you get {answer:.3g}, {sentence}")
+    require(
+        abs(answer - weight) <= 0.05 * weight,
+        f"for a network that predicts {what}, at ᾱ = {alpha_bar:.2f}, you get {answer:.3g}; that is not the weight. "
+        "Compare the squared error of the answer, at one x_t, with the squared error of the image",
+    )

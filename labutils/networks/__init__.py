@@ -28,7 +28,7 @@ from labutils.networks.embeddings import (
 from labutils.networks.text_to_image import attention_maps, build_text_encoder, build_text_to_image
 from labutils.networks.unet import build_classic_unet, up_block
 from labutils.networks.unet_fast import build_fast, depth_to_space, space_to_depth
-from labutils.networks.unet_fused import fuse_upsampling, upsample_and_convolve
+from labutils.networks.unet_fused import fuse_upsampling, split_taps, upsample_and_convolve
 
 DENOISERS = {
     "classic": build_classic_unet,
@@ -87,6 +87,7 @@ __all__ = [
     "reparameterise",
     "sinusoidal_embedding",
     "space_to_depth",
+    "split_taps",
     "total_costs",
     "up_block",
     "upsample_and_convolve",

@@ -58,6 +58,20 @@ class FusedUNet(keras.Model):
         return layer("predicted_noise")(x)
 
 
+def split_taps(w):
+    """Two filters of two taps that do over values what a filter does over the doubled values, in one dimension.
+
+    Args:
+        w: three taps.
+
+    Returns:
+        (2, 2): for even positions the weights of the value before and of the value itself; for odd positions those of
+        the value itself and of the value after.
+    """
+    after, even, odd, before = TAPS @ w
+    return np.array([[before, even], [odd, after]])
+
+
 def upsample_and_convolve(x, kernel):
     """A 3×3 convolution (padding "same") of ``UpSampling2D()(x)``, with 4/9 of its multiply-adds.
 

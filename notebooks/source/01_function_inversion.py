@@ -237,13 +237,13 @@ left.legend()
 right.plot(y, answer - x, color=plots.COLOURS["red"])
 right.axhline(0, color="black", linewidth=0.8)
 right.set(title="Its error", xlabel="y", ylabel="answer − x")
-plots.show(figure, "Left: the answers lie on the diagonal, so close that the eye sees no error. Right: the error, a "
-           "chain of arcs with a kink wherever the network's curve bends.")
+plots.show(figure, "Left: the answers lie on the diagonal, so close that the eye hardly sees an error. Right: the "
+           "error, a chain of arcs with a kink wherever the network's curve bends.")
 worst = np.argmax(np.abs(answer - x))
 plots.show_prediction(prediction, f"largest error {answer[worst] - x[worst]:.3f} at y = {y[worst]:.2f}")
 
 # %% [markdown]
-# On the left you see no error at all. On the right you see its shape: straight pieces lie below the curve in some places and
+# On the left the error is hard to see. On the right you see its shape: straight pieces lie below the curve in some places and
 # above it in others. Each kink is a bend of the network. A straight piece fits worst where the curve turns most, and arcsin
 # turns most at its ends.
 
@@ -536,7 +536,8 @@ plots.show(figure, "Three curves of the predicted noise against x_t. At t = 20 a
 # %% [markdown]
 # At small t the curve is a saw. At each right answer the predicted noise is 0; to the right of it the noise is positive, to
 # the left negative. So **subtracting a little of the predicted noise leads towards the nearest right answer**. At large t
-# there is only one line: the network can say no more than "towards the middle".
+# there is only one line: the network can say no more than "towards the middle". (Far outside the four answers the curve
+# wobbles. The training shows hardly any points there.)
 #
 # **Third, go back in small steps.** Start from pure noise. Subtract a little of the predicted noise and ask the network again,
 # 1000 times. We never jump to the mean. We take a small step in its direction and ask again. The mean is only a
@@ -579,12 +580,11 @@ if PRESET != "smoke":
 # %%
 figure, ax = plots.axes("1,000 answers to y = 0.5", "x", "number of answers", size=(8, 3.5))
 ax.hist(many, bins=np.linspace(-inversion.SPAN, inversion.SPAN, 127), color=plots.COLOURS["green"])
-ax.plot(branches, np.full(4, -12.0), "^", color="black", clip_on=False, label="right answers")
-ax.plot(np.mean(branches), -12.0, "X", color=plots.COLOURS["red"], clip_on=False, markersize=9,
-        label="their mean: no answer")
-ax.set(ylim=(0, None))
+top = 1.05 * ax.get_ylim()[1]
+ax.plot(branches, np.full(4, top), "v", color="black", label="right answers")
+ax.plot(np.mean(branches), top, "X", color=plots.COLOURS["red"], markersize=9, label="their mean: no answer")
 ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
-plots.show(figure, "Histogram with four narrow peaks above the triangles at the four right answers -5.76, -3.67, 0.52 "
+plots.show(figure, "Histogram with four narrow peaks below the triangles at the four right answers -5.76, -3.67, 0.52 "
            "and 2.62, and nothing at their mean, -1.57.")
 
 # %% [markdown]

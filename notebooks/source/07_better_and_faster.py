@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 7 · Better and faster (optional)
 #
-# The classic network learned for 50 passes over MNIST, about two hours on two cores, and needs a thousand calls to
-# draw. This lesson makes the same network faster without changing its answers. Then it builds a network and a recipe for two
-# cores, and asks for every ingredient: **does it help?**
+# The classic network learned for 50 passes over MNIST, and it needs a thousand calls to draw. This lesson makes the same network
+# faster without changing its answers. Then it builds a network and a recipe for two cores, and asks for many of their
+# ingredients: **does it help?**
 #
 # **You will be able to**
 # - find out where the time goes, and save arithmetic without changing a result;
 # - fold an image so that a network works on smaller maps and loses nothing;
-# - say what v is, and compute $\hat x_0$ from the v that a network predicts;
+# - measure how much an error counts in a loss, and say what that means for the choice between ε, x_0 and v;
 # - read an ablation, say how large chance is, and say what the ablation does not show.
 #
-# **Time:** about 65 minutes with the exercises; the cells run in about a minute.
+# **Time:** about 65 minutes with the exercises.
 #
 # Sources: Salimans & Ho 2022, [v-prediction](https://arxiv.org/abs/2202.00512); Nichol & Dhariwal 2021,
 # [cosine schedule, scale and shift](https://arxiv.org/abs/2102.09672); Hang et al. 2023,
@@ -52,7 +52,7 @@ import numpy as np
 import scipy.stats
 
 from labutils import checks, data, networks, pretrained, results
-from labutils import plots, presets, sampling, schedule, training
+from labutils import diagrams, diffusion, plots, presets, sampling, schedule, training
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
@@ -63,13 +63,24 @@ name = images.note or images.name  # what the figures call the data
 print(f"preset {settings.name}: {settings.samples} samples drawn at the end; images: {name}")
 
 # %% [markdown]
+# This lesson is about the coloured boxes: another network, trained in another way.
+
+# %%
+diagrams.show_pipeline(7)
+
+# %% [markdown]
 # ## 7.1 Where the time goes
 #
-# [Lesson 3](03_unet.ipynb) counted multiply-adds: in the drawing of the network, the two layers of the way up do 85 %
-# of the work. `python -m benchmarks.speed` measured the time of every layer of the classic network alone, forward and
+# [Lesson 3](03_unet.ipynb) counted multiply-adds. If the network is computed layer by layer, as it is drawn there, its last two
+# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` measured the time of every layer of the classic network alone, forward and
 # backward, for a batch of 64.
 #
-# **Predict before you run:** will the share of the *time* be larger or smaller than 85 %?
+# The names are those of the drawing in lesson 3: `down` and `pool` on the way down, `grow`, `skip` and `up` on the way up.
+#
+# **Predict before you run:** will these two layers take more or less than 85 % of the *time*?
+
+# %%
+prediction = "…"  # write your guess between the quotes
 
 # %%
 network = networks.build_classic_unet(images.image_shape)
@@ -78,32 +89,33 @@ total = sum(costs.values())
 speed = results.recorded("speed")
 
 
-def plot_shares(layers_ms):
-    """For each layer its share of the time and of the multiply-adds."""
+def plot_layers(layers_ms):
+    """For each layer its part of the time and of the multiply-adds; returns the parts of the time."""
     names, all_ms = list(layers_ms)[::-1], sum(row["median"] for row in layers_ms.values())
-    time_share = [layers_ms[layer]["median"] / all_ms for layer in names]
-    work_share = [costs.get(layer, 0) / total for layer in names]
-    figure, ax = plots.axes("Share of each layer of the classic network", "share", "layer",
+    time_part = [layers_ms[layer]["median"] / all_ms for layer in names]
+    work_part = [costs.get(layer, 0) / total for layer in names]
+    figure, ax = plots.axes("Layers of the classic network, forward and backward", "part of the whole", "layer",
                             size=(9, 6))
     places = np.arange(len(names))
-    ax.barh(places + 0.2, time_share, 0.4, label="of the time", color=plots.COLOURS["blue"])
-    ax.barh(places - 0.2, work_share, 0.4, label="of the multiply-adds", color=plots.COLOURS["orange"])
+    ax.barh(places + 0.2, time_part, 0.4, label="of the time", color=plots.COLOURS["blue"])
+    ax.barh(places - 0.2, work_part, 0.4, label="of the multiply-adds", color=plots.COLOURS["orange"])
     ax.set_yticks(places, names)
     ax.legend(loc="upper right")
-    plots.show(figure, "Two bars for each layer. up_1 and up_2 have most of the time and even more "
-               "of the multiply-adds; down_1 has a share of the time and nearly no multiply-adds.")
-    return dict(zip(names, time_share))
+    plots.show(figure, "Two bars for each layer. up_1 and up_2 have most of the time and even more of the "
+               "multiply-adds; down_1 and the pooling layers take time and nearly no multiply-adds.")
+    return dict(zip(names, time_part))
 
 
 if speed:
-    time_share = plot_shares(speed["layers_ms"])
+    time_part = plot_layers(speed["layers_ms"])
     for part in (["up_1", "up_2"], ["down_1", "down_2", "middle"], ["pool_1", "pool_2"]):
-        print(f"{' + '.join(part):26} {sum(time_share[layer] for layer in part):4.0%} of the time, "
+        print(f"{' + '.join(part):26} {sum(time_part[layer] for layer in part):4.0%} of the time, "
               f"{sum(costs.get(layer, 0) for layer in part) / total:4.0%} of the multiply-adds")
+    plots.show_prediction(prediction, f"{time_part['up_1'] + time_part['up_2']:.0%} of the time")
 
 # %% [markdown]
-# The share is smaller. Other layers take time, too. `down_1` multiplies little, but it reads and writes maps of the full size.
-# Pooling multiplies nothing, and still takes a few per cent. But most of the time is spent on the way up.
+# They take less than 85 % of the time. Other layers take time, too. `down_1` multiplies little, but it reads and writes maps of
+# the full size. Pooling multiplies nothing, and still takes some per cent. But most of the time is spent on the way up.
 #
 # ### The same answer with less arithmetic
 #
@@ -119,15 +131,15 @@ if speed:
 
 # %% [markdown]
 # ### Exercise 7.1 – two filters for one
-# *Difficulty ●●○○ · about 10 minutes*
+# *2 points · code · difficulty ●●○○ · about 10 minutes*
 #
 # Write `split_taps(w)`: for the three taps `w` it returns two filters of two taps, an array (2, 2). The first row is for even
 # positions: the weight of the value before, and the weight of the value itself. The second row is for odd positions: the weight
 # of the value itself, and the weight of the value after.
 #
-# <details><summary>Hint: position 3</summary>
+# <details><summary>Hint: what happens at an odd position?</summary>
 #
-# The output at position 3 (odd) is $w_0 b + w_1 b + w_2 c$.
+# Put the three taps over the positions 2, 3 and 4 of the table. Which values do they meet? Which two taps meet the same one?
 # </details>
 #
 # <details><summary>Help: "two of the three taps fall on the same value"</summary>
@@ -152,11 +164,36 @@ def split_taps(w):
 checks.check_split_taps(split_taps)
 
 # %% [markdown]
-# In two dimensions, upsampling ×2 and then a 3×3 filter equals one *transposed convolution* with stride 2 and a 4×4 kernel
-# (`networks.upsample_and_convolve`). The other half of the convolution's input, the skip connection, is convolved as before, and
-# the two are added. `networks.fuse_upsampling` makes such a network from the classic one; the lab trains and samples with it.
+# Your two filters at work: one row of pixels of a digit, doubled and filtered with three taps, and the same by your filters
+# without doubling.
+
+# %%
+split = checks.check_split_taps.answer_or(networks.split_taps)
+w = np.array([-1.0, 2.5, -1.0])
+row = images.x_test[0, 14, :, 0]
+doubled = np.convolve(np.repeat(row, 2), w[::-1], mode="same")[2:-2]  # without the ends
+even, odd = np.asarray(split(w))
+by_two = np.stack([even[0] * row[:-2] + even[1] * row[1:-1], odd[0] * row[1:-1] + odd[1] * row[2:]], axis=1).ravel()
+figure, ax = plots.axes("One row of pixels, doubled and filtered", "position", "value", size=(9, 3.2))
+ax.plot(doubled, color=plots.COLOURS["sky"], linewidth=5, label="doubled, three taps: 3 products a position")
+ax.plot(by_two, "--", color="black", label="two filters of two taps: 2 products a position")
+ax.legend()
+plots.show(figure, "Two curves over the position in the row; the dashed one lies exactly on the thick one.")
+assert np.allclose(doubled, by_two, atol=1e-5)
+
+# %% [markdown]
+# Write your rows one after the other: $w_0,\; w_0 + w_1,\; w_1 + w_2,\; w_2$. This is a filter of four taps. Each value of the small
+# map adds four numbers to the large map, and it moves on by two positions for the next value. Such an operation is a
+# *transposed convolution* with stride 2 and four taps. In two dimensions the kernel is 4×4.
+#
+# `networks.upsample_and_convolve` does it. The other half of the convolution's input, the skip connection, is convolved as
+# before, and the two are added. `networks.fuse_upsampling` makes such a network from the classic one; the lab trains and
+# samples with it.
 #
 # **Predict before you run:** how many multiply-adds of the whole network are saved? Will the time fall by as much?
+
+# %%
+prediction = "…"  # write your guess between the quotes
 
 # %%
 fused = networks.fuse_upsampling(network)  # the same layers and weights
@@ -174,7 +211,7 @@ print(f"multiply-adds of the classic network: {total / 1e6:.1f} million as drawn
 if speed:
     as_drawn = speed["train"]["original loop"]
     fewer = 1 - as_drawn["median"] / speed["choices"]["graph, fused"]["median"]
-    print(f"time of a training step: {fewer:.0%} saved\n")
+    plots.show_prediction(prediction, f"{saved / total:.0%} of the multiply-adds, {fewer:.0%} of the time of a training step")
     for choice, rate in {"graph, layer by layer": as_drawn, **speed["choices"]}.items():
         print(f"recorded, {choice:30} {rate['median']:6.0f} images/s "
               f"({rate['low']:.0f}–{rate['high']:.0f})")
@@ -196,15 +233,15 @@ if speed:
 
 # %% [markdown]
 # ### Exercise 7.2 – fold an image
-# *Difficulty ●●●○ · about 15 minutes*
+# *3 points · code · difficulty ●●●○ · about 15 minutes*
 #
 # Write `space_to_depth(x)`: (B, H, W, C) → (B, H/2, W/2, 4C). The four pixels of each 2×2 block become the channels of one pixel, in
 # any order.
 #
-# <details><summary>Hint: two ways</summary>
+# <details><summary>Hint: which pixels come together?</summary>
 #
-# Either four slices, `x[:, i::2, j::2]` for i and j in 0, 1, joined along the last axis. Or reshape to
-# (B, H/2, 2, W/2, 2, C), bring both 2s to the end with `transpose`, and reshape again.
+# Look at the top left pixels of all blocks: which rows and columns are they in? How does NumPy take every second row? There is a
+# second way, without slices: split H into two axes, then W. Which axes must stand beside the channels before you join them?
 # </details>
 #
 # <details><summary>Help: "a plain reshape cuts the rows of pixels into pieces"</summary>
@@ -239,21 +276,26 @@ plots.show(plots.image_table(rows, ["", "", ""], heads, title, scale=1.4),
 # **Predict before you run:** `fast` has more parameters than the classic network. Does it need more work for one image?
 
 # %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
 fast = networks.build("fast", images.image_shape)
 work = sum(row["multiply_adds"] for row in networks.layer_costs(fast))
 for label, model, adds in (("classic", network, total - saved), ("fast", fast, work)):
     print(f"{label:8} {model.count_params():9,} parameters, {adds / 1e6:5.1f} million multiply-adds as it runs")
 print(f"mean of the images {images.x_train.mean():.2f}, "
       f"mean of fast's first answer {np.asarray(fast([x, t])).mean():.2f}")
+plots.show_prediction(prediction, f"{work / (total - saved):.2f} times the work, "
+                      f"{fast.count_params() / network.count_params():.1f} times the parameters")
 
 # %% [markdown]
 # It has nearly twice the parameters, for about the same work as the fused classic network. Besides the folding, `fast` has
-# - **residual blocks**: x + f(x), a block with a shortcut. The last layer of f starts at 0, so each block starts as the
-#   identity;
-# - **the time as one more channel** of the folded image, t/T everywhere: no embedding, no layers of its own. (Larger networks
-#   let the time scale and shift the channels of every block; section 7.5 asks whether that helps here.)
-# - **an output that starts at 0**: the first answer is mid-grey, not noise. (It is not the mean of the images: MNIST is mostly
-#   black, and its mean is far below 0.)
+# three more ideas.
+# - **Residual blocks.** A block computes x + f(x), where f is two convolutions. The addition is a shortcut: what the block does
+#   not change passes through. The last layer of f starts at 0. So each block starts with x + 0 = x.
+# - **The time as one more channel** of the folded image: t/T, everywhere. There is no embedding. (Larger networks let the time
+#   scale and shift the channels of every block. Section 7.5 asks whether that helps here.)
+# - **An output that starts at 0.** The first answer is mid-grey, not noise.
 
 # %% [markdown]
 # ## 7.3 What to predict: ε, x_0 or v
@@ -263,86 +305,96 @@ print(f"mean of the images {images.x_train.mean():.2f}, "
 #
 # $$ \hat x_0 = \sqrt{\bar\alpha_t}\;x_t - \sqrt{1-\bar\alpha_t}\;v, \qquad \hat\varepsilon = \sqrt{1-\bar\alpha_t}\;x_t + \sqrt{\bar\alpha_t}\;v $$
 #
-# If $x_t$ is given, each of the three can be computed from any other. But their mean squared errors differ. So the choice of
-# what to predict decides **which t matter**.
+# If $x_t$ is given, each of the three can be computed from any other. (From ε only while $\bar\alpha_t$ is not near 0.) But their mean
+# squared errors differ. So the choice decides, among other things, **which t matter** in the loss.
 
 # %% [markdown]
-# ### Exercise 7.3 – back to the image
-# *Difficulty ●○○○ · about 5 minutes*
+# ### Exercise 7.3 – how much does an error count?
+# *3 points · code · difficulty ●●●○ · about 15 minutes*
 #
-# Write `x0_from_v(xt, v, alpha_bar)`, for one number $\bar\alpha_t$.
+# A network answered something for $x_t$. Its answer implies an image, and this image is wrong. How large is the squared error
+# of the *answer*, if the squared error of the *image* is 1? Find out by an experiment, without a formula.
 #
-# <details><summary>Hint: it is the formula above</summary>
+# Write `loss_weight(implied, alpha_bar)`. You get the function `implied(x0, xt, alpha_bar)`: the answer of a network that thinks
+# the image in `xt` is `x0`. Choose the images, the noise and the errors of the images yourself, as arrays of random
+# numbers. Return one number.
 #
-# `np.sqrt(alpha_bar)` and `np.sqrt(1 - alpha_bar)` are its two factors.
+# <details><summary>Hint: what is fixed?</summary>
+#
+# Which of $x_t$, $x_0$ and the answer does the network *receive*? Does it change when the answer is wrong? Which two answers do you
+# compare: the right one, and which other?
 # </details>
 #
-# <details><summary>Help: "the two factors are swapped"</summary>
+# <details><summary>Help: "0: with the wrong image you also computed another x_t"</summary>
 #
-# At a small t, $\bar\alpha_t \approx 1$ and $x_t$ is nearly the image: there $x_t$ must have the large factor.
+# There is one $x_t$, made from the right image. Use the same one in both calls of `implied`.
+# </details>
+#
+# <details><summary>Help: "the wrong way round"</summary>
+#
+# "For one unit of the image's error" means: divide by the image's error.
 # </details>
 
-# %% nbgrader={"schema_version": 3, "grade_id": "ex-7-3-x0-from-v", "grade": false, "solution": true, "locked": false, "task": false}
-def x0_from_v(xt, v, alpha_bar):
-    """The clean image that x_t and v imply."""
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-7-3-loss-weight", "grade": false, "solution": true, "locked": false, "task": false}
+def loss_weight(implied, alpha_bar):
+    """The squared error of an answer for one unit of squared error of the image that it implies."""
     ### BEGIN SOLUTION
-    return np.sqrt(alpha_bar) * xt - np.sqrt(1 - alpha_bar) * v
+    x0, noise, d = np.random.default_rng(0).standard_normal((3, 1000))
+    xt = np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * noise
+    error = implied(x0 + d, xt, alpha_bar) - implied(x0, xt, alpha_bar)
+    return np.mean(error**2) / np.mean(d**2)
     ### END SOLUTION
 
 
-# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-7-3-x0-from-v", "grade": true, "solution": false, "locked": true, "points": 2, "task": false}
-checks.check_x0_from_v(x0_from_v)
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-7-3-loss-weight", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+checks.check_loss_weight(loss_weight)
 
 # %% [markdown]
-# Your function at work: a digit with noise at four steps, the v that a perfect network would answer, and the image that your
-# function gets from the two.
-
-# %%
-cosine = schedule.cosine_schedule()
-
-
-def by_labutils(xt, v, alpha_bar):
-    """The same by labutils, which wants to know t instead of ᾱ."""
-    return cosine.predict_x0(xt, int(np.abs(cosine.alpha_bars - alpha_bar).argmin()), v, "v")
-
-
-back = checks.check_x0_from_v.answer_or(by_labutils)
-x0 = images.x_test[:1]
-noise = rng.standard_normal(x0.shape).astype("float32")
-steps = (100, 400, 700, 950)
-noisy = [np.asarray(cosine.add_noise(x0, t, noise)) for t in steps]
-answers = [np.asarray(cosine.target(x0, t, noise, "v")) for t in steps]
-found = [np.asarray(back(xt, v, cosine.alpha_bars[t])) for t, xt, v in zip(steps, noisy, answers)]
-plots.show(plots.image_table([[image[0] for image in row] for row in (noisy, answers, found)],
-                             ["$x_t$", "v", "image from both"], [f"t = {t}" for t in steps],
-                             f"The image from $x_t$ and v ({name})", scale=1.4),
-           "Three rows at t = 100, 400, 700 and 950: a digit under more and more noise; v, which is "
-           "noise at small t and the negative digit at large t; the clean digit, the same at every t.")
-
-# %% [markdown]
-# At small t, v is nearly the noise; at large t it is nearly the negative image.
-#
-# How much does an error of $\hat x_0$ at step t count in each loss? Solve the formulas for the error: one unit of squared error of
-# $\hat x_0$ is one unit for a network that predicts $x_0$, SNR units for ε, and SNR + 1 for v. *Min-SNR* weighting counts
-# min(SNR, 5), whatever is predicted.
+# Your function draws the next figure: the dots are your measurements at some steps of the cosine schedule. The dotted line is a
+# weight that is *chosen*: *Min-SNR* counts min(SNR, 5), whatever is predicted.
 #
 # **Predict before you run:** which loss gives the least weight to large t? There the rough form of a digit is decided, in many
-# steps of which each decides a little (lessons 5.5 and 6.4).
+# steps of which each decides a little.
 
 # %%
-weights = {"predict ε": cosine.snr, "predict v": cosine.snr + 1, "predict $x_0$": np.ones(cosine.T),
-           "Min-SNR, γ = 5": np.minimum(cosine.snr, 5)}
-figure, ax = plots.axes("How much an error of the guessed image counts (cosine schedule)",
-                        "t", "weight (logarithmic)", size=(9, 4.5))
-for (label, values), dash in zip(weights.items(), ("-", "--", "-.", ":")):
-    ax.semilogy(values, dash, label=label)
+prediction = "…"  # write your guess between the quotes
+
+# %%
+def noise_of(x0, xt, alpha_bar):
+    return (xt - np.sqrt(alpha_bar) * x0) / np.sqrt(1 - alpha_bar)
+
+
+def v_of(x0, xt, alpha_bar):
+    return np.sqrt(alpha_bar) * noise_of(x0, xt, alpha_bar) - np.sqrt(1 - alpha_bar) * x0
+
+
+cosine = schedule.cosine_schedule()
+weigh = checks.check_loss_weight.answer_or(diffusion.loss_weight)
+answers = {"predict ε": noise_of, "predict v": v_of, "predict $x_0$": lambda x0, xt, alpha_bar: x0}
+steps = np.arange(10, 990, 35)
+measured = {label: [float(weigh(implied, cosine.alpha_bars[t])) for t in steps] for label, implied in answers.items()}
+
+figure, ax = plots.axes("How much an error of the image counts (cosine schedule)", "t", "weight (logarithmic)",
+                        size=(9, 4.5))
+for (label, weights), colour, marker in zip(measured.items(), ("blue", "green", "red"), "os^"):
+    ax.semilogy(steps, weights, marker, color=plots.COLOURS[colour], label=label)
+ax.semilogy(np.minimum(cosine.snr, 5), ":", color="black", label="Min-SNR, γ = 5")
 ax.set(ylim=(1e-4, 1e5))
 ax.legend()
-plots.show(figure, "Weights against t: for ε it falls from ten thousand to almost 0; for v it falls "
-           "to 1 and stays there; for x_0 it is 1 everywhere; for Min-SNR it is 5 at small t and "
-           "falls like that of ε at large t.")
+plots.show(figure, "Weights against t: for ε it falls from ten thousand to almost 0; for v it falls to 1 and stays "
+           "there; for x_0 it is 1 everywhere; for Min-SNR it is 5 at small t and falls like that of ε at large t.")
+plots.show_prediction(prediction, "at t = 780 the weights are " + ", ".join(
+    f"{label} {weights[22]:.2g}" for label, weights in measured.items()))
+
+# %%
+snr = cosine.snr[steps]
+for label, right in {"predict ε": snr, "predict v": snr + 1, "predict $x_0$": np.ones(len(steps))}.items():
+    assert np.allclose(measured[label], right, rtol=0.05), label
 
 # %% [markdown]
+# The last cell compares your dots with what the formulas give. Suppose the image has the squared error e. The loss of a network
+# that predicts $x_0$ is then e. For ε it is e · SNR, and for v it is e · (SNR + 1).
+#
 # The loss for ε gives large t almost no weight. The loss for v has a weight of at least 1 everywhere, but counts small t far
 # more. For $x_0$ every t counts the same. The recipe `fast` uses this loss.
 
@@ -358,8 +410,11 @@ plots.show(figure, "Weights against t: for ε it falls from ten thousand to almo
 # - **clipping**: a gradient that is longer than 1 is shortened to 1. A single bad step at a large rate can ruin a
 #   run.
 #
-# Another way to settle is an average of the weights over the last steps (*exponential moving average*, EMA), which is less
-# noisy than the weights themselves. `fast` has none; section 7.5 asks whether it is needed beside a rate that falls.
+# Another way to settle is an average of the weights over the last steps (*exponential moving average*, EMA). It is less noisy than
+# the weights themselves. `fast` does not use it. Section 7.5 asks whether it would help when the rate falls anyway.
+#
+# (The printed list has two more settings. `condition_dropout`: how often a conditional network learns without its condition,
+# lesson 8. `warmup_steps`: the length of the warm-up.)
 
 # %%
 config = training.EXPERIMENTS["fast"].config.for_run(epochs=1, steps_per_epoch=938)
@@ -383,19 +438,24 @@ for setting, value in asdict(config).items():
 # take away what it has, or add what others have. One trains for two passes. Three change more:
 #
 # - *small constant rate* also drops the warm-up and the clipping;
-# - *told the digit* is class-conditional, and drawn with guidance, w = 0.5;
+# - *told the digit* changes four things: the network is conditional on the label; it is drawn with guidance, w = 0.5; this costs two
+#   calls a step, so it takes 10 steps in place of 20; and it draws each digit equally often;
 # - *classic network and recipe* also changes the schedule and predicts the noise.
 #
 # **Predict before you run:** name the ingredient that matters most, and one that does not matter.
-#
-# How large is chance? `fast` was run from several seeds. If n runs have the mean $\bar d$ and the standard deviation s, one more
-# run of the *same* recipe lies, with a probability of 95 %, in the **prediction interval**
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %% [markdown]
+# How large is chance? `fast` was run from several seeds. Suppose n runs have the mean $\bar d$ and the standard deviation s. In
+# 95 of 100 such cases, one more run of the *same* recipe lies in the **prediction interval**
 #
 # $$ \bar d \pm \tau\, s\, \sqrt{1 + \tfrac{1}{n}} $$
 #
 # where τ is the quantile of Student's t for n − 1 degrees of freedom: 4.3 for three runs. Three runs say little about the
-# scatter, so the interval is wide. A variant outside it differs from `fast` by more than chance; a variant inside it may differ
-# or not.
+# scatter, so the interval is wide. Each variant was trained once. So it is judged by this band: outside it, the variant
+# differs from `fast` by more than chance; inside it, it may differ or not.
 
 # %%
 ablation = results.recorded("ablation")
@@ -438,13 +498,13 @@ def plot_runs(ax, key, title, largest):
 
 
 def plot_ablation():
-    """Fréchet distance and share recognised, sorted by the distance, the best on top."""
+    """Fréchet distance and proportion recognised, sorted by the distance, the best on top."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 7), sharey=True)
     plot_runs(left, "frechet", "Fréchet distance (lower is better)", largest=320)
     plot_runs(right, "recognised", "Recognised with a confidence of at least 0.9", largest=1)
     left.axvspan(*chance(), alpha=0.2, color=plots.COLOURS["blue"], label="one more run of fast (95 %)")
     left.set(xlabel="Fréchet distance", ylabel="variant")
-    right.set(xlabel="share of the images")
+    right.set(xlabel="proportion of the images")
     left.set_yticks(range(len(order)), order[::-1])
     left.legend(loc="upper right")
     means = ", ".join(f"{variant} {np.mean(distances(variant)):.0f}" for variant in order)
@@ -456,8 +516,8 @@ if ablation:
     plot_ablation()
 
 # %% [markdown]
-# The bars at the dots are the uncertainty of one *drawing* of 1,000 images with a finished network. The blue band is the
-# uncertainty of one *training run*. To judge a recipe you need the band.
+# A bar shows how much the number changes if the *same network* draws other images. The blue band shows how much it changes if
+# the *same recipe* is trained again. To judge a recipe you need the band.
 
 # %% tags=["nbval-check-output"]
 def judge(variant):
@@ -483,6 +543,9 @@ def show_ablation():
 
 if ablation:
     show_ablation()
+    last = max(order, key=lambda variant: np.mean(distances(variant)))
+    undecided = [variant for variant in order if variant != "fast" and not judge(variant)]
+    plots.show_prediction(prediction, f"largest distance: {last}; inside the band: {', '.join(undecided)}")
 
 # %% tags=["nbval-check-output"]
 if ablation:
@@ -496,43 +559,47 @@ if ablation:
 # %% [markdown]
 # How to read the last column:
 #
-# - **worse**: without the ingredient (or with the other choice) one pass ends farther from real digits than
-#   another seed would explain. The ingredient helps, in a run of this length. In the saved measurement these ingredients
-#   matter most: what the network predicts ($x_0$ against v), the rate, the start at zero, and the network itself.
+# - **worse**: after one pass this variant is farther from real digits than a new seed of `fast` would be. The ingredient helps,
+#   in a run of this length. In the saved measurement these ingredients matter most: what the network predicts ($x_0$ against
+#   v), the rate, the start at zero, and the network itself.
 # - **empty**: one run cannot decide. The variant may be as good as `fast`, or a little better or worse. `fast` uses neither scale
 #   and shift nor averaging (EMA), because neither showed a gain that justifies more code.
 # - **Close to the edge of the band**: do not rely on it. With more than a dozen variants, about one in twenty falls outside by
 #   chance alone.
-# - **Min-SNR weighting**: compared with the plain error of $x_0$, it reduces the weight of large t. For a network that predicts ε it
-#   would reduce the weight of small t. For one that predicts v it reduces the weight at both ends: compare the curves of
-#   section 7.3.
-# - **Told the digit**: two changes, the label and guidance, and a distance far below all others. `fast_conditional` is this
-#   variant after 20 passes.
+# - **Min-SNR weighting**: compared with the plain error of $x_0$, it reduces the weight of large t, and it counts small t up to five
+#   times. (A larger loss is also clipped more often.) Compare the curves of section 7.3.
+# - **Told the digit**: four changes, and a distance far below all others. `fast_conditional` is this variant after 20 passes.
 
 # %% [markdown]
-# Three warnings.
+# Warnings.
 #
-# - **Predicting the noise** looks broken here, but the row does not show that it must be. Under the cosine schedule ᾱ is almost
-#   0 at the end, and $\hat x_0$ is divided by its root, so a small error of ε becomes enormous. Improved DDPM predicts ε under
-#   this schedule and draws well; such programs clip $\hat x_0$ to [−1, 1] in every step, and this row was drawn without
-#   clipping. ([Lesson 4](04_training.ipynb) predicts the noise under the linear schedule, where the last ᾱ is far
-#   larger.)
-# - **Never trust one number.** Look at the share *recognised* of the row with the largest distance.
+# - **Predicting the noise.** The row without clipping does not prove that predicting the noise is bad. Under the cosine schedule ᾱ is
+#   almost 0 at the end, and $\hat x_0$ is divided by its root. So a small error of ε becomes enormous. Programs that predict
+#   ε under this schedule clip $\hat x_0$ to [−1, 1] in every step. The row *predict the noise, clipped* does so.
+# - **Predicting v** changes two things: what the network must output, and how much each t counts. The row *predict v, weighted as x_0*
+#   changes only the first.
+# - **Never trust one number.** Look at the proportion *recognised* of the row with the largest distance.
 # - **Equal work is not equal time.** Compare the CPU seconds of `fast` and of the two classic rows. And no row says
 #   how the variants would compare after 40 passes.
+#
+# **Why does [lesson 8](08_text_to_image.ipynb) choose otherwise?** Its network predicts v, averages its weights, and lets the time scale
+# and shift the channels. This follows other text-to-image models. The table here is about digits in pixels, after one pass.
+# Nobody has measured these choices on the latents of lesson 8.
 #
 # More passes help: the line below the table shows how far the distance falls with the second pass.
 
 # %% [markdown]
 # ## 7.6 All together
 #
-# Longer training, and few calls for a drawing: the committed checkpoints `fast` and `fast_conditional` were trained for 40 and 20
-# passes. [Lesson 5](05_sampling.ipynb) showed their quality. Here is the time that they need for one image.
+# The checkpoints `fast` and `fast_conditional` were trained for 40 and 20 passes. They need few calls for a drawing. [Lesson 5](05_sampling.ipynb) showed their quality. Here is the time that they need for one image.
 #
 # The original way to draw is `generate_image`: one image, and one eager call of the network for each of 1000 steps. Three
 # things can be better than that: a whole batch as one compiled graph, less arithmetic in each call, and fewer calls.
 #
 # **Predict before you run:** which of the three saves most of the time?
+
+# %%
+prediction = "…"  # write your guess between the quotes
 
 # %%
 ways = [("original generate_image", 1000), ("lab, classic", 1000), ("lab, fast, 10 calls", 10),
@@ -543,6 +610,10 @@ if speed:
         ms = 1e3 / speed["sample"][way]["median"]
         compiling = speed["compile_seconds"].get(way, {"median": 0.0})["median"]
         print(f"{way:32}{calls:6}{ms / calls:11.2f}{ms:13,.1f}{compiling:14.1f}")
+    ms = {way: 1e3 / speed["sample"][way]["median"] for way, _ in ways}
+    first, same, few = (ms[way] for way, _ in ways[:3])
+    plots.show_prediction(prediction, f"graph and batch {first / same:.0f} times, another network with 10 calls "
+                          f"{same / few:.0f} times: 1000 / 10 calls, and {same / few / 100:.1f} for the work of a call")
 
 # %% [markdown]
 # The time of an image is the number of calls × the time of a call. (All rows but the first draw 64 images at once, and the
@@ -559,6 +630,9 @@ if speed:
 # two matrices, so we compare with that.
 #
 # **Predict before you run:** which part of it does a network reach?
+
+# %%
+prediction = "…"  # write your guess between the quotes
 
 # %%
 def plot_roofline(speed):
@@ -579,6 +653,8 @@ def plot_roofline(speed):
 
 if speed:
     plot_roofline(speed)
+    reached = speed["gflops"]["sample"]["lab, classic"] / speed["matmul_gflops"]["median"]
+    plots.show_prediction(prediction, f"the classic network reaches {reached:.0%} of a matrix product")
     for label, ratio in speed["ratios"].items():
         print(f"{label:72} {ratio['median']:5.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})")
 
@@ -601,11 +677,11 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no lab
 
 # %% [markdown]
 # ### Exercise 7.4 – plan an experiment
-# *Difficulty ●●●○ · about 15 minutes · marked by your instructor*
+# *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
 #
 # Choose one row of the ablation. (a) What does it show? Say whether the difference is beyond chance. (b) Name two things that
-# it does not show, since the run was short, there were few runs, and one ingredient was changed at a time. (c) The experiment
-# that you would run next, and the result that would change your mind.
+# it does not show. Think of the length of the run, of the number of runs, and of ingredients that work together. (c) Which
+# experiment would you run next? Which result would change your mind?
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-7-4-experiment", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
@@ -614,6 +690,12 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no lab
 # 40 passes, nor whether it matters more with a constant rate, because a falling rate and averaging both make the weights steadier. (c) Train
 # both ways for 20 passes, three seeds each, once with the falling and once with a constant rate. If averaging makes no
 # difference beyond chance with the falling rate, it is not needed there.
+#
+# Rubric:
+# - 1 point: (a) the two distances, and whether the row lies outside the band of three runs.
+# - 1 point: (b) two things that the row does not show, each with its reason.
+# - 1 point: (c) an experiment that changes one thing and has several seeds.
+# - 1 point: (c) a result that would change the student's mind, said before the experiment.
 # <!-- ### END SOLUTION -->
 
 # %% [markdown]
