@@ -65,7 +65,9 @@ def reverse_by_loop(grid, x_t, t, s, clean, table):
 
 def reverse_by_logarithms(grid, x_t, t, s, clean, table):
     x, kept = np.asarray(grid)[:, None], np.prod(np.divide(table[s + 1 : t + 1], table[s:t]))
-    log = -((x - np.sqrt(table[s]) * clean) ** 2) / (2 * (1 - table[s])) - (x_t - np.sqrt(kept) * x) ** 2 / (2 - 2 * kept)
+    log = -((x - np.sqrt(table[s]) * clean) ** 2) / (2 * (1 - table[s])) - (x_t - np.sqrt(kept) * x) ** 2 / (
+        2 - 2 * kept
+    )
     density = np.exp(log - log.max()).sum(axis=1)
     return density / np.sum((density[1:] + density[:-1]) / 2 * np.diff(grid))
 
@@ -867,7 +869,11 @@ WRONG = [
     (checks.check_reverse_density, lambda *a: reverse(*a, total=np.sum), "have the sum 1"),
     (checks.check_reverse_density, lambda *a: np.log(reverse(*a)), "never negative"),
     (checks.check_reverse_density, lambda *a: reverse(*a, seen=lambda kept: 1), "as if x_t were not known"),
-    (checks.check_reverse_density, lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, kept=a[t]), "from the *clean* value"),
+    (
+        checks.check_reverse_density,
+        lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, kept=a[t]),
+        "from the *clean* value",
+    ),
     (
         checks.check_reverse_density,
         lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, kept=a[t] / a[t - 1]),
@@ -880,7 +886,9 @@ WRONG = [
     ),
     (
         checks.check_reverse_density,
-        lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, around=lambda table: (table[s] ** 0.5, (1 - table[s]) ** 0.5)),
+        lambda g, x, t, s, c, a: reverse(
+            g, x, t, s, c, a, around=lambda table: (table[s] ** 0.5, (1 - table[s]) ** 0.5)
+        ),
         "is not q",
     ),
     (

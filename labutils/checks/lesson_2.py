@@ -193,6 +193,7 @@ def _tildes(posterior_variances, betas):
     }
     return as_numbers(run(posterior_variances, betas), betas.shape, "β̃"), right, mistakes
 
+
 @check_reverse_density.property("a density: never negative, and its integral over the grid is 1", alone=False)
 def _(reverse_density, rng):
     case = _reverse_case(rng, 3)
@@ -222,7 +223,9 @@ def _(reverse_density, rng):
         _judge_reverse_density(reverse_density, _reverse_case(rng, count))
 
 
-@check_reverse_density.property("from t = 500 to s = 499: nearly one Gaussian; from t = 950 to s = 0: a peak at each answer")
+@check_reverse_density.property(
+    "from t = 500 to s = 499: nearly one Gaussian; from t = 950 to s = 0: a peak at each answer"
+)
 def _(reverse_density, rng):
     clean, bars = inverses(0.5) / SPAN, linear_schedule().alpha_bars
     grid = np.linspace(-3, 3, 6001)
@@ -230,7 +233,9 @@ def _(reverse_density, rng):
     require(nearest_gaussian(grid, answer)[1] < 0.01, "one small step should be nearly Gaussian")
     answer = _judge_reverse_density(reverse_density, (grid, 0.3, 950, 0, clean, bars))
     peaks = np.sum((answer[1:-1] > answer[:-2]) & (answer[1:-1] > answer[2:]) & (answer[1:-1] > 1))
-    require(peaks == 4, f"from t = 950 to s = 0 the density should have a peak at each of the 4 answers, yours has {peaks}")
+    require(
+        peaks == 4, f"from t = 950 to s = 0 the density should have a peak at each of the 4 answers, yours has {peaks}"
+    )
 
 
 def _reverse_case(rng, count):
@@ -248,7 +253,8 @@ def _judge_reverse_density(reverse_density, case):
     bar_t, bar_s, kept = bars[t], bars[s], bars[t] / bars[s]
 
     def density(values):
-        return values / (values.sum() * (grid[1] - grid[0]))
+        with np.errstate(invalid="ignore"):  # a product may be 0 everywhere
+            return values / (values.sum() * (grid[1] - grid[0]))
 
     def before(factor=np.sqrt(bar_s), variance=1 - bar_s):
         return np.array([gaussian(grid, factor * value, variance) for value in clean])

@@ -127,8 +127,8 @@ def reverse_mixture(x_t, t, s, clean, alpha_bars):
         x_t: a number, or an array of any shape. t, s, clean, alpha_bars: as in :func:`reverse_density`.
 
     Returns:
-        (weights, means, variance): the probability of each clean value, given x_t, and the mean of its Gaussian, both of
-        the shape of x_t and K behind it; and their common variance.
+        (weights, means, variance): the probability of each clean value, given x_t, and the mean of its Gaussian, both
+        of the shape of x_t and K behind it; and their common variance.
     """
     kept = alpha_bars[t] / alpha_bars[s]  # of the variance of x_s, by the steps s + 1 … t
     x_t = np.asarray(x_t, np.float64)[..., None]

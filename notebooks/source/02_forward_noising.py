@@ -12,7 +12,7 @@
 # - say how noisy step t is (SNR), and what goes wrong when someone shortens T carelessly;
 # - compute the distribution of a reverse step, and say when one Gaussian can replace it.
 #
-# **Time:** about 65 minutes with the exercises.
+# **Time:** about 70 minutes with the exercises.
 #
 # Source: Ho, Jain, Abbeel 2020, [Denoising Diffusion Probabilistic Models](https://arxiv.org/abs/2006.11239) (DDPM),
 # section 2.
@@ -724,22 +724,22 @@ def reverse_density(grid, x_t, t, s, clean, alpha_bars):
 checks.check_reverse_density(reverse_density)
 
 # %% [markdown]
-# Your function draws the next picture: the density of steps of 1, 50 and 500, from t = 500 and from t = 950. Over each lies
-# one Gaussian with the same mean and the same variance. We measure their *distance*: half the area between the two curves,
+# Your function draws the next picture: the density of a small step (1), a middle one (50) and a large one, from t = 100,
+# 500 and 950. The known value is $x_t$ = 0.25. Over each density lies one Gaussian with the same mean and variance. We measure their *distance*: half the area between the two curves,
 # from 0 (equal) to 1 (nothing in common). It is called the total variation distance.
 #
-# **Predict before you run:** which of the six steps can one Gaussian replace?
+# **Predict before you run:** which of the nine steps can one Gaussian replace?
 
 # %%
 prediction = "…"  # write your guess between the quotes
 
 # %%
 own_density = checks.check_reverse_density.answer_or(inversion.reverse_density)
-grid = np.linspace(-4, 4, 4001)
-figure, axes = plt.subplots(2, 3, figsize=(11, 5.6))
+grid = np.linspace(-6, 6, 6001)
+figure, axes = plt.subplots(3, 3, figsize=(11, 8))
 found = []
-for ax, (t, size) in zip(axes.flat, [(t, size) for t in (500, 950) for size in (1, 50, 500)]):
-    density = np.asarray(own_density(grid, 0.3, t, t - size, clean, schedule.alpha_bars))
+for ax, (t, size) in zip(axes.flat, [(t, size) for t in (100, 500, 950) for size in (1, 50, min(t, 500))]):
+    density = np.asarray(own_density(grid, 0.25, t, t - size, clean, schedule.alpha_bars))
     normal, distance = inversion.nearest_gaussian(grid, density)
     ax.fill_between(grid, density, color=plots.COLOURS["sky"], label=r"$q(x_s \mid x_t)$")
     ax.plot(grid, normal, color="black", label="one Gaussian")
@@ -748,18 +748,21 @@ for ax, (t, size) in zip(axes.flat, [(t, size) for t in (500, 950) for size in (
            xlabel="$x_s$", ylabel="density")
     found.append(f"{t} → {t - size}: {distance:.2g}")
 axes[0, 0].legend(loc="upper left")
-plots.show(figure, "Six densities. Steps of 1 and 50 coincide with one Gaussian. From t = 500 to s = 0 there are four "
-           "narrow peaks under one wide Gaussian. From t = 950 to s = 450 the density is nearly Gaussian again.")
+plots.show(figure, "Nine densities. Steps of 1 coincide with one Gaussian. So do steps of 50 from t = 500 and 950; from t = 100 "
+           "there are two humps. From t = 100 to s = 0 there are two narrow peaks under one wide Gaussian, from t = 500 "
+           "to s = 0 four. From t = 950 to s = 450 the density is nearly Gaussian.")
 plots.show_prediction(prediction, "distances " + "; ".join(found))
 
 # %% [markdown]
-# Small steps are nearly Gaussian. The step from t = 500 to s = 0 is not. (s = 0 is the result of the first step, almost the
-# clean value.) It has a narrow peak at each answer. One Gaussian with the same mean and variance lies mostly *between* the
-# peaks, and its mean is no answer at all.
+# All steps of 1 are nearly Gaussian. The steps to s = 0 are not. (s = 0 is the result of the first step, almost the
+# clean value.) They have a narrow peak at each answer that is still possible: two if t = 100, four if t = 500. One Gaussian with
+# the same mean and variance lies mostly *between* the peaks, and its mean is no answer at all. The step of 50 is nearly
+# Gaussian from t = 500 and 950, but not from t = 100.
 #
 # The last panel may surprise you: a step of 500 that is nearly Gaussian. At s = 450 the value is still mostly noise, and
 # noise is Gaussian. So the step from t = 950 to s = 450 need not decide between the answers. The step from t = 500 to s = 0
-# must decide. Now we measure the distance for more steps, as a mean over ten values $x_t$ that occur at t:
+# must decide. **A large step is a mixture where it must decide between clean values.** Now we measure the distance for more
+# steps, as a mean over ten values $x_t$ that occur at t:
 
 # %%
 sizes = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 950])
@@ -768,16 +771,19 @@ figure, ax = plots.axes("How far from Gaussian is a reverse step?", "size of the
 for t, (colour, mark) in {100: ("black", "s"), 500: ("blue", "o"), 950: ("red", "^")}.items():
     starts = noisy(rng.choice(clean, (10, 1, 1, 1)).astype(np.float32), t).ravel()  # ten values that occur at t
     able = sizes[sizes <= t]
-    distances = [np.mean([inversion.nearest_gaussian(grid, own_density(grid, x, t, t - size, clean, schedule.alpha_bars))[1]
-                          for x in starts.astype(float)]) for size in able]
+    distances = []
+    for s in t - able:
+        densities = [own_density(grid, float(x), t, int(s), clean, schedule.alpha_bars) for x in starts]
+        distances.append(np.mean([inversion.nearest_gaussian(grid, density)[1] for density in densities]))
     ax.loglog(able, distances, marker=mark, color=plots.COLOURS[colour], label=f"from t = {t}")
+ax.set_ylim(1e-7, 1.5)
 ax.legend()
-plots.show(figure, "Three rising lines on logarithmic axes: for each t the distance from a Gaussian grows with the size of the step; "
-           "at the same size it is largest for t = 100.")
+plots.show(figure, "Three rising lines on logarithmic axes: for each t the distance from a Gaussian grows with the "
+           "size of the step; at the same size it is largest for t = 100.")
 
 # %% [markdown]
 # From every t the rule is the same: the smaller the step, the nearer it is to a Gaussian. How small it must be depends on
-# t. With less noise (small t) the same step is further from a Gaussian.
+# t. With less noise the same step is further from a Gaussian. So β is smallest at the first steps.
 #
 # **Predict before you run:** we draw from pure noise down to s = 0, each step from *one* Gaussian with exactly the right mean
 # and variance. What will 1 step draw? And how many steps are needed until nearly all draws lie at one of the four answers?
@@ -788,7 +794,7 @@ prediction = "…"  # write your guess between the quotes
 # %%
 figure, axes = plt.subplots(1, 4, figsize=(11.5, 2.9), sharey=True)
 found = []
-for ax, count in zip(axes, (1, 5, 20, T - 1)):
+for ax, count in zip(axes, (1, 20, 100, T - 1)):
     values = inversion.sample_by_gaussians(clean, schedule.alpha_bars, count, 20_000, seed=SEED)
     near = np.mean(np.abs(values[:, None] - clean).min(axis=1) < 0.05)
     ax.hist(values, bins=120, range=(-1.8, 1.8), density=True, color=plots.COLOURS["blue"])
@@ -804,11 +810,13 @@ print(f"the mean of the four answers is {clean.mean():.2f}")
 # %% [markdown]
 # One step draws one wide hill around the mean of the four answers, where no answer lies. That is the mean that the regression
 # network of [lesson 1](01_function_inversion.ipynb) gave, with noise around it. For images such a mean is a blur. With more
-# steps the hill splits into four peaks. With 999 steps nearly all draws lie at an answer.
+# steps the hill splits into four peaks. With 20 steps most draws still miss. With 100 nearly all lie at an answer, and with
+# 999 all.
 #
 # How can Gaussians draw four peaks? Each step is one Gaussian, but its mean depends on the value that the step before has
-# drawn. Each step decides a little. So many small decisions lead to one of the answers. **This is why DDPM takes 1000 small
-# steps.** One Gaussian needs only a mean (and a variance), and a mean is what a network can learn.
+# drawn. Each step decides a little. Many small decisions lead to one of the answers. **This is why DDPM takes many small
+# steps.** A Gaussian needs only a mean and a variance, and a mean is what a network can learn. Four numbers need about 100
+# equal steps. The paper took 1000 for images. [Lesson 5](05_sampling.ipynb) measures what fewer steps cost there.
 
 # %% [markdown]
 # ## Remember
