@@ -19,7 +19,7 @@ check_posterior_variances = Check(
 check_reverse_density = Check(
     "2.4",
     "reverse_density",
-    "``reverse_density(grid, x_t, t, s, clean, alpha_bars)`` is q(x_s | x_t) on a grid; the clean value is one of a few.",
+    "``reverse_density(grid, x_t, t, s, clean, alpha_bars)`` is q(x_s | x_t) on a grid, for a few clean values.",
 )
 
 
@@ -256,19 +256,20 @@ def _judge_reverse_density(reverse_density, case):
         with np.errstate(invalid="ignore"):  # a product may be 0 everywhere
             return values / (values.sum() * (grid[1] - grid[0]))
 
-    def before(factor=np.sqrt(bar_s), variance=1 - bar_s):
+    def before(factor, variance):
         return np.array([gaussian(grid, factor * value, variance) for value in clean])
 
-    def seen(factor=np.sqrt(kept), variance=1 - kept):
+    def seen(factor, variance):
         return gaussian(x_t, factor * grid, variance)
 
-    prior, likelihood, one = before().sum(axis=0), seen(), bars[t] / bars[t - 1]
+    each, likelihood, one = before(np.sqrt(bar_s), 1 - bar_s), seen(np.sqrt(kept), 1 - kept), bars[t] / bars[t - 1]
+    prior = each.sum(axis=0)
     products = {
         "this is q(x_s), as if x_t were not known: multiply it by how likely x_t is, seen from each x_s": prior,
         "this uses only how likely x_t is, seen from each x_s: multiply it by q(x_s), which says what values occur": (
             likelihood
         ),
-        "from x_s to x_t you took ᾱ_t, which belongs to the jump from the *clean* value: which steps lie between s and t?": (
+        "from x_s to x_t you took ᾱ_t, which starts at the *clean* value: which steps lie between s and t?": (
             prior * seen(np.sqrt(bar_t), 1 - bar_t)
         ),
         "from x_s to x_t you took α_t, a single step: t − s steps lie between": prior * seen(np.sqrt(one), 1 - one),
@@ -277,27 +278,27 @@ def _judge_reverse_density(reverse_density, case):
             prior * gaussian(grid, np.sqrt(kept) * x_t, 1 - kept)
         ),
         "you gave `gaussian` the standard deviation; its third argument is the variance": (
-            before(variance=np.sqrt(1 - bar_s)).sum(axis=0) * seen(variance=np.sqrt(1 - kept))
+            before(np.sqrt(bar_s), np.sqrt(1 - bar_s)).sum(axis=0) * seen(np.sqrt(kept), np.sqrt(1 - kept))
         ),
         "a square root is missing: one that multiplies x_s or the clean values": (
-            before(bar_s).sum(axis=0) * seen(kept)
+            before(bar_s, 1 - bar_s).sum(axis=0) * seen(kept, 1 - kept)
         ),
-        "a square root is missing: values are multiplied by √(ᾱ_t/ᾱ_s), not by ᾱ_t/ᾱ_s": prior * seen(kept),
+        "a square root is missing: values are multiplied by √(ᾱ_t/ᾱ_s), not by ᾱ_t/ᾱ_s": prior * seen(kept, 1 - kept),
         "a square root is missing: at step s the clean values are multiplied by √ᾱ_s, not by ᾱ_s": (
-            before(bar_s).sum(axis=0) * likelihood
+            before(bar_s, 1 - bar_s).sum(axis=0) * likelihood
         ),
         "at step s the clean values are already smaller: the jump multiplies them by √ᾱ_s": (
-            before(1.0).sum(axis=0) * likelihood
+            before(1.0, 1 - bar_s).sum(axis=0) * likelihood
         ),
         "you took ᾱ_t for q(x_s): at step s it is ᾱ_s": before(np.sqrt(bar_t), 1 - bar_t).sum(axis=0) * likelihood,
         "you put one Gaussian around the mean of the clean values: each clean value needs its own": (
             gaussian(grid, np.sqrt(bar_s) * clean.mean(), 1 - bar_s) * likelihood
         ),
         "you multiplied the Gaussians of the clean values: the clean value is one *or* another, so add them": (
-            before().prod(axis=0) * likelihood
+            each.prod(axis=0) * likelihood
         ),
         "each clean value counts the same in your result: one that explains x_t better is more probable": sum(
-            map(density, before() * likelihood)
+            map(density, each * likelihood)
         ),
     }
     right = density(prior * likelihood)

@@ -474,7 +474,7 @@ for label, s in schedules.items():
     colour, line = looks[label]
     ax.plot(np.arange(s.T) / s.T, s.alpha_bars, line, color=plots.COLOURS[colour], linewidth=2,
             label=f"{label}, β up to {s.betas[-1]:.2g}")
-ax.set_ylim(0, 1)
+ax.set_ylim(0, 1.4)
 ax.legend()
 plots.show(figure, "ᾱ over t/T: the curve with T = 100 and unchanged β stays above one third to "
            "the end; with β ten times as large it follows the curve of T = 1000 to zero.")
@@ -725,7 +725,7 @@ checks.check_reverse_density(reverse_density)
 
 # %% [markdown]
 # Your function draws the next picture: the density of a small step (1), a middle one (50) and a large one, from t = 100,
-# 500 and 950. The known value is $x_t$ = 0.25. Over each density lies one Gaussian with the same mean and variance. We measure their *distance*: half the area between the two curves,
+# 500 and 950. The known value is $x_t$ = −0.25. Over each density lies one Gaussian with the same mean and variance. We measure their *distance*: half the area between the two curves,
 # from 0 (equal) to 1 (nothing in common). It is called the total variation distance.
 #
 # **Predict before you run:** which of the nine steps can one Gaussian replace?
@@ -736,18 +736,19 @@ prediction = "…"  # write your guess between the quotes
 # %%
 own_density = checks.check_reverse_density.answer_or(inversion.reverse_density)
 grid = np.linspace(-6, 6, 6001)
+jumps = [(t, t - size) for t in (100, 500, 950) for size in (1, 50, min(t, 500))]
 figure, axes = plt.subplots(3, 3, figsize=(11, 8))
 found = []
-for ax, (t, size) in zip(axes.flat, [(t, size) for t in (100, 500, 950) for size in (1, 50, min(t, 500))]):
-    density = np.asarray(own_density(grid, 0.25, t, t - size, clean, schedule.alpha_bars))
+for ax, (t, s) in zip(axes.flat, jumps):
+    density = np.asarray(own_density(grid, -0.25, t, s, clean, schedule.alpha_bars))
     normal, distance = inversion.nearest_gaussian(grid, density)
     ax.fill_between(grid, density, color=plots.COLOURS["sky"], label=r"$q(x_s \mid x_t)$")
     ax.plot(grid, normal, color="black", label="one Gaussian")
     near = grid[normal > 0.002 * normal.max()]
-    ax.set(title=f"from t = {t} to s = {t - size}\ndistance {distance:.2g}", xlim=(near[0], near[-1]),
+    ax.set(title=f"from t = {t} to s = {s}\ndistance {distance:.2g}", xlim=(near[0], near[-1]),
            xlabel="$x_s$", ylabel="density")
-    found.append(f"{t} → {t - size}: {distance:.2g}")
-axes[0, 0].legend(loc="upper left")
+    found.append(f"{t} → {s}: {distance:.1g}")
+axes[0, 2].legend(loc="upper left")
 plots.show(figure, "Nine densities. Steps of 1 coincide with one Gaussian. So do steps of 50 from t = 500 and 950; from t = 100 "
            "there are two humps. From t = 100 to s = 0 there are two narrow peaks under one wide Gaussian, from t = 500 "
            "to s = 0 four. From t = 950 to s = 450 the density is nearly Gaussian.")
@@ -783,7 +784,8 @@ plots.show(figure, "Three rising lines on logarithmic axes: for each t the dista
 
 # %% [markdown]
 # From every t the rule is the same: the smaller the step, the nearer it is to a Gaussian. How small it must be depends on
-# t. With less noise the same step is further from a Gaussian. So β is smallest at the first steps.
+# t. With less noise the same step is further from a Gaussian. That is one more reason to make
+# β small at the first steps. (Distances below $10^{-7}$ are not drawn.)
 #
 # **Predict before you run:** we draw from pure noise down to s = 0, each step from *one* Gaussian with exactly the right mean
 # and variance. What will 1 step draw? And how many steps are needed until nearly all draws lie at one of the four answers?
@@ -799,7 +801,7 @@ for ax, count in zip(axes, (1, 20, 100, T - 1)):
     near = np.mean(np.abs(values[:, None] - clean).min(axis=1) < 0.05)
     ax.hist(values, bins=120, range=(-1.8, 1.8), density=True, color=plots.COLOURS["blue"])
     ax.plot(clean, np.full(4, -0.4), "^", color="black", markersize=6, clip_on=False)
-    ax.set(title=f"{count} step{'s' * (count > 1)}: {near:.0%} near", xlabel="drawn value")
+    ax.set(title=f"{count} step{'s' * (count > 1)}: {near:.0%} at an answer", xlabel="drawn value")
     found.append(f"{count} step{'s' * (count > 1)}: {near:.1%}")
 axes[0].set_ylabel("density")
 plots.show(figure, "Histograms of 20,000 draws. One step draws one wide hill between the answers; more steps draw four "
