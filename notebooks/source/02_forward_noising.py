@@ -748,17 +748,17 @@ for ax, (t, s) in zip(axes.flat, jumps):
     ax.set(title=f"from t = {t} to s = {s}\ndistance {distance:.2g}", xlim=(near[0], near[-1]),
            xlabel="$x_s$", ylabel="density")
     found.append(f"{t} → {s}: {distance:.1g}")
-axes[0, 2].legend(loc="upper left")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
 plots.show(figure, "Nine densities. Steps of 1 coincide with one Gaussian. So do steps of 50 from t = 500 and 950; from t = 100 "
-           "there are two humps. From t = 100 to s = 0 there are two narrow peaks under one wide Gaussian, from t = 500 "
-           "to s = 0 four. From t = 950 to s = 450 the density is nearly Gaussian.")
+           "there are two humps. From t = 100 and 500 to s = 0 there are four narrow peaks and one wide, low Gaussian. "
+           "From t = 950 to s = 450 the density is nearly Gaussian.")
 plots.show_prediction(prediction, "distances " + "; ".join(found))
 
 # %% [markdown]
-# All steps of 1 are nearly Gaussian. The steps to s = 0 are not. (s = 0 is the result of the first step, almost the
-# clean value.) They have a narrow peak at each answer that is still possible: two if t = 100, four if t = 500. One Gaussian with
-# the same mean and variance lies mostly *between* the peaks, and its mean is no answer at all. The step of 50 is nearly
-# Gaussian from t = 500 and 950, but not from t = 100.
+# All steps of 1 are nearly Gaussian. The steps to s = 0 are not. (s = 0 is the result of the first step, almost the clean
+# value.) They have four narrow peaks, one at each answer. One Gaussian with the same mean and variance lies mostly *between*
+# the peaks, and its mean is no answer at all. The step of 50 is nearly Gaussian from t = 500 and 950. From t = 100 it has
+# two humps: there the value must choose between two answers.
 #
 # The last panel may surprise you: a step of 500 that is nearly Gaussian. At s = 450 the value is still mostly noise, and
 # noise is Gaussian. So the step from t = 950 to s = 450 need not decide between the answers. The step from t = 500 to s = 0
