@@ -38,6 +38,7 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-2-1-alpha-bars": ("1.0 - betas", "betas"),
     "ex-2-2-add-noise": ("np.sqrt(alpha_bar)", "alpha_bar"),
     "ex-2-3-posterior-variances": ("1.0 - bars_before", "bars_before"),
+    "ex-2-4-reverse-density": ("alpha_bars[t] / alpha_bars[s]", "alpha_bars[t]"),
     "ex-3-1-up-block": (', activation="relu"', ""),
     "ex-3-2-sinusoidal-embedding": ("10_000.0", "100.0"),
     "ex-3-3-add-time": ("[:, None, None]", ""),

@@ -36,6 +36,7 @@ class Images:
         sha256: hash of the bytes of the four arrays before scaling; a checkpoint's record keeps it.
         note: a remark for figure titles if this is another data set than the one requested; else empty.
         class_names: of a folder with one folder for each class, their names: label 0 is the first. Else empty.
+        first_pixels: the first 16 training images before scaling, as they stand in the file: uint8.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Images:
     sha256: str
     note: str = ""
     class_names: tuple = ()
+    first_pixels: np.ndarray | None = None
 
     @property
     def image_shape(self):
@@ -225,7 +227,10 @@ def _prepare(name, arrays, note="", class_names=()):
         if count < HELD_OUT:
             needed = f"at least {HELD_OUT} are needed: so many are shown side by side"
             raise ValueError(f"{name}: {count} {part} images, {needed}")
-    return Images(name=name, **loaded, sha256=digest.hexdigest(), note=note, class_names=class_names)
+    first = np.array(arrays["x_train"][:16])
+    return Images(
+        name=name, **loaded, sha256=digest.hexdigest(), note=note, class_names=class_names, first_pixels=first
+    )
 
 
 def _sklearn_digits():

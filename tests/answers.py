@@ -45,6 +45,33 @@ def tilde_by_loop(betas):
     return result
 
 
+def reverse(grid, x_t, t, s, clean, table, kept=None, around=None, seen=None, total=None):
+    """By Bayes' rule on the grid, as in the lesson; the last arguments are for mistakes."""
+    kept = table[t] / table[s] if kept is None else kept
+    scale, spread = (np.sqrt(table[s]), 1 - table[s]) if around is None else around(table)
+    before = sum(inversion.gaussian(grid, scale * value, spread) for value in clean)
+    product = before * (inversion.gaussian(x_t, np.sqrt(kept) * grid, 1 - kept) if seen is None else seen(kept))
+    return product / (product.sum() * (grid[1] - grid[0]) if total is None else total(product))
+
+
+def reverse_by_loop(grid, x_t, t, s, clean, table):
+    kept, values = table[t] / table[s], []
+    for x_s in grid:
+        prior = sum(np.exp(-((x_s - table[s] ** 0.5 * c) ** 2) / (2 - 2 * table[s])) for c in clean)
+        values.append(prior * np.exp(-((x_t - kept**0.5 * x_s) ** 2) / (2 - 2 * kept)))
+    area = sum((a + b) / 2 * (v - u) for a, b, u, v in zip(values, values[1:], grid, grid[1:], strict=False))
+    return [value / area for value in values]
+
+
+def reverse_by_logarithms(grid, x_t, t, s, clean, table):
+    x, kept = np.asarray(grid)[:, None], np.prod(np.divide(table[s + 1 : t + 1], table[s:t]))
+    log = -((x - np.sqrt(table[s]) * clean) ** 2) / (2 * (1 - table[s])) - (x_t - np.sqrt(kept) * x) ** 2 / (
+        2 - 2 * kept
+    )
+    density = np.exp(log - log.max()).sum(axis=1)
+    return density / np.sum((density[1:] + density[:-1]) / 2 * np.diff(grid))
+
+
 def mlp(hidden, activation="relu", extra=0, last=None, kernel="glorot_uniform"):
     inner = [L.Dense(n, activation=activation, kernel_initializer=kernel) for n in hidden]
     inner += [L.Dense(hidden[-1], activation=activation) for _ in range(extra)]
@@ -765,6 +792,11 @@ RIGHT = [
         ),
     ),
     (checks.check_posterior_variances, tilde),
+    (checks.check_reverse_density, reverse),
+    (checks.check_reverse_density, reverse_by_loop),
+    (checks.check_reverse_density, reverse_by_logarithms),
+    (checks.check_reverse_density, inversion.reverse_density),
+    (checks.check_reverse_density, lambda *a: tf.constant(reverse(*a), tf.float32)),
     (checks.check_posterior_variances, tilde_by_loop),
     (checks.check_posterior_variances, lambda b: schedule.NoiseSchedule(b).posterior_variances.astype("float32")),
     (checks.check_up_block, up),
@@ -836,7 +868,7 @@ WRONG = [
     (checks.check_alpha_bars, lambda b: np.concatenate([[1], bars(b)[:-1]]), "shifted by one"),
     (checks.check_alpha_bars, lambda b: np.sqrt(bars(b)), "√ᾱ"),
     (checks.check_alpha_bars, lambda b: np.cumsum(1 - b), "added where you should multiply"),
-    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, a**2 + 1e-9), "√ᾱ_t · x_0"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, e, a**2 + 1e-9), "the two conditions"),
     (
         checks.check_add_noise,
         lambda x, t, e, a: [a[k] * u + (1 - a[k]) * v for u, k, v in zip(x, t, e, strict=True)],
@@ -857,6 +889,40 @@ WRONG = [
     (checks.check_posterior_variances, lambda b: (1 - bars(b)) / b, "(1 − ᾱ_t)/(1 − α_t)"),
     (checks.check_posterior_variances, lambda b: b * (1 - np.append(bars(b)[1:], 1)) / (1 - bars(b)), "wrong side"),
     (checks.check_posterior_variances, lambda b: np.sqrt(tilde(b)), "√β̃"),
+    (checks.check_posterior_variances, lambda b: 1 - bars(b) / (1 - b) + b / (1 - b), "add their precisions"),
+    (checks.check_posterior_variances, lambda b: 1 / (1 / b + 1 / (1 - bars(b) / (1 - b) + 1e-15)), "variance β_t/α_t"),
+    (checks.check_reverse_density, lambda *a: reverse(*a, total=lambda p: 1), "the integral of your density is"),
+    (checks.check_reverse_density, lambda *a: reverse(*a, total=np.sum), "have the sum 1"),
+    (checks.check_reverse_density, lambda *a: np.log(reverse(*a)), "never negative"),
+    (checks.check_reverse_density, lambda *a: reverse(*a, seen=lambda kept: 1), "as if x_t were not known"),
+    (
+        checks.check_reverse_density,
+        lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, kept=a[t]),
+        "from the *clean* value",
+    ),
+    (
+        checks.check_reverse_density,
+        lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, kept=a[t] / a[t - 1]),
+        "a single step",
+    ),
+    (
+        checks.check_reverse_density,
+        lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, around=lambda table: (1.0, 1 - table[s])),
+        "already smaller",
+    ),
+    (
+        checks.check_reverse_density,
+        lambda g, x, t, s, c, a: reverse(
+            g, x, t, s, c, a, around=lambda table: (table[s] ** 0.5, (1 - table[s]) ** 0.5)
+        ),
+        "is not q",
+    ),
+    (
+        checks.check_reverse_density,
+        lambda g, x, t, s, c, a: sum(reverse(g, x, t, s, [value], a) for value in c) / len(c),
+        "counts the same",
+    ),
+    (checks.check_reverse_density, lambda g, x, t, s, c, a: reverse(g, x, t, s, [np.mean(c)], a), "its own"),
     (checks.check_split_taps, lambda w: taps(w)[::-1], "rows are swapped"),
     (checks.check_loss_weight, lambda *a: weigh(*a, both=True), "another x_t"),
     (checks.check_loss_weight, lambda *a: weigh(*a, swap=True), "the wrong way round"),

@@ -8,7 +8,7 @@ numbers.
 
 from labutils.checks.feedback import CheckFailed
 from labutils.checks.lesson_1 import check_build_mlp, check_inverses
-from labutils.checks.lesson_2 import check_add_noise, check_alpha_bars, check_posterior_variances
+from labutils.checks.lesson_2 import check_add_noise, check_alpha_bars, check_posterior_variances, check_reverse_density
 from labutils.checks.lesson_3 import check_add_time, check_sinusoidal_embedding, check_up_block
 from labutils.checks.lesson_4 import check_noise_loss, check_train_step
 from labutils.checks.lesson_5 import check_reverse_step, check_sampling_loop
@@ -30,6 +30,7 @@ __all__ = [
     "check_loss_weight",
     "check_noise_loss",
     "check_posterior_variances",
+    "check_reverse_density",
     "check_reverse_step",
     "check_sample_latent",
     "check_sampling_loop",

@@ -1,10 +1,11 @@
-"""Checks of lesson 2: ᾱ, add_noise and β̃."""
+"""Checks of lesson 2: ᾱ, add_noise, β̃ and the density of a reverse step."""
 
 import numpy as np
 
 from labutils.checks.feedback import Check, require, run
 from labutils.checks.values import as_numbers, compare, ignores, require_everywhere
 from labutils.schedule import linear_schedule
+from labutils.toys.inversion import SPAN, gaussian, inverses, nearest_gaussian
 
 check_alpha_bars = Check("2.1", "alpha_bars", "``alpha_bars(betas)`` is ᾱ_t = (1-β_0)(1-β_1)…(1-β_t).")
 check_add_noise = Check(
@@ -14,6 +15,11 @@ check_add_noise = Check(
 )
 check_posterior_variances = Check(
     "2.3", "posterior_variances", "``posterior_variances(betas)`` is β̃_t = β_t (1-ᾱ_{t-1}) / (1-ᾱ_t), and β̃_0 = 0."
+)
+check_reverse_density = Check(
+    "2.4",
+    "reverse_density",
+    "``reverse_density(grid, x_t, t, s, clean, alpha_bars)`` is q(x_s | x_t) on a grid, for a few clean values.",
 )
 
 
@@ -81,7 +87,7 @@ def _(add_noise, rng):
     bar, before = schedule.alpha_bars[t], schedule.alpha_bars_previous[t]
     signal, rest = at(bar)
     factors = {
-        "the square roots are missing: multiply by √ᾱ_t and √(1 − ᾱ_t), since ᾱ_t and 1 − ᾱ_t are variances": (
+        "the square roots are missing: ᾱ_t and 1 − ᾱ_t are variances, and you multiply values": (
             bar,
             1 - bar,
         ),
@@ -105,7 +111,10 @@ def _(add_noise, rng):
         "your function returns the noise alone": (np.zeros(B), np.ones(B)),
     }
     answer = as_numbers(run(add_noise, x0, t, noise, table), None, "x_t", x0.shape)
-    otherwise = "x_t should be √ᾱ_t · x_0 + √(1 − ᾱ_t) · ε, with ᾱ_t from the argument `alpha_bars`"
+    otherwise = (
+        "x_t should be a · x_0 + b · ε: look at the two conditions for a and b again, and take ᾱ_t from the argument "
+        "`alpha_bars`"
+    )
     if answer.shape == x0.shape and ignores(answer - mix(signal, 0 * bar), noise):
         otherwise = (
             "the noise should be the argument `noise`: draw none of your own, since the network must guess this one"
@@ -135,11 +144,11 @@ FIRST_TILDE = "β̃_0 should be 0, not β_0: at the last step no noise is added,
 
 @check_posterior_variances.property("right for every t > 0")
 def _(posterior_variances, rng):
-    formula = "β̃_t should be β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)"
+    formula = "the precision of x_{t-1}, 1/β̃_t, should be the sum of the precisions of the two Gaussians"
     for betas in (np.linspace(1e-4, 0.02, 1000), _any_betas(rng)):
         answer, right, mistakes = _tildes(posterior_variances, betas)
         if answer[0] <= 1e-3 * betas[0]:
-            compare(answer, right, mistakes, f"{formula}, with ᾱ_{{-1}} = 1")
+            compare(answer, right, mistakes, f"{formula}; ᾱ_{{-1}} = 1")
         del mistakes[FIRST_TILDE]
         compare(answer[1:], right[1:], {sentence: mistake[1:] for sentence, mistake in mistakes.items()}, formula)
         allowed = 1e-2 * right  # a proportion of each value: the first ones are small
@@ -166,7 +175,11 @@ def _tildes(posterior_variances, betas):
     mistakes = {
         "you returned β; β̃ is smaller: it is the variance that is left if x_0 is known, too": betas,
         FIRST_TILDE: first_kept,
-        "you computed (1 − ᾱ_t)/(1 − α_t): β̃_t is β_t (1 − ᾱ_{t-1}) / (1 − ᾱ_t)": (1 - bars) / betas,
+        "you computed (1 − ᾱ_t)/(1 − α_t): that grows above 1, and x_{t-1} cannot be so uncertain": (1 - bars) / betas,
+        "you added the variances of the two Gaussians; add their precisions": 1 - previous + betas / (1 - betas),
+        "the second Gaussian has the variance β_t/α_t: x_t is divided by √α_t, and so is its noise": (
+            betas * (1 - previous) / (1 - previous + betas)
+        ),
         "ᾱ is padded on the wrong side: ᾱ_{t-1} starts with a 1, it does not end with one": (
             betas * (1 - one_last) / (1 - bars)
         ),
@@ -179,3 +192,116 @@ def _tildes(posterior_variances, betas):
         "you used α where ᾱ is needed": np.concatenate([[0.0], betas[:-1]]),
     }
     return as_numbers(run(posterior_variances, betas), betas.shape, "β̃"), right, mistakes
+
+
+@check_reverse_density.property("a density: never negative, and its integral over the grid is 1", alone=False)
+def _(reverse_density, rng):
+    case = _reverse_case(rng, 3)
+    grid = case[0]
+    answer = as_numbers(run(reverse_density, *case), grid.shape, "the density")
+    require(answer.min() >= -1e-9, "a density is never negative: did you return its logarithm?")
+    width = grid[1] - grid[0]
+    require(
+        abs(answer.sum() - 1) > 0.01,
+        "your values have the sum 1, but a density has the integral 1: divide by the width of a cell of the grid, too",
+    )
+    integral = answer.sum() * width
+    require(
+        abs(integral - 1) < 0.01,
+        f"the integral of your density is {integral:.3g}, it should be 1: divide the product by its own integral",
+    )
+
+
+@check_reverse_density.property("one clean value: one Gaussian")
+def _(reverse_density, rng):
+    _judge_reverse_density(reverse_density, _reverse_case(rng, 1))
+
+
+@check_reverse_density.property("several clean values, any t and s: the mixture that Bayes' rule gives")
+def _(reverse_density, rng):
+    for count in (2, 4, 4):
+        _judge_reverse_density(reverse_density, _reverse_case(rng, count))
+
+
+@check_reverse_density.property(
+    "from t = 500 to s = 499: nearly one Gaussian; from t = 950 to s = 0: a peak at each answer"
+)
+def _(reverse_density, rng):
+    clean, bars = inverses(0.5) / SPAN, linear_schedule().alpha_bars
+    grid = np.linspace(-3, 3, 6001)
+    answer = _judge_reverse_density(reverse_density, (grid, 0.1, 500, 499, clean, bars))
+    require(nearest_gaussian(grid, answer)[1] < 0.01, "one small step should be nearly Gaussian")
+    answer = _judge_reverse_density(reverse_density, (grid, 0.3, 950, 0, clean, bars))
+    peaks = np.sum((answer[1:-1] > answer[:-2]) & (answer[1:-1] > answer[2:]) & (answer[1:-1] > 1))
+    require(
+        peaks == 4, f"from t = 950 to s = 0 the density should have a peak at each of the 4 answers, yours has {peaks}"
+    )
+
+
+def _reverse_case(rng, count):
+    """Arguments that are not the notebook's own: grid, x_t, t, s, clean, ᾱ."""
+    clean, x_t = rng.uniform(-1, 1, count), rng.uniform(-1, 1)
+    return np.linspace(-6, 6, 2401), x_t, int(rng.integers(60, 80)), int(rng.integers(25, 45)), clean, _REVERSE_BARS
+
+
+_REVERSE_BARS = linear_schedule(100, 1e-3, 0.1).alpha_bars
+
+
+def _judge_reverse_density(reverse_density, case):
+    """Compare an answer with the right one and with those of typical mistakes; returns the answer."""
+    grid, x_t, t, s, clean, bars = case
+    bar_t, bar_s, kept = bars[t], bars[s], bars[t] / bars[s]
+
+    def density(values):
+        with np.errstate(invalid="ignore"):  # a product may be 0 everywhere
+            return values / (values.sum() * (grid[1] - grid[0]))
+
+    def before(factor, variance):
+        return np.array([gaussian(grid, factor * value, variance) for value in clean])
+
+    def seen(factor, variance):
+        return gaussian(x_t, factor * grid, variance)
+
+    each, likelihood, one = before(np.sqrt(bar_s), 1 - bar_s), seen(np.sqrt(kept), 1 - kept), bars[t] / bars[t - 1]
+    prior = each.sum(axis=0)
+    products = {
+        "this is q(x_s), as if x_t were not known: multiply it by how likely x_t is, seen from each x_s": prior,
+        "this uses only how likely x_t is, seen from each x_s: multiply it by q(x_s), which says what values occur": (
+            likelihood
+        ),
+        "from x_s to x_t you took ᾱ_t, which starts at the *clean* value: which steps lie between s and t?": (
+            prior * seen(np.sqrt(bar_t), 1 - bar_t)
+        ),
+        "from x_s to x_t you took α_t, a single step: t − s steps lie between": prior * seen(np.sqrt(one), 1 - one),
+        "from x_s to x_t you took ᾱ_s, which describes the steps *before* s": prior * seen(np.sqrt(bar_s), 1 - bar_s),
+        "s and t are exchanged: x_s is the cleaner one, so x_t is around a multiple of x_s, and not the reverse": (
+            prior * gaussian(grid, np.sqrt(kept) * x_t, 1 - kept)
+        ),
+        "you gave `gaussian` the standard deviation; its third argument is the variance": (
+            before(np.sqrt(bar_s), np.sqrt(1 - bar_s)).sum(axis=0) * seen(np.sqrt(kept), np.sqrt(1 - kept))
+        ),
+        "a square root is missing: one that multiplies x_s or the clean values": (
+            before(bar_s, 1 - bar_s).sum(axis=0) * seen(kept, 1 - kept)
+        ),
+        "a square root is missing: values are multiplied by √(ᾱ_t/ᾱ_s), not by ᾱ_t/ᾱ_s": prior * seen(kept, 1 - kept),
+        "a square root is missing: at step s the clean values are multiplied by √ᾱ_s, not by ᾱ_s": (
+            before(bar_s, 1 - bar_s).sum(axis=0) * likelihood
+        ),
+        "at step s the clean values are already smaller: the jump multiplies them by √ᾱ_s": (
+            before(1.0, 1 - bar_s).sum(axis=0) * likelihood
+        ),
+        "you took ᾱ_t for q(x_s): at step s it is ᾱ_s": before(np.sqrt(bar_t), 1 - bar_t).sum(axis=0) * likelihood,
+        "you put one Gaussian around the mean of the clean values: each clean value needs its own": (
+            gaussian(grid, np.sqrt(bar_s) * clean.mean(), 1 - bar_s) * likelihood
+        ),
+        "you multiplied the Gaussians of the clean values: the clean value is one *or* another, so add them": (
+            each.prod(axis=0) * likelihood
+        ),
+        "each clean value counts the same in your result: one that explains x_t better is more probable": sum(
+            map(density, each * likelihood)
+        ),
+    }
+    right = density(prior * likelihood)
+    mistakes = {sentence: density(values) for sentence, values in products.items()}
+    otherwise = "this is not q(x_s) times how likely x_t is, seen from x_s, divided by its integral"
+    return compare(run(reverse_density, *case), right, mistakes, otherwise, what="the density")
