@@ -434,12 +434,23 @@ assert history["val_loss"][-1] < 1.0
 # mean over the epoch, while the network learns. The test error is measured at the end of the epoch.
 
 # %%
+_, classifier = evaluation.load_judges()
+reads = images.name in ("mnist", "digits")  # the classifier knows no other images
+
+
+def sure(drawn):
+    """On how many images the lab's classifier is sure that it sees a digit (at least 90 %)."""
+    scores = classifiers.predict(classifier, np.clip(np.array(drawn), -1, 1))
+    return f"{np.sum(scores.max(axis=1) >= evaluation.CONFIDENT)} of {len(drawn)}"
+
+
 last = len(grid.rows) - 1
 chosen = sorted(set(np.linspace(0, last, min(last + 1, 6)).round().astype(int)))
 plots.show(plots.image_table([list(grid.rows[i]) for i in chosen], [f"epoch {i + 1}" for i in chosen],
                              [""] * 8, f"Eight samples after each epoch, from the same noise ({preview} steps)"),
            "Rows of eight samples, one row for each epoch: black pictures and spots at first, later strokes.")
-plots.show_prediction(prediction, f"count them in the last row; its test error is {history['val_loss'][-1]:.3f}")
+plots.show_prediction(prediction, f"the classifier is sure of {sure(grid.rows[-1])}; the test error is "
+                      f"{history['val_loss'][-1]:.3f}" if reads else "count them in the last row")
 
 # %% [markdown]
 # In the saved run the network has learned strokes on black, but hardly the forms of digits. The test error is already far
@@ -523,8 +534,9 @@ plots.show(plots.image_table(list(drawn.values()), list(drawn), [""] * columns,
 if quality := results.recorded("quality"):
     wanted = {"checkpoint": "classic", "sampler": "ddpm", "steps": schedule.T}
     measured = next(row["measures"] for row in quality["rows"] if wanted.items() <= row.items())["recognised"]
-    plots.show_prediction(prediction, f"compare the rows; with 1,000 steps {measured['value']:.0%} of {quality['images']:,} "
-                          f"samples after 50 epochs are recognised as a digit (real digits: {measured['floor']:.0%})")
+    plots.show_prediction(prediction, "; ".join(f"{label}: the classifier is sure of {sure(row)}" for label, row in drawn.items()))
+    print(f"with 1,000 steps it is sure of {measured['value']:.0%} of {quality['images']:,} samples after 50 epochs "
+          f"(of real digits: {measured['floor']:.0%})")
 
 # %% [markdown]
 # You see it, but less than the losses suggest. After 5 epochs few samples are digits. From 20 to 50 epochs the same strokes become
@@ -589,7 +601,8 @@ print(f"proportion of the average loss ({best_label}): "
 # t = 400 … 599 hardly falls, and the forms in the rows of samples stay the same.
 #
 # Is large t then the easy part, which the network has learned? The numbers of this table are errors of the *noise*. What you see is an *image*.
-#
+
+# %% [markdown]
 # ### Exercise 4.3 – the image that the network has in mind
 # *3 points · code · difficulty ●●○○ · about 10 minutes*
 #
@@ -648,7 +661,9 @@ plots.show(plots.image_table([x0, xt, x0_hat, eps], labels, [f"t = {t}" for t in
                              f"What the network has in mind ({best_label}; by {'your' if own else 'the lab’s'} predict_x0)"),
            "Four rows of images for nine steps: the clean digit, the noisy one, the implied image, which is clear at small "
            "t and wrong at large t, and the predicted noise.")
-plots.show_prediction(prediction, "look at the third row")
+read = classifiers.predict(classifier, np.clip(x0_hat, -1, 1)).argmax(axis=1) == images.y_test[0] if reads else []
+plots.show_prediction(prediction, f"a classifier reads it right at t = {', '.join(map(str, ts[read]))}" if reads
+                      else "look at the third row")
 
 # %% [markdown]
 # At small t the implied image is nearly the clean one. In the middle it is a blurred mixture: the network answers with the mean of
@@ -702,7 +717,8 @@ assert np.allclose(errors[best_label][:, 0] * factor, errors[best_label][:, 1], 
 # **The two errors are different units.** At small t the noise is hard to predict, but a wrong ε hardly changes the image. At large t
 # the noise is easy to predict, but 1/SNR makes a tiny error of ε a large error of the image. So both sentences are true: in units of
 # noise the small t are the hard ones; in units of the image the large t are.
-#
+
+# %% [markdown]
 # ### Exercise 4.4 – less than nothing
 # *3 points · in words, marked by your instructor · difficulty ●●●○ · about 10 minutes*
 #
@@ -780,7 +796,7 @@ careless = linear_schedule(100)
 
 @tf.function  # recorded once for each network
 def graph_step(network, optimizer, xt, time, noise):
-    """Your train step; x_t comes from outside."""
+    """The same as your train step; x_t comes from outside."""
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean((network([xt, time]) - noise) ** 2)
     optimizer.apply_gradients(zip(tape.gradient(loss, network.trainable_variables), network.trainable_variables))
@@ -834,7 +850,8 @@ for (letter, (losses, _)), style, colour in zip(runs.items(), ("o-", "s--", "^-.
 ax.axhline(1.0, color="black", linewidth=0.8, linestyle=":")
 ax.set(ylim=(0.1, 10))
 ax.set_yticks([0.1, 0.3, 1, 3, 10], ["0.1", "0.3", "1", "3", "10"])
-plots.label_lines(ax)
+for text in plots.label_lines(ax):
+    text.set_color("black")
 at_end = {letter: np.mean(losses[-window:]) for letter, (losses, _) in runs.items()}
 plots.show(figure, "Loss of six runs over their steps on a logarithmic axis, labelled A to F; last values: "
            + ", ".join(f"{letter} {value:.2f}" for letter, value in at_end.items()) + ".")
@@ -866,7 +883,8 @@ plots.show_table(["task", "mean square of the images", "ᾱ at the last step", "
 # %% [markdown]
 # (For the usual task section 4.1 found nearly the same number for "answer $x_t$". The last digits differ, because t and noise were
 # drawn anew.)
-#
+
+# %% [markdown]
 # ### Exercise 4.5 – find the cause
 # *3 points · code · difficulty ●●●○ · about 10 minutes*
 #
@@ -982,7 +1000,7 @@ plots.show(plots.image_table([drawn["50 epochs"], list(cut)], ["from t = 999", f
                              "The same checkpoint: reverse process from pure noise"),
            "Two rows of samples from the same noise: started at t = 999 strokes and digits on black; started "
            "at the later step, where some image is expected, no digits.")
-plots.show_prediction(prediction, "compare the two rows")
+plots.show_prediction(prediction, f"the classifier is sure of {sure(drawn['50 epochs'])} above and of {sure(cut)} below")
 
 # %% [markdown]
 # In the saved run the late start gives tangled strokes. The network treats pure noise as a noisy image, and the steps that decide the form
@@ -1034,8 +1052,7 @@ plots.show(plots.image_table([list(row) for row in rows], [""] * len(rows), list
            f"Rows of samples, one column for each of {classes} labels, drawn by the network of this run.")
 
 # %%
-if images.name in ("mnist", "digits"):  # the classifier knows no other images
-    _, classifier = evaluation.load_judges()
+if reads:
     right = classifiers.predict(classifier, np.clip(mine, -1, 1)).argmax(axis=1) == each
     per_digit = [f"{right[each == digit].mean():.0%}" for digit in range(classes)]
     plots.show_table(["digit", *range(classes)], [["read as asked", *per_digit]])
@@ -1072,7 +1089,7 @@ if ablation := results.recorded("ablation"):
 # %% [markdown]
 # ## 4.9 The complete program on one page
 #
-# This is everything so far without any helper, in plain NumPy and Keras. It has two cells: training and drawing. It stops after 150 steps with 16
+# This is everything so far without any helper, in plain NumPy and Keras. It has three cells: images, schedule and network; training; drawing. It stops after 150 steps with 16
 # images each, so it draws no digits. With `BATCH = 64` and 47,000 steps it is the run of section 4.4.
 
 # %%
@@ -1084,8 +1101,18 @@ T, BATCH, STEPS = 1000, 16, 150 if PRESET != "smoke" else 3
 betas = np.linspace(1e-4, 0.02, T)
 alphas, alpha_bars = 1 - betas, np.cumprod(1 - betas)
 (H, W, C), layers, rng = images.image_shape, keras.layers, np.random.default_rng(SEED)
-conv = lambda x, filters: layers.Conv2D(filters, 3, padding="same", activation="relu")(x)  # noqa: E731
-up = lambda x, skip, filters: conv(layers.Concatenate()([layers.UpSampling2D()(x), skip]), filters)  # noqa: E731
+
+
+# The network
+def conv(x, filters):
+    """A 3×3 convolution with ReLU."""
+    return layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
+
+
+def up(x, skip, filters):
+    """One level of the way up."""
+    return conv(layers.Concatenate()([layers.UpSampling2D()(x), skip]), filters)
+
 
 noisy, time = keras.Input((H, W, C)), keras.Input((1,))
 time_map = layers.Dense(H * W, activation="relu")(layers.Dense(32, activation="relu")(time))
@@ -1095,6 +1122,7 @@ down_2 = conv(layers.MaxPooling2D()(down_1), 64)
 middle = conv(layers.MaxPooling2D()(down_2), 128)
 net = keras.Model([noisy, time], layers.Conv2D(C, 1)(up(up(middle, down_2, 64), down_1, 32)))
 
+# %%
 net.compile(keras.optimizers.Adam(2e-4), loss="mse")
 losses = []
 for _ in range(STEPS):
