@@ -43,7 +43,6 @@ import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -301,22 +300,22 @@ plots.show_table(["layer", "typical gradient"], [[path, f"{size:.1e}"] for path,
 # a buffer with 1,024 images and draws from this buffer only. The cell shows both.
 
 # %%
-recorded = []
+python_ran = []
 
 
 @tf.function
 def answer(xt, time):
     """The network's answer, as a graph."""
-    recorded.append("now")  # Python: runs only while the graph is recorded
+    python_ran.append("now")  # Python: runs only while the graph is recorded
     return by_fit([xt, time])
 
 
 for _ in range(3):
     answer(tf.constant(x_few[:1]), tf.constant([[0.5]]))
 first = [int(i) for i in tf.data.Dataset.range(60_000).shuffle(1024, seed=SEED).take(64)]
-print(f"3 calls of the graph; the Python inside ran {len(recorded)} time(s)")
+print(f"3 calls of the graph; the Python inside ran {len(python_ran)} time(s)")
 print(f"first batch of shuffle(1024): the numbers {min(first):,} to {max(first):,} of 60,000")
-assert len(recorded) == 1 and max(first) < 1024 + 64
+assert len(python_ran) == 1 and max(first) < 1024 + 64
 
 # %% [markdown]
 # The Python code ran once. The first batch holds only images from the beginning of the data set. If the
