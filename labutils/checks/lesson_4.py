@@ -186,7 +186,9 @@ def _implied(predict_x0, alpha_bar, noise, x0):
         "the noise is added once more; it should be taken away": (xt + level * noise) / signal,
         "you returned x_t as it came": xt,
         "you returned the noise": noise,
-        "you clipped the result: keep what lies outside of [-1, 1], it shows how wrong a network can be": np.clip(x0, -1, 1),
+        "you clipped the result: keep what lies outside of [-1, 1], it shows how wrong a network can be": np.clip(
+            x0, -1, 1
+        ),
     }
     otherwise = "that is not the image in x_t: write x_t as image part plus noise part, and solve for the image"
     compare(run(predict_x0, xt, noise, alpha_bar), x0, mistakes, otherwise, what="the predicted image")
@@ -269,7 +271,9 @@ def _floor(relu_floor, noise):
     low, high = np.minimum(noise, 0).astype(np.float64), np.maximum(noise, 0).astype(np.float64)
     floor = np.mean(low**2)
     mistakes = {
-        "you averaged over the negative values only; the others count too, with the error 0": np.mean(noise[noise < 0] ** 2),
+        "you averaged over the negative values only; the others count too, with the error 0": np.mean(
+            noise[noise < 0] ** 2
+        ),
         "that is the loss of the answer 0 everywhere; this network is right wherever the noise is positive": np.mean(
             noise.astype(np.float64) ** 2
         ),
