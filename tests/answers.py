@@ -804,7 +804,10 @@ RIGHT = [
     (checks.check_predict_x0, lambda xt, e, a: (tf.convert_to_tensor(xt) - tf.sqrt(1 - a) * e) / tf.sqrt(a)),
     (checks.check_diagnosis, diagnosed),
     (checks.check_diagnosis, lambda: list(diagnosed().items())),
-    (checks.check_diagnosis, lambda: dict(zip("ABCDEF", ["range", "slow", "relu", "good", "schedule", "fast"], strict=True))),
+    (
+        checks.check_diagnosis,
+        lambda: dict(zip("ABCDEF", ["range", "slow", "relu", "good", "schedule", "fast"], strict=True)),
+    ),
     (checks.check_diagnosis, lambda: [[letter, word] for letter, word in diagnosed().items()]),
     (checks.check_diagnosis, lambda: {letter.lower(): f"{word} ".upper() for letter, word in diagnosed().items()}),
     (checks.check_relu_floor, lambda noise: np.mean(np.minimum(noise, 0) ** 2)),
