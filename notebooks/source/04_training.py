@@ -13,7 +13,7 @@
 # - stop a run, resume it, and prove that nothing was lost;
 # - read the complete program, from noise to digits, on one page.
 #
-# **Time:** about 90 minutes with the exercises.
+# **Time:** about 95 minutes with the exercises.
 #
 # Source: Ho et al. 2020, [DDPM](https://arxiv.org/abs/2006.11239), algorithm 1 and eq. 14.
 
