@@ -292,7 +292,7 @@ def _floor(relu_floor, noise):
 
 @check_relu_floor.property("the best answer is exact where the noise is positive, and 0 where it is negative")
 def _(relu_floor, rng):
-    _floor(relu_floor, (rng.standard_normal((64, 8, 8, 1)) + 0.4).astype(np.float32))
+    _floor(relu_floor, (rng.standard_normal((64, 8, 8, 1)) + 0.5).astype(np.float32))
 
 
 @check_relu_floor.property("for the noise of the forward process the floor is about 0.5")
