@@ -295,6 +295,6 @@ def _(relu_floor, rng):
     _floor(relu_floor, (rng.standard_normal((64, 8, 8, 1)) + 0.5).astype(np.float32))
 
 
-@check_relu_floor.property("for the noise of the forward process the floor is about 0.5")
+@check_relu_floor.property("for the noise of the forward process the floor is about 0.5", alone=False)
 def _(relu_floor, rng):
     _floor(relu_floor, rng.standard_normal((64, 8, 8, 1)).astype(np.float32))
