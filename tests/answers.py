@@ -145,6 +145,14 @@ def step(network, optimizer, s, x0, t, noise, sign=1, apply=True, again=False, t
     return Diffusion(network, s).loss(x0, t, noise) if again else value
 
 
+def implied(xt, e, a):
+    return (xt - np.sqrt(1 - a) * e) / np.sqrt(a)
+
+
+def diagnosed(**changes):
+    return {"A": "range", "B": "slow", "C": "relu", "D": "good", "E": "schedule", "F": "fast"} | changes
+
+
 def back(s, xt, t, e, z, sigma=None, scale=None, share=None, sign=-1):
     sigma = np.sqrt(s.posterior_variances[t]) if sigma is None else sigma(s, t)
     scale = np.sqrt(1 / s.alphas[t]) if scale is None else scale(s, t)
@@ -846,6 +854,26 @@ RIGHT = [
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
     *MORE_RIGHT,
     *LESSON_8_RIGHT,
+    (checks.check_predict_x0, implied),
+    (checks.check_predict_x0, lambda xt, e, a: xt / a**0.5 - e * (1 / a - 1) ** 0.5),
+    (checks.check_predict_x0, lambda xt, e, a: tf.constant(implied(xt, e, a), tf.float32)),
+    (checks.check_predict_x0, lambda xt, e, a: implied(xt, e, a).tolist()),
+    (checks.check_predict_x0, lambda xt, e, a: [implied(x, n, a) for x, n in zip(xt, e, strict=True)]),
+    (checks.check_predict_x0, lambda xt, e, a: (tf.convert_to_tensor(xt) - tf.sqrt(1 - a) * e) / tf.sqrt(a)),
+    (checks.check_diagnosis, diagnosed),
+    (checks.check_diagnosis, lambda: list(diagnosed().items())),
+    (
+        checks.check_diagnosis,
+        lambda: dict(zip("ABCDEF", ["range", "slow", "relu", "good", "schedule", "fast"], strict=True)),
+    ),
+    (checks.check_diagnosis, lambda: [[letter, word] for letter, word in diagnosed().items()]),
+    (checks.check_diagnosis, lambda: {letter.lower(): f"{word} ".upper() for letter, word in diagnosed().items()}),
+    (checks.check_relu_floor, lambda noise: np.mean(np.minimum(noise, 0) ** 2)),
+    (checks.check_relu_floor, lambda noise: float(tf.reduce_mean((tf.nn.relu(noise) - noise) ** 2))),
+    (checks.check_relu_floor, lambda noise: np.sum(noise[noise < 0] ** 2) / noise.size),
+    (checks.check_relu_floor, lambda noise: np.where(noise < 0, noise**2, 0).mean()),
+    (checks.check_relu_floor, lambda noise: keras.ops.mean(keras.ops.square(noise - keras.ops.relu(noise)))),
+    (checks.check_relu_floor, lambda noise: sum(v**2 for v in noise.ravel().tolist() if v < 0) / noise.size),
     *FIELD_RIGHT,
 ]
 
@@ -1054,5 +1082,37 @@ WRONG = [
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,
     *LESSON_8_WRONG,
+    (checks.check_predict_x0, lambda xt, e, a: xt - np.sqrt(1 - a) * e, "still faded"),
+    (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) / a, "divide by ᾱ"),
+    (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) * np.sqrt(a), "fades the image once more"),
+    (checks.check_predict_x0, lambda xt, e, a: (xt - (1 - a) * e) / np.sqrt(a), "the root is missing"),
+    (checks.check_predict_x0, lambda xt, e, a: (xt - e) / np.sqrt(a), "only a part of the noise"),
+    (checks.check_predict_x0, lambda xt, e, a: implied(xt, e, 1 - a), "roots are swapped"),
+    (checks.check_predict_x0, lambda xt, e, a: implied(xt, -e, a), "added once more"),
+    (checks.check_predict_x0, lambda xt, e, a: xt, "x_t as it came"),
+    (checks.check_predict_x0, lambda xt, e, a: e, "returned the noise"),
+    (checks.check_predict_x0, lambda xt, e, a: np.clip(implied(xt, e, a), -1, 1), "you clipped"),
+    (checks.check_predict_x0, lambda xt, e, a: implied(xt, e, a)[0], "has shape"),
+    (checks.check_diagnosis, lambda: None, "is the `return` missing"),
+    (checks.check_diagnosis, lambda: "range", "return a dict"),
+    (checks.check_diagnosis, lambda: list("ABCDEF"), "return a dict"),
+    (checks.check_diagnosis, lambda: {"A": 1}, "between quotes"),
+    (checks.check_diagnosis, lambda: {"A": "range", "B": "slow"}, "no word for C, D, E, F"),
+    (checks.check_diagnosis, lambda: diagnosed(A="sick"), "the word for A is none of"),
+    (checks.check_diagnosis, lambda: diagnosed(A="slow"), "slow: each word belongs to one letter"),
+    (checks.check_diagnosis, lambda: diagnosed(A="good", D="range"), "4 of 6 letters are right"),
+    (checks.check_diagnosis, lambda: diagnosed(C="schedule", E="relu"), "run C: which noise"),
+    (checks.check_diagnosis, lambda: diagnosed(F="slow", B="fast"), "run B: how far"),
+    (checks.check_relu_floor, lambda noise: np.mean(noise[noise < 0] ** 2), "the negative values only"),
+    (checks.check_relu_floor, lambda noise: np.mean(noise**2), "the answer 0 everywhere"),
+    (checks.check_relu_floor, lambda noise: np.mean(np.maximum(noise, 0) ** 2), "can answer exactly"),
+    (checks.check_relu_floor, lambda noise: np.mean(np.maximum(-noise, 0)), "the absolute error"),
+    (checks.check_relu_floor, lambda noise: np.mean(np.minimum(noise, 0)), "never negative"),
+    (checks.check_relu_floor, lambda noise: np.sum(np.minimum(noise, 0) ** 2), "added the squares up"),
+    (checks.check_relu_floor, lambda noise: np.sqrt(np.mean(np.minimum(noise, 0) ** 2)), "no root"),
+    (checks.check_relu_floor, lambda noise: np.mean((np.abs(noise) - noise) ** 2), "the answer ∣ε∣"),
+    (checks.check_relu_floor, lambda noise: np.minimum(noise, 0) ** 2, "one number, their mean"),
+    (checks.check_relu_floor, lambda noise: 0, "has the loss 0"),
+    (checks.check_relu_floor, lambda noise: 0.5, "the best answer where the noise is negative"),
     *FIELD_WRONG,
 ]
