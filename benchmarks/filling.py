@@ -65,7 +65,7 @@ def complete(item, digits):
 
 
 def judge(images, labels, recogniser):
-    """Two proportions of the images with Wilson intervals: the recogniser is sure; it is sure and names the true digit."""
+    """Two proportions, with Wilson intervals: the recogniser is sure; it is sure and names the true digit."""
     scores = scipy.special.softmax(networks.predict(recogniser, np.clip(images, -1, 1)), axis=1)
     sure = scores.max(axis=1) >= evaluation.CONFIDENT
     found = {"recognised": sure, "true_digit": sure & (scores.argmax(axis=1) == labels)}

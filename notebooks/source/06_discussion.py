@@ -11,7 +11,7 @@
 # - say from which noise level an image comes back, and what the early and the late steps decide;
 # - fill in missing parts of an image with a network that was never trained to do so.
 #
-# **Time:** about 65 minutes with the exercises. Section 6.7 is optional.
+# **Time:** about 70 minutes with the exercises. Section 6.7 is optional.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/06_discussion.py) · no account or GPU needed
@@ -91,9 +91,9 @@ def show_rows(title, alt, rows, heads):
 # %% [markdown]
 # ## First a tool: is it chance?
 #
-# We will compare many proportions: so many of so many drawings are *recognised*. Draw again with another seed, and each
-# proportion changes a little. So a difference of two proportions may be chance. You need its 95 % interval. If 0 lies
-# inside, the difference may be chance.
+# We will compare many proportions. For example, a drawing is *recognised* if the classifier of [lesson
+# 5](05_sampling.ipynb) is sure of a digit. Draw again with another seed, and the proportion changes a little. So the
+# difference of two proportions may be chance. Its 95 % interval decides: if 0 lies inside, the difference may be chance.
 
 # %% [markdown]
 # ### Exercise 6.1 – is it chance?
@@ -178,7 +178,7 @@ right.set(title="The interval of the difference", xlabel="a − b")
 right.axvline(0, color="black", linestyle=":")
 for ax in (left, right):
     ax.set_yticks(range(4), list(groups))
-    ax.invert_yaxis()
+    ax.set_ylim(3.5, -0.5)
 chance = [claim for claim, (_, low, high) in compared.items() if low <= 0 <= high]
 plots.show(
     figure,
@@ -267,15 +267,30 @@ def points(found):
     return f"{value:+.0f} points ({low:+.0f} to {high:+.0f})"
 
 
-lines, count = [], 1_000
-for label in [label for label in ("aggressive", "gentle") if label in trained]:
-    for measure in ("recognised", "recall"):
-        a, b = (outcomes(count * trained[s][0][measure]["value"], count) for s in (label, "cosine"))
-        spread = np.ptp([100 * run[measure]["value"] for run in trained[label]])
-        lines.append([f"{label} − cosine: {measure}", points(compare(a, b)), f"{spread:.0f} points"])
-spread = np.ptp([100 * run["recognised"]["value"] for run in trained["cosine"]]) if ablation else 0
-plots.show_table(["seed 0", "difference (95 %)", "three trainings lie within"], lines)
-print(f"three trainings with cosine lie within {spread:.0f} points (recognised)")
+def judged_by(label, measure):
+    """A sentence of the answer: the measured difference from the cosine schedule, and the verdict (seed 0)."""
+    if label not in trained:
+        return "(not recorded)", "not tested"
+    a, b = (outcomes(1_000 * trained[s][0][measure]["value"], 1_000) for s in (label, "cosine"))
+    found = [float(v) for v in compare(a, b)]
+    verdict = "true here" if found[2] < 0 else "not so here" if found[1] > 0 else "may be chance"
+    return f"{measure}: {points(found)} against cosine", verdict
+
+
+def spread(label):
+    """How far apart three trainings are in what is recognised, in percentage points."""
+    return np.ptp([100 * run["recognised"]["value"] for run in trained[label]]) if label in trained else np.nan
+
+
+three = ", ".join(f"{label} {spread(label):.0f}" for label in trained)
+lines = [
+    ["aggressive: harder to undo", *judged_by("aggressive", "recognised")],
+    ["aggressive: robust features", "–", "not tested"],
+    ["gentle: training more stable", f"three trainings lie within (points): {three}", "too few runs to say"],
+    ["gentle: less diverse", *judged_by("gentle", "recall")],
+    ["gentle: worse", *judged_by("gentle", "recognised")],
+]
+plots.show_table(["the answer says", "measured (95 % interval)", "verdict"], lines)
 lowest = {
     m: min(trained, key=lambda label, m=m: trained[label][0][m]["value"], default="(not recorded)")
     for m in ("recognised", "recall")
@@ -283,7 +298,15 @@ lowest = {
 plots.show_prediction(prediction, f"fewest recognised: {lowest['recognised']}; lowest recall: {lowest['recall']}")
 
 # %% [markdown]
-# TODO1
+# The table judges the answer sentence by sentence. What belongs to it:
+#
+# - **What the aggressive schedule lacks:** 70 % of its steps have an SNR below 0.01. Few steps are left for the levels where
+#   6.3 will find that the digit is decided.
+# - **What the gentle schedule lacks:** in training, a trace of the image was left even at the last step. Drawing starts
+#   without it.
+# - *Robust features* are **not tested**: we look at drawings, not at features. Three trainings show whether one diverges.
+#   They cannot show a small difference in stability.
+# - 1,000 steps are given to each schedule here. A gentle schedule with many more steps would reach pure noise, too.
 
 
 # %% [markdown]
@@ -301,9 +324,10 @@ plots.show_prediction(prediction, f"fewest recognised: {lowest['recognised']}; l
 # - an **island is found** if at least 2 % of the drawn points lie on it;
 # - a point is **on an island** if its distance from the centre is below four standard deviations of the island.
 #
-# We train three GANs as in 2014, three GANs with the *R1 penalty*, and three diffusion models, with as many updates each. R1
+# We train three GANs as in 2014, three GANs with the *R1 penalty*, and two diffusion models, with as many updates each. R1
 # keeps the discriminator flat at the real points ([Mescheder et al. 2018](https://arxiv.org/abs/1801.04406)). These three
-# GANs also have a falling learning rate and no momentum.
+# GANs also have a falling learning rate and no momentum. We tried seven seeds of the GAN of 2014 and show three of them, which
+# ended differently; the GANs with R1 get the same three.
 #
 # **Predict before you run:** which of the three kinds finds all eight islands in all runs? Will it have points between
 # the islands?
@@ -325,7 +349,7 @@ def seconds(work, *arguments, **options):
 
 
 for kind, options in {"GAN of 2014": {}, "GAN with R1": toys.TUNED_GAN}.items():
-    for seed in range(SEED, SEED + settings.seeds):
+    for seed in (SEED + 2, SEED + 5, SEED + 6)[: settings.seeds]:
         options = {**options, "steps": settings.toy_steps, "seed": seed}
         generator, trained_in = seconds(toys.train_gan, data_points, **options)
         generator(latent)  # the first call prepares the next ones
@@ -335,7 +359,7 @@ for kind, options in {"GAN of 2014": {}, "GAN with R1": toys.TUNED_GAN}.items():
 # %%
 linear = linear_schedule()
 no_condition = np.zeros(len(data_points))  # the network has an input for one
-for seed in range(SEED, SEED + settings.seeds):
+for seed in (SEED, SEED + 1):
     denoiser = inversion.build_conditional_denoiser(dim=2, seed=seed)
     given = denoiser, linear, data_points, no_condition
     _, trained_in = seconds(inversion.train_conditional, *given, steps=settings.toy_steps, seed=seed)
@@ -354,9 +378,13 @@ for ax, label in zip(grid.flat, runs):
     ax.set_title(label, fontsize=plots.SMALL)
 for ax in grid.flat[len(runs) :]:
     ax.set_axis_off()
+for ax in grid[-1]:
+    ax.set_xlabel("first coordinate")
+for ax in grid[:, 0]:
+    ax.set_ylabel("second coordinate")
 found = {label: toys.coverage(run[0]) for label, run in runs.items()}
 islands = ", ".join(f"{label}: {count}" for label, (count, _) in found.items())
-plots.show(figure, f"Ten panels of points in the plane. Islands found by each: {islands}.")
+plots.show(figure, f"Panels of points in the plane. Islands found by each: {islands}.")
 
 # %%
 lines = []
@@ -374,14 +402,14 @@ if PRESET != "smoke":
     assert all(count == 8 for count in full["diffusion"])
 
 # %% [markdown]
-# **Verdict** (numbers of the saved run).
+# **Verdict** (numbers of the saved run; on another machine the same seeds end differently, since rounding differs).
 #
 # | the answer says | verdict |
 # | --- | --- |
-# | diffusion is stable to train | **true here**: all three runs found all islands |
-# | a GAN's training is unstable | **true of the GAN of 2014**: seed 0 diverged, seed 1 collapsed, seed 2 worked. **Not what we measured with R1**: all three runs found all islands |
-# | it may lose a part of the data | **true here** for two of the three GANs of 2014. This failure is called *mode collapse* |
-# | a GAN draws fast, diffusion slowly | **true here**: see the last column |
+# | diffusion is stable to train | **true here**: both runs found all islands, with 99 % of the points on an island |
+# | a GAN's training is unstable | **true of the GAN of 2014**: its seven seeds found 8, 8, 3, 6, 8, 0 and 8 islands. **Not what we measured with R1**: all three runs found all islands |
+# | it may lose a part of the data | **true here**: seed 2 lost five islands, seed 5 draws all points in one place. This failure is called *mode collapse* |
+# | a GAN draws fast, diffusion slowly | **true here**: one call against a thousand, see the last column |
 #
 # Why do points of the GANs lie *between* the islands? A generator is a continuous function, and its noise is one connected
 # cloud. So its points are one connected set. Eight islands are not connected. So each GAN must draw bridges; training can
@@ -389,7 +417,9 @@ if PRESET != "smoke":
 # diffusion model adds new noise at each of 1000 steps. So two neighbours at the start may end on different islands.
 #
 # This is not a fair contest. The denoiser has 39,426 parameters and is given sines and cosines of its inputs. The two
-# networks of a GAN have about 17,000 each, without them. So the table shows which failures exist, not who wins.
+# networks of a GAN have about 17,000 each, without them. So the table shows which failures exist, not
+# who wins. One more detail: the working GAN of 2014 (seed 6) has more points on islands than the GANs with R1. A flat
+# discriminator keeps the bridges wider.
 
 
 # %% [markdown]
@@ -402,9 +432,10 @@ if PRESET != "smoke":
 #
 # The forward process is a function: it takes $x_0$ and noise to $x_t$. In lesson 1 a value y had several right x. Here
 # many $x_0$ may have led to one $x_t$. We add noise to test digits up to step t, draw back from there, and ask the
-# classifier whether it sees the same digit. For comparison we pair each result with *another* original: that is chance.
+# classifier whether it sees the same digit. For comparison we pair each result with all *other* originals: that is chance.
 #
-# **Predict before you run:** the same digit comes back for certain if SNR is high. Down to which SNR?
+# **Predict before you run:** at a high SNR the same digit comes back nearly always. Down to which SNR does it come back more
+# often than by chance?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -414,7 +445,7 @@ def walk_back(x0, t, seed=SEED):
     """Add noise up to step t, then draw back to t = 0 with `fast`."""
     noise = np.random.default_rng(seed).standard_normal(x0.shape).astype("float32")
     xt = cosine.add_noise(x0, t, noise)
-    options = {"steps": steps, "sampler": lambda s, grid: samplers.ddim(s, grid[grid <= t], eta=1.0)}
+    options = {"steps": steps // 2, "sampler": lambda s, grid: samplers.ddim(s, grid[grid <= t], eta=1.0)}
     *_, (_, x, _) = sampling.trajectory(fast, xt, seed=seed, **options)
     return np.asarray(xt), np.asarray(x)
 
@@ -439,7 +470,7 @@ digit = probabilities(originals).argmax(axis=1)
 lines, certain = [], []
 for t, (_, x) in back.items():
     seen = probabilities(x).argmax(axis=1)
-    same, by_chance = seen == digit, seen == np.roll(digit, 1)
+    same, by_chance = seen == digit, (seen[:, None] == digit)[~np.eye(judged, dtype=bool)]
     value, low, high = metrics.proportion(same)
     gain = compare(same, by_chance)
     lines.append([f"{cosine.snr[t]:.3f}", t, f"{value:.0%} ({low:.0%}–{high:.0%})", points(gain)])
@@ -453,7 +484,7 @@ plots.show_prediction(prediction, f"more often than by chance down to SNR {min(c
 # | the answer says | verdict |
 # | --- | --- |
 # | the network learns how noise corrupts data | **not so**: the corruption is a fixed formula. The network learns what images look like, and so which $x_0$ fit a noisy $x_t$ |
-# | it undoes the noise until the original is back | **true only at a high SNR**: 97 of 100 digits at SNR 1.8, 62 at 0.1. At 0.025 there are 21, twice as many as by chance. At 0.009 it is chance |
+# | it undoes the noise until the original is back | **true only at a high SNR**: 97 of 100 digits at SNR 1.8, 62 at 0.1. At 0.025 there are 27, 17 points more than by chance (8 to 26). At 0.009 it may be chance |
 # | it makes new samples of the same distribution | **not tested here**: [lesson 5](05_sampling.ipynb) compares drawings with real digits |
 #
 # So between an SNR of about 0.3 and 0.03 it is decided *which* digit appears. This is function inversion again. A regression
@@ -481,7 +512,7 @@ prediction = "…"  # write your guess between the quotes
 # %%
 count = settings.few_samples
 start = np.random.default_rng(SEED).standard_normal((count, *shape), dtype="float32")
-way = {"steps": settings.sample_steps, "chunk": max(settings.sample_steps // 100, 1), "seed": SEED}
+way = {"steps": 2 * steps, "chunk": 2, "seed": SEED} if PRESET != "smoke" else {"steps": steps, "chunk": 1}
 estimates = [(t, np.asarray(x0)) for t, _, x0 in sampling.trajectory(fast, start, **way)]
 times, final, average = [t for t, _ in estimates[:-1]], estimates[-1][1], x_test[:1_000].mean(axis=0)
 waves = np.hypot(*np.meshgrid(*[np.fft.fftfreq(n) * n for n in shape[:2]], indexing="ij"))
@@ -499,11 +530,12 @@ curves = {band: [error(x0, *span) for _, x0 in estimates[:-1]] for band, span in
 half = {band: next(t for t, v in zip(times, curve) if v < 0.5) for band, curve in curves.items()}
 
 # %%
+clearest = probabilities(final).max(axis=1).argmax()  # the classifier is most sure of it
 figure = plt.figure(figsize=(11, 5.6))
 grid = figure.add_gridspec(2, 9, height_ratios=[1, 3])
 for column, wanted in enumerate(np.linspace(999, 0, 9)):
     t, x0 = min(estimates[:-1], key=lambda pair: abs(pair[0] - wanted))
-    plots.draw_image(figure.add_subplot(grid[0, column]), x0[1], f"t = {t}")
+    plots.draw_image(figure.add_subplot(grid[0, column]), x0[clearest], f"t = {t}")
 ax = figure.add_subplot(grid[1, :])
 for (band, curve), style in zip(curves.items(), ("-", "--", "-.")):
     ax.plot(times, curve, style, label=f"{band}: half right at t = {half[band]}", linewidth=2)
@@ -513,14 +545,28 @@ ax.set_ylim(0, None)
 ax.legend()
 figure.suptitle("The estimate of the finished image: one digit, and the error of 16 by size of the waves")
 said = ", ".join(f"{band} waves at t = {t} (SNR {cosine.snr[t]:.2g})" for band, t in half.items())
-plots.show(figure, f"Nine estimates, from a grey blur to a digit, and three falling curves. Half right: {said}.")
+plots.show(figure, f"Nine estimates, from a grey blur to a digit. Three curves that fall. Half right: {said}.")
 first, last = (x.std(axis=0).mean() for x in (estimates[0][1], final))
 plots.show_prediction(prediction, f"the average digit (spread {first:.3f}, finished {last:.2f}); half right: {said}")
 if PRESET != "smoke":
     assert half["coarse"] > half["medium"] > half["fine"] and first < 0.1 * last
 
 # %% [markdown]
-# TODO4
+# **Verdict** (numbers of the saved run).
+#
+# | the answer says | verdict |
+# | --- | --- |
+# | each call refines the image a little | **true here**: the error falls in nearly all steps |
+# | early calls make large structures, late calls details | **true here**: coarse waves are half right at t = 819, medium ones at t = 749, fine ones only at t = 509 |
+# | many steps give crisp images | **true here** against one step: the first estimate is the average digit, a blur. It does not say how many steps are enough: [lesson 5](05_sampling.ipynb) draws with 20 calls |
+#
+# At t = 999 nothing of an image is left in $x_t$. The estimate with the smallest squared error is then the average of all
+# digits. With another loss one step *can* draw: the GANs of 6.2 do. A small step towards the average is still useful: after it
+# fewer images fit, so the next estimate is more definite. (A network that predicts ε starts with estimates far outside the range
+# of an image; many programs clip them to [−1, 1], see [lesson 5](05_sampling.ipynb).)
+#
+# Put the measurements side by side: at an SNR below 0.01 nothing is decided yet (6.3). Between 0.03 and 0.3 the digit and its
+# coarse forms are decided (6.3, 6.4). Near 1 and above, the fine strokes follow.
 
 
 # %% [markdown]
@@ -666,14 +712,15 @@ taken = ", ".join(f"{label} is taken for a {said[i].argmax()} ({said[i].max():.2
 plots.show(figure, f"Two drawn images, large, beside bars of the classifier's ten probabilities: {taken}.")
 
 # %% [markdown]
-# TODO6
+# Write down what you see before you read on. In the saved run the median is a clear 7, with small faults: the stroke is thick,
+# its left end is a block, and its edge looks like stairs. The worst drawing has good strokes, but it lies between 5, 6 and 8.
 #
 # | what can be wrong | a likely reason | remedy, and where the lab measures it |
 # | --- | --- | --- |
-# | strokes, but no digit | the network has learned strokes better than whole digits | longer training (4), a better network (7), a condition (8) |
-# | a mixture of two digits | the digit was not decided clearly where SNR is 0.03–0.3 (6.3) | guidance (8), a network that is good at a low SNR (7) |
-# | a closed or empty blob | the same, at a still lower SNR: too much white in the first estimates | a network that predicts $x_0$ and not ε (7) |
-# | pixels look like stairs | 28×28 pixels are few | larger images |
+# | good strokes, but no digit, or a mixture of two | the digit was not decided clearly where SNR is 0.03–0.3 (6.3) | longer training (4), a better network (7), a condition and guidance (8) |
+# | a blob of white | a large error in the first estimates, where the error of ε is multiplied most | predict $x_0$ and not ε (7) |
+# | strokes too thick, ends like blocks | fine strokes are decided last, and the network smooths them | a larger network, more training (7) |
+# | edges like stairs | 28×28 pixels are few | larger images |
 
 
 # %% [markdown]
