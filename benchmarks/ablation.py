@@ -67,10 +67,10 @@ VARIANTS = {
 }
 
 
-def plan():
+def plan(variants=VARIANTS):
     """What identifies each row: name, seed and what the variant holds. If any of them changes, it is measured again."""
     items = []
-    for name, variant in VARIANTS.items():
+    for name, variant in variants.items():
         config = variant.config.for_run(variant.passes, -(-TRAIN_IMAGES // variant.config.batch_size))
         about = {key: getattr(variant, key) for key in ("passes", "prediction", "min_snr")}
         about |= {"config": asdict(config), "schedule": variant.schedule.record()}
@@ -83,10 +83,10 @@ def rows():
     return report.Rows("ablation", plan(), {"images": IMAGES, "calls": CALLS, **report.about(report.JUDGES)})
 
 
-def measure(item, dataset, count=IMAGES):
+def measure(item, dataset, count=IMAGES, variants=VARIANTS):
     """What one row holds: train, draw, measure."""
     keras.utils.set_random_seed(item["seed"])
-    diffusion = VARIANTS[item["variant"]].diffusion()
+    diffusion = variants[item["variant"]].diffusion()
     history = train(
         diffusion,
         dataset.x_train,

@@ -15,7 +15,7 @@ import tensorflow as tf
 from benchmarks import report
 from labutils import data, evaluation, metrics, networks, pretrained, sampling
 
-DIGITS, FACTOR = 200, 4  # digits; pixels of a block's side
+DIGITS = 200
 TASKS = ("fill", "enlarge")
 ROWS = [(50, 1), (50, 5), (50, 10), (500, 1)]  # (steps, resample): the last has as many calls as the one before
 PLAN = [
@@ -37,28 +37,18 @@ def rows():
     return report.Rows("filling", PLAN, {"digits": DIGITS, "confident": evaluation.CONFIDENT, **weights})
 
 
-def shrink(x):
-    """The mean of each block of pixels, (B, H, W, C) → (B, H/4, W/4, C)."""
-    return tf.nn.avg_pool2d(x, FACTOR, FACTOR, "VALID")
-
-
-def enlarge(x):
-    """Each pixel repeated over a block: (B, H, W, C) → (B, 4H, 4W, C)."""
-    return tf.repeat(tf.repeat(x, FACTOR, axis=1), FACTOR, axis=2)
-
-
 def correct(task, x0, digits):
     """x̂_0 after the correction that the task asks for: it agrees with what is known of ``digits``."""
     if task == "fill":
         return sampling.inpaint(x0, digits, UPPER)
-    return x0 + enlarge(shrink(digits) - shrink(x0))
+    return sampling.match_blocks(x0, sampling.shrink(digits))
 
 
 def given(task, digits):
     """The picture that a task starts from, without a network: an empty lower half, or a bicubic enlargement."""
     if task == "fill":
         return sampling.inpaint(-1.0, digits, UPPER)
-    return tf.image.resize(shrink(digits), digits.shape[1:3], "bicubic").numpy()
+    return tf.image.resize(sampling.shrink(digits), digits.shape[1:3], "bicubic").numpy()
 
 
 def complete(item, digits):
@@ -75,7 +65,7 @@ def complete(item, digits):
 
 
 def judge(images, labels, recogniser):
-    """Two shares of the images with Wilson intervals: the recogniser is sure; it is sure and names the true digit."""
+    """Two proportions, with Wilson intervals: the recogniser is sure; it is sure and names the true digit."""
     scores = scipy.special.softmax(networks.predict(recogniser, np.clip(images, -1, 1)), axis=1)
     sure = scores.max(axis=1) >= evaluation.CONFIDENT
     found = {"recognised": sure, "true_digit": sure & (scores.argmax(axis=1) == labels)}

@@ -11,6 +11,7 @@ Sources:
     Density and coverage: Naeem et al. 2020, https://arxiv.org/abs/2002.09797
     Why the Fréchet distance depends on N: Chong, Forsyth 2020, https://arxiv.org/abs/1911.07023
     Interval of a proportion: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    Interval of a difference: Newcombe 1998, Statistics in Medicine 17, 873-890, method 10
     Bootstrap standard error and the interval made from it: Efron, Tibshirani 1993, "An Introduction to the Bootstrap",
         chapters 6 and 13
 """
@@ -193,6 +194,25 @@ def proportion(hits):
     interval = scipy.stats.binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     # In exact arithmetic low ≤ value ≤ high; rounding may break this by 1e-17.
     return value, float(min(interval.low, value)), float(max(interval.high, value))
+
+
+def difference(hits_a, hits_b):
+    """Proportion of ``hits_a`` minus that of ``hits_b``, with its 95 % interval (Newcombe 1998, method 10).
+
+    If 0 is outside the interval, the difference is hardly chance. Two intervals of single proportions may overlap even
+    then. The method assumes that all items are independent, also those of one group from those of the other.
+
+    Args:
+        hits_a, hits_b: booleans, shapes (N,) and (M,), at least one item each.
+
+    Returns:
+        (difference, low, high), with -1 ≤ low ≤ difference ≤ high ≤ 1.
+
+    Raises:
+        ValueError: as :func:`proportion`.
+    """
+    (a, low_a, high_a), (b, low_b, high_b) = proportion(hits_a), proportion(hits_b)
+    return a - b, a - b - float(np.hypot(a - low_a, high_b - b)), a - b + float(np.hypot(high_a - a, b - low_b))
 
 
 def bootstrap(statistic, values, limits=(-np.inf, np.inf), resamples=100, rng=None):

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from labutils import caption_data, checks, networks, sampling, schedule
+from labutils import caption_data, checks, metrics, networks, sampling, schedule
 from labutils.diffusion import Diffusion
 from labutils.toys import inversion
 
@@ -177,9 +177,38 @@ def loop_float64(network, s, x, rng):
     return loop(network, s, np.asarray(x, np.float64), rng).tolist()
 
 
-def cosine(T, power=2, s=0.008, end=0.5, skip=1):
-    f = np.cos((np.arange(T + 1) / T + s) / (1 + s) * np.pi * end) ** power
-    return f[skip : T + skip] / f[0]
+def compared(a, b, z=1.96, error=np.hypot, ddof=0):
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    value = a.mean() - b.mean()
+    half = z * error(*(x.std(ddof=ddof) / np.sqrt(len(x)) for x in (a, b)))
+    return value, value - half, value + half
+
+
+def unscaled(a, b):
+    half, value = 1.96 * np.sqrt(np.var(a) + np.var(b)), np.mean(a) - np.mean(b)
+    return value, value - half, value + half
+
+
+def pooled(a, b):
+    half = 1.96 * np.sqrt(np.var([*a, *b]) * (1 / len(a) + 1 / len(b)))
+    value = np.mean(a) - np.mean(b)
+    return value, value - half, value + half
+
+
+def compared_by_counts(hits_a, hits_b):
+    found = []
+    for hits in (hits_a, hits_b):
+        share = sum(1 for hit in hits if hit) / len(hits)
+        found.append((share, share * (1 - share) / len(hits)))
+    (a, var_a), (b, var_b) = found
+    half = 1.96 * (var_a + var_b) ** 0.5
+    return [a - b, a - b - half, a - b + half]
+
+
+def compared_by_resampling(a, b):
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(a, (4000, len(a))).mean(axis=1) - rng.choice(b, (4000, len(b))).mean(axis=1)
+    return np.mean(a) - np.mean(b), *np.percentile(drawn, [2.5, 97.5])
 
 
 def taps(w):
@@ -378,15 +407,6 @@ MORE_RIGHT = [
     ),
     (checks.check_reverse_step, back_by_weights),
     (checks.check_sampling_loop, loop_down),
-    (
-        checks.check_cosine_alpha_bars,
-        lambda T: [
-            (np.cos((k / T + 0.008) / 1.008 * np.pi / 2) / np.cos(0.008 / 1.008 * np.pi / 2)) ** 2
-            for k in range(1, T + 1)
-        ],
-    ),
-    (checks.check_cosine_alpha_bars, lambda T: tf.constant(cosine(T), tf.float64)),
-    (checks.check_cosine_alpha_bars, lambda T: schedule.cosine_schedule(T).alpha_bars if T == 1000 else cosine(T)),
     (checks.check_inpaint, inpaint_in_place),
     (checks.check_inpaint, lambda x, k, m: x + m * (k - x)),
 ]
@@ -435,9 +455,6 @@ MORE_WRONG = [
     (checks.check_train_step, lambda *a: 64 * step(*a), "the returned loss should be"),
     (checks.check_sampling_loop, lost_update, "is x replaced by the result"),
     (checks.check_sampling_loop, lambda n, s, x, rng: loop(n, s, x, rng)[:1], "has shape"),
-    (checks.check_cosine_alpha_bars, lambda T: cosine(T, end=1), "should end at π/2"),
-    (checks.check_cosine_alpha_bars, lambda T: cosine(T, s=0.0), "s = 0.008"),
-    (checks.check_cosine_alpha_bars, lambda T: np.linspace(1, 0, T), "should be f(t+1)/f(0)"),
     (checks.check_inpaint, lambda x, k, m: (x + k) / 2, "averaged"),
     (checks.check_inpaint, lambda x, k, m: k, "should be mask"),
     (checks.check_inpaint, lambda x, k, m: m * x, "should be mask"),
@@ -719,13 +736,6 @@ FIELD_WRONG = [
     (checks.check_alpha_bars, lambda b: (1 - b, bars(b)), "you returned two things (a tuple of 2): return only ᾱ"),
     (checks.check_alpha_bars, lambda b: Abstract().alpha_bars(b), "stopped with NotImplementedError"),
     (checks.check_posterior_variances, lambda b: change(tilde(b), 1, tilde(b)[1] + 1e-5), "yours is wrong at t = 1"),
-    (checks.check_cosine_alpha_bars, lambda T: change(cosine(T), 0, 1), "yours is wrong at t = 0"),
-    (checks.check_cosine_alpha_bars, lambda T: np.maximum(cosine(T), 2e-5), "yours is wrong at t ="),
-    (
-        checks.check_cosine_alpha_bars,
-        lambda T: np.minimum(1 - cosine(T) / cosine(T, skip=0), 0.999),
-        "clipped at 0.999",
-    ),
     (checks.check_sinusoidal_embedding, lambda t, d: embed(t, d, base=1e8), "a 2 too many in the exponent"),
     (
         checks.check_sinusoidal_embedding,
@@ -847,8 +857,11 @@ RIGHT = [
     (checks.check_sampling_loop, loop),
     (checks.check_sampling_loop, loop_float64),
     (checks.check_sampling_loop, lambda n, s, x, rng: loop(n, s, x, rng, reverse=back)),
-    (checks.check_cosine_alpha_bars, cosine),
-    (checks.check_cosine_alpha_bars, lambda T: [float(v) for v in cosine(T)]),
+    (checks.check_difference, compared),
+    (checks.check_difference, compared_by_counts),
+    (checks.check_difference, compared_by_resampling),
+    (checks.check_difference, lambda a, b: metrics.difference(a == 1, b == 1)),
+    (checks.check_difference, lambda a, b: tf.constant(compared(a, b, z=2.0, ddof=1), tf.float32)),
     (checks.check_inpaint, lambda x, k, m: m * k + (1 - m) * x),
     (checks.check_inpaint, lambda x, k, m: np.where(m == 1, k, x)),
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
@@ -1067,17 +1080,24 @@ WRONG = [
         lambda *a: loop(*a, steps=lambda T: range(T, -1, -1)),
         "stopped with|t = T; the first",
     ),
-    (checks.check_cosine_alpha_bars, lambda T: cosine(T, power=1), "not squared"),
-    (checks.check_cosine_alpha_bars, lambda T: cosine(T) * np.cos(0.008 / 1.008 * np.pi / 2) ** 2, "division by f(0)"),
-    (checks.check_cosine_alpha_bars, lambda T: cosine(T, skip=0), "starts at n = 0"),
-    (checks.check_cosine_alpha_bars, lambda T: np.append(1, cosine(T)), "T + 1 values"),
-    (
-        checks.check_cosine_alpha_bars,
-        lambda T: 1 - np.append(1, cosine(T))[1:] / np.append(1, cosine(T))[:-1],
-        "you returned β",
-    ),
+    (checks.check_difference, lambda a, b: compared(a, b, error=lambda x, y: x + y), "add their variances"),
+    (checks.check_difference, lambda a, b: compared(a, b, z=1.0), "one standard error"),
+    (checks.check_difference, lambda a, b: compared(b, a), "b − a"),
+    (checks.check_difference, lambda a, b: np.multiply(compared(a, b), 100), "percent"),
+    (checks.check_difference, lambda a, b: compared(a, b, error=lambda x, y: x), "only the variance of a"),
+    (checks.check_difference, lambda a, b: compared(a, b, error=lambda x, y: y), "only the variance of b"),
+    (checks.check_difference, lambda a, b: compared(a, b, error=lambda x, y: x**2 + y**2), "root is missing"),
+    (checks.check_difference, lambda a, b: compared(a, b, error=lambda x, y: abs(x**2 - y**2) ** 0.5), "subtract"),
+    (checks.check_difference, lambda a, b: sorted(compared(a, b)), "in this order"),
+    (checks.check_difference, lambda a, b: compared(a, b)[1:], "return three numbers"),
+    (checks.check_difference, lambda a, b: (compared(a, b)[0], compared(a, b)[1:]), "return three numbers"),
+    (checks.check_difference, lambda a, b: a - b, "stopped with|return three numbers"),
+    (checks.check_difference, lambda a, b: (np.sum(a) - np.sum(b), *compared(a, b)[1:]), "difference of counts"),
+    (checks.check_difference, unscaled, "variance of one outcome"),
+    (checks.check_difference, pooled, "one common proportion"),
+    (checks.check_difference, lambda a, b: compared(a[: len(b)], b[: len(a)]), "should be the proportion of a"),
     (checks.check_inpaint, lambda x, k, m: m * x + (1 - m) * k, "upside down"),
-    (checks.check_inpaint, lambda x, k, m: m * k, "guess x̂_0 is lost"),
+    (checks.check_inpaint, lambda x, k, m: m * k, "estimate x̂_0 is lost"),
     (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,

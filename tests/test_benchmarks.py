@@ -181,7 +181,7 @@ def test_a_correction_agrees_with_what_is_known_and_keeps_the_rest(task):
         np.testing.assert_array_equal(corrected[:, 14:], guess[:, 14:])
         np.testing.assert_array_equal(filling.given(task, digits)[:, 14:], -1.0)
     else:
-        np.testing.assert_allclose(filling.shrink(corrected), filling.shrink(digits), atol=1e-5)
-        detail = guess - filling.enlarge(filling.shrink(guess))
-        np.testing.assert_allclose(corrected - filling.enlarge(filling.shrink(digits)), detail, atol=1e-5)
+        np.testing.assert_allclose(sampling.shrink(corrected), sampling.shrink(digits), atol=1e-5)
+        detail = guess - sampling.enlarge(sampling.shrink(guess))
+        np.testing.assert_allclose(corrected - sampling.enlarge(sampling.shrink(digits)), detail, atol=1e-5)
     np.testing.assert_allclose(filling.correct(task, digits, digits), digits, atol=1e-5)

@@ -169,6 +169,15 @@ def test_a_share_and_its_interval_stay_in_order_and_in_range(count):
     )
 
 
+def test_the_interval_of_a_difference():
+    """The first example of Newcombe 1998, table II; and groups that all agree still leave an interval."""
+    a, b = np.arange(70) < 56, np.arange(80) < 48
+    assert metrics.difference(a, b) == pytest.approx((0.2, 0.0524, 0.3339), abs=1e-4)
+    assert metrics.difference(b, a) == pytest.approx((-0.2, -0.3339, -0.0524), abs=1e-4)
+    value, low, high = metrics.difference(np.ones(9, bool), np.zeros(9, bool))
+    assert 0 < low < value == high == 1
+
+
 @pytest.mark.parametrize(
     ("statistic", "values", "limits"),
     [

@@ -1,52 +1,112 @@
-"""Checks of lesson 6: the cosine schedule, and filling in a part of an image."""
+"""Checks of lesson 6: the interval of a difference, and filling in a part of an image."""
 
 import numpy as np
 
-from labutils.checks.feedback import Check, run
-from labutils.checks.values import compare, require_everywhere
+from labutils.checks.feedback import Check, CheckFailed, require, run
+from labutils.checks.values import as_numbers, close, compare
 
-check_cosine_alpha_bars = Check(
+check_difference = Check(
     "6.1",
-    "cosine_alpha_bars",
-    "``cosine_alpha_bars(T)`` is ᾱ_t = f(t+1)/f(0) with f(n) = cos²((n/T + s)/(1 + s) · π/2), t = 0 … T-1.",
+    "difference",
+    "``difference(hits_a, hits_b)`` is (difference of two proportions, low, high), with its 95 % interval.",
 )
 check_inpaint = Check(
     "6.2", "inpaint", "``inpaint(x0, known, mask)`` keeps ``known`` where mask = 1 and x̂_0 elsewhere."
 )
+NEAR = 0.04  # of the half width: 1.96 or 2, divided by n or n - 1, Wald's interval or Newcombe's, all may pass
 
 
-@check_cosine_alpha_bars.property("right for T = 1000")
-def _(cosine_alpha_bars, rng):
-    _judge_cosine(cosine_alpha_bars, 1000)
-
-
-@check_cosine_alpha_bars.property("right for any T")
-def _(cosine_alpha_bars, rng):
-    _judge_cosine(cosine_alpha_bars, int(rng.integers(30, 80)))
-
-
-def _judge_cosine(cosine_alpha_bars, T):
-    n = np.arange(T + 1) / T
-
-    def curve(power=2.0, quarter=np.pi / 2):
-        f = np.cos((n + 0.008) / 1.008 * quarter) ** power
-        return f[1:] / f[0]
-
-    f = np.cos((n + 0.008) / 1.008 * np.pi / 2) ** 2
-    betas = 1 - f[1:] / f[:-1]
+@check_difference.property("the difference is that of the proportions of a and of b")
+def _(difference, rng):
+    answer, a, b = _asked(difference, _outcomes(rng, 400, 0.85), _outcomes(rng, 400, 0.6))
     mistakes = {
-        "the cosine is not squared (or you returned √ᾱ, which is the same)": curve(power=1.0),
-        "the argument should end at π/2, not π": curve(quarter=np.pi),
-        "your list starts at n = 0 and so contains ᾱ = 1, the clean image: ᾱ_t belongs to n = t + 1": f[:-1] / f[0],
-        "your list has T + 1 values: leave out n = 0, the clean image": f / f[0],
-        "the division by f(0) is missing: ᾱ must start from exactly 1": f[1:],
-        "you returned β; the cosine gives ᾱ itself": betas,
-        "you returned β, clipped at 0.999; the cosine gives ᾱ itself, and β follows from it": np.minimum(betas, 0.999),
+        "you return b − a: take the proportion of a minus that of b": b - a,
+        "you return a difference of counts: divide each count by the number of its own items": 400 * (a - b),
+        "you return percent: 9 percentage points are 0.09": 100 * (a - b),
+        "you return the sum of the two proportions": a + b,
+        "you return the proportion of a alone": a,
     }
-    otherwise = "ᾱ_t should be f(t+1)/f(0), f(n) = cos²((n/T + s)/(1 + s) · π/2), s = 0.008"
-    answer = compare(run(cosine_alpha_bars, T), curve(), mistakes, otherwise, tolerance=5e-5, what="ᾱ")
-    allowed = 2e-2 * np.minimum(curve(), 1 - curve()) + 3e-6  # at the very end some clip β
-    require_everywhere(answer, curve(), allowed, otherwise)
+    for sentence, wrong in mistakes.items():
+        require(not np.isclose(answer[0], wrong, atol=1e-4), sentence)
+    right = np.isclose(answer, a - b, atol=1e-4)
+    order = "the first number should be the difference itself: return (difference, low, high), in this order"
+    require(right[0] or not right.any(), order)
+    require(right[0], "the first number should be the proportion of a minus that of b")
+
+
+@check_difference.property("the interval is that of 95 %, for groups of equal size")
+def _(difference, rng):
+    _judge_interval(difference, _outcomes(rng, 400, 0.85), _outcomes(rng, 400, 0.3))
+
+
+@check_difference.property("also for groups of different size")
+def _(difference, rng):
+    _judge_interval(difference, _outcomes(rng, 900, 0.3), _outcomes(rng, 150, 0.55))
+
+
+@check_difference.property("also for outcomes that are True and False")
+def _(difference, rng):
+    _judge_interval(difference, _outcomes(rng, 300, 0.5) == 1, _outcomes(rng, 200, 0.7) == 1)
+
+
+def _outcomes(rng, count, proportion):
+    """``count`` outcomes, 1 and 0, of which ``proportion`` are 1, in random order."""
+    return rng.permutation((np.arange(count) < round(proportion * count)).astype(int))
+
+
+def _asked(difference, hits_a, hits_b):
+    """The answer as three numbers, and the two proportions."""
+    answer = run(difference, hits_a, hits_b)
+    whole = "return three numbers: the difference, then the lower and the upper end of its interval"
+    if isinstance(answer, list | tuple):
+        require(len(answer) == 3 and all(np.size(part) == 1 for part in answer), whole)
+    numbers = as_numbers(answer, what="the answer")
+    require(numbers.shape == (3,), whole)
+    return numbers, hits_a.mean(), hits_b.mean()
+
+
+def _judge_interval(difference, hits_a, hits_b):
+    (value, low, high), a, b = _asked(difference, hits_a, hits_b)
+    require(np.isclose(value, a - b, atol=1e-4), "the difference should be the proportion of a minus that of b")
+    require(low <= value <= high, "low should be below the difference and high above it")
+    n, m = len(hits_a), len(hits_b)
+    variances, both = (a * (1 - a), b * (1 - b)), (n * a + m * b) / (n + m)
+    error_a, error_b = np.sqrt(variances[0] / n), np.sqrt(variances[1] / m)
+    right = np.hypot(error_a, error_b)  # the standard error
+    mistakes = {
+        "you added the two standard errors. Two independent errors seldom point the same way: add their variances": (
+            error_a + error_b
+        ),
+        "your interval reaches one standard error to each side; for 95 % it is 1.96 of them": right / 1.96,
+        "you divide by nothing: p(1 − p) is the variance of one outcome, a proportion of n outcomes has 1/n of it": (
+            np.sqrt(sum(variances))
+        ),
+        "the root is missing: the standard error is the root of the variance": right**2,
+        "you divide both variances by the number of items of a: each group has its own number": (
+            np.sqrt(sum(variances) / n)
+        ),
+        "you divide both variances by the number of items of b: each group has its own number": (
+            np.sqrt(sum(variances) / m)
+        ),
+        "you divide both variances by the number of all items: each group has its own number": (
+            np.sqrt(sum(variances) / (n + m))
+        ),
+        "only the variance of a is in it, but the proportion of b varies by chance, too": error_a,
+        "only the variance of b is in it, but the proportion of a varies by chance, too": error_b,
+        "you subtract the variances. Chance in b does not undo chance in a: add them": (
+            np.sqrt(abs(error_a**2 - error_b**2))
+        ),
+        "you use one common proportion for both groups; here each group has its own": (
+            np.sqrt(both * (1 - both) * (1 / n + 1 / m))
+        ),
+    }
+    half = (high - low) / 2
+    if not close(half, 1.96 * right, NEAR):
+        for sentence, error in mistakes.items():
+            require(not close(half, 1.96 * error, 0.01), sentence)
+        raise CheckFailed(f"the interval should reach about {1.96 * right:.3f} to each side here, yours {half:.3f}")
+    middle = abs((low + high) / 2 - value) < 0.3 * right  # Newcombe's interval is not quite symmetrical
+    require(middle, "the interval should lie around the difference, about as far to both sides")
 
 
 @check_inpaint.property("right for any mask")
@@ -64,8 +124,8 @@ def _judge_inpaint(inpaint, rng, mask):
     mistakes = {
         "the mask is upside down: where it is 1 the known pixels stay": (1 - mask) * known + mask * x0,
         "the known pixels are not put in": x0,
-        "the network's guess x̂_0 is lost: keep it where the mask is 0": mask * known,
-        "known and guess are added; where the mask is 1 the known pixel replaces the guess": mask * known + x0,
+        "the network's estimate x̂_0 is lost: keep it where the mask is 0": mask * known,
+        "known and estimate are added; where the mask is 1 the known pixel replaces the estimate": mask * known + x0,
         "you averaged the two; the mask decides pixel by pixel": (known + x0) / 2,
     }
     right, otherwise = mask * known + (1 - mask) * x0, "should be mask · known + (1 − mask) · x̂_0"

@@ -8,19 +8,23 @@
 
 from labutils.sampling.compiled import BATCH, Sampler, sample, trajectory
 from labutils.sampling.exact import exact_noise_predictor
-from labutils.sampling.inpainting import inpaint, resampled
+from labutils.sampling.inpainting import as_constraint, enlarge, inpaint, match_blocks, resampled, shrink
 from labutils.sampling.reverse import ancestral_sampling, plain_sampling, posterior_mean, reverse_step
 
 __all__ = [
     "BATCH",
     "Sampler",
     "ancestral_sampling",
+    "as_constraint",
+    "enlarge",
     "exact_noise_predictor",
     "inpaint",
+    "match_blocks",
     "plain_sampling",
     "posterior_mean",
     "resampled",
     "reverse_step",
     "sample",
+    "shrink",
     "trajectory",
 ]

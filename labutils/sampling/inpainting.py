@@ -1,6 +1,7 @@
 """Filling in a part of an image: keep what is known, and let the sampler fill in the rest so that it fits."""
 
 import numpy as np
+import tensorflow as tf
 
 from labutils.data import check_images
 from labutils.samplers import Coefficients
@@ -19,6 +20,42 @@ def inpaint(x0, known, mask):
     if isinstance(known, np.ndarray):  # in a compiled graph, a tensor has no values yet
         check_images(known.reshape(-1, *known.shape[-3:]), "known")
     return mask * known + (1 - mask) * x0
+
+
+def as_constraint(paste, known, mask):
+    """A correction that is written for NumPy arrays, as the ``constrain`` of a compiled sampler.
+
+    Args:
+        paste: function of (x̂_0, known, mask), three arrays, that returns the corrected x̂_0, such as :func:`inpaint`.
+        known, mask: its other arguments, as in :func:`inpaint`.
+    """
+
+    def in_numpy(x0):
+        return np.asarray(paste(x0.copy(), known, mask), np.float32)
+
+    def constrain(x0, t):
+        return tf.ensure_shape(tf.numpy_function(in_numpy, [x0], tf.float32), x0.shape)
+
+    return constrain
+
+
+def shrink(x, factor=4):
+    """The mean of each block of factor × factor pixels, (B, H, W, C) → (B, H/factor, W/factor, C)."""
+    return tf.nn.avg_pool2d(x, factor, factor, "VALID")
+
+
+def enlarge(x, factor=4):
+    """Each pixel repeated over a block: (B, H, W, C) → (B, factor·H, factor·W, C)."""
+    return tf.repeat(tf.repeat(x, factor, axis=1), factor, axis=2)
+
+
+def match_blocks(x0, small):
+    """x̂_0 with other means of its blocks: those of the small picture ``small``. The detail in the blocks stays.
+
+    Wang, Yu, Zhang 2022 (DDNM), https://arxiv.org/abs/2212.00490.
+    """
+    factor = x0.shape[1] // small.shape[1]
+    return x0 + enlarge(small - shrink(x0, factor), factor)
 
 
 def resampled(table, schedule, times, jump=1):

@@ -44,8 +44,8 @@ def train_gan(points, steps, seed=0, batch_size=256, penalty=0.0, falling=False,
         steps: updates of each of the two networks.
         seed: of the run. The same seed gives the same generator on the same machine.
         batch_size: points of one update.
-        penalty: γ of the R1 penalty γ/2·E‖∇D(x)‖² on real points x, which keeps the gradient of the critic D small
-            at the data (Mescheder, Geiger, Nowozin 2018, https://arxiv.org/abs/1801.04406, eq. 9); 0 for none.
+        penalty: γ of the R1 penalty γ/2·E‖∇D(x)‖² on real points x, which keeps the gradient of the discriminator D
+            small at the data (Mescheder, Geiger, Nowozin 2018, https://arxiv.org/abs/1801.04406, eq. 9); 0 for none.
         falling: let the learning rate of 0.001 fall to 0 along half a cosine.
         beta_1: of Adam; 0 follows each gradient without momentum.
 
@@ -63,10 +63,10 @@ def train_gan(points, steps, seed=0, batch_size=256, penalty=0.0, falling=False,
         hidden = [layers.Dense(128, activation="relu") for _ in range(2)]
         return keras.Sequential([keras.Input((2,)), *hidden, layers.Dense(outputs)])
 
-    generator, critic = network(2), network(1)
+    generator, discriminator = network(2), network(1)
     rate = keras.optimizers.schedules.CosineDecay(0.001, steps) if falling else 0.001
     optimizers = [keras.optimizers.Adam(rate, beta_1=beta_1) for _ in range(2)]
-    for optimizer, model in zip(optimizers, (generator, critic), strict=True):
+    for optimizer, model in zip(optimizers, (generator, discriminator), strict=True):
         optimizer.build(model.trainable_variables)
     data = tf.constant(points, tf.float32)
 
@@ -77,20 +77,21 @@ def train_gan(points, steps, seed=0, batch_size=256, penalty=0.0, falling=False,
             chosen = tf.random.stateless_uniform([batch_size], [2 * seed, step], 0, len(points), tf.int32)
             latent = tf.random.stateless_normal([batch_size, 2], [2 * seed + 1, step])
             real = tf.gather(data, chosen)
-            with tf.GradientTape() as for_generator, tf.GradientTape() as for_critic:
+            with tf.GradientTape() as for_generator, tf.GradientTape() as for_discriminator:
                 fake = generator(latent)
-                fake_score = critic(fake)
+                fake_score = discriminator(fake)
                 with tf.GradientTape() as for_penalty:
                     for_penalty.watch(real)
-                    real_score = critic(real)
-                critic_loss = tf.reduce_mean(tf.nn.softplus(-real_score)) + tf.reduce_mean(tf.nn.softplus(fake_score))
+                    real_score = discriminator(real)
+                discriminator_loss = tf.reduce_mean(tf.nn.softplus(-real_score))
+                discriminator_loss += tf.reduce_mean(tf.nn.softplus(fake_score))
                 generator_loss = tf.reduce_mean(tf.nn.softplus(-fake_score))
                 if penalty:
                     slope = for_penalty.gradient(real_score, real)
-                    critic_loss += 0.5 * penalty * tf.reduce_mean(tf.reduce_sum(slope**2, axis=1))
+                    discriminator_loss += 0.5 * penalty * tf.reduce_mean(tf.reduce_sum(slope**2, axis=1))
             for tape, value, optimizer, model in (
                 (for_generator, generator_loss, optimizers[0], generator),
-                (for_critic, critic_loss, optimizers[1], critic),
+                (for_discriminator, discriminator_loss, optimizers[1], discriminator),
             ):
                 gradients = tape.gradient(value, model.trainable_variables)
                 optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
