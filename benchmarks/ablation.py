@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from benchmarks import report, variants
 from benchmarks.contenders import classic
@@ -29,13 +30,20 @@ FAST, CLASSIC = EXPERIMENTS["fast"], EXPERIMENTS["classic"]
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained, and how; the defaults are those of ``fast``. ``min_snr`` is γ of benchmarks.variants.MinSnr."""
+    """What is trained, and how; the defaults are those of ``fast``.
+
+    Attributes:
+        min_snr: γ of benchmarks.variants.ErrorOfX0. error_of_x0: its weight 1 at every t.
+        clipped: drawn with x̂_0 clipped to [-1, 1] at every call.
+    """
 
     build: Any = networks.build_fast
     config: TrainingConfig = FAST.config
     prediction: str = FAST.prediction
     schedule: NoiseSchedule = FAST.schedule
     min_snr: float | None = None
+    error_of_x0: bool = False
+    clipped: bool = False
     passes: int = 1
     seeds: int = 1
 
@@ -43,15 +51,18 @@ class Variant:
         """A new network, as a diffusion model."""
         network = self.build()
         guidance = EXPERIMENTS["fast_conditional"].guidance if len(network.inputs) > 2 else 0.0
-        if self.min_snr:
-            return variants.MinSnr(network, self.schedule, self.prediction, guidance, self.min_snr)
+        if self.min_snr or self.error_of_x0:
+            return variants.ErrorOfX0(network, self.schedule, self.prediction, guidance, self.min_snr)
         return Diffusion(network, self.schedule, self.prediction, guidance)
 
 
 VARIANTS = {
     "fast": Variant(seeds=3),
     "predict the noise": Variant(prediction="noise"),
+    "predict the noise, clipped": Variant(prediction="noise", clipped=True),
     "predict v": Variant(prediction="v"),
+    "predict v, weighted as x_0": Variant(prediction="v", error_of_x0=True),
+    "no folding": Variant(variants.no_folding),
     "linear schedule": Variant(schedule=linear_schedule()),
     "no warm-up": Variant(config=replace(FAST.config, warmup_steps=0)),
     "no clipping": Variant(config=replace(FAST.config, clip_norm=None)),
@@ -73,6 +84,7 @@ def plan(variants=VARIANTS):
     for name, variant in variants.items():
         config = variant.config.for_run(variant.passes, -(-TRAIN_IMAGES // variant.config.batch_size))
         about = {key: getattr(variant, key) for key in ("passes", "prediction", "min_snr")}
+        about |= {key: True for key in ("error_of_x0", "clipped") if getattr(variant, key)}
         about |= {"config": asdict(config), "schedule": variant.schedule.record()}
         items += [{"variant": name, "seed": seed, **about} for seed in range(variant.seeds)]
     return items
@@ -98,7 +110,10 @@ def measure(item, dataset, count=IMAGES, variants=VARIANTS):
     )
     labels = networks.even_labels(count) if diffusion.is_conditional else None
     steps = CALLS // 2 if diffusion.guidance else CALLS
-    images = sampling.sample(diffusion, count, seed=1, condition=labels, sampler="dpmpp_2m", steps=steps)
+    constrain = (lambda x0, t: ops.clip(x0, -1, 1)) if VARIANTS[item["variant"]].clipped else None
+    images = sampling.sample(
+        diffusion, count, seed=1, condition=labels, sampler="dpmpp_2m", steps=steps, constrain=constrain
+    )
     return {
         "cpu_seconds": round(sum(history["cpu_seconds"]), 1),
         "parameters": diffusion.network.count_params(),

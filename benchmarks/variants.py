@@ -17,22 +17,47 @@ TIME_DIM, EMBEDDING_DIM = 128, 64  # sizes of the time embedding, and of the sin
 
 
 @dataclass(frozen=True)
-class MinSnr(Diffusion):
+class ErrorOfX0(Diffusion):
     """A diffusion model that weights the squared error of x̂_0 by min(SNR, γ), whatever its network predicts.
 
     Hang et al. 2023 (https://arxiv.org/abs/2303.09556), section 3.4.
 
     Attributes:
-        gamma: the largest weight, γ.
+        gamma: the largest weight, γ; None for the weight 1 at every t.
     """
 
-    gamma: float = 5.0
+    gamma: float | None = 5.0
 
     def loss(self, x0, t, noise, condition=None):
         """The weighted loss of one batch; arguments as in :meth:`labutils.diffusion.Diffusion.loss`."""
         xt = self.schedule.add_noise(x0, t, noise)
         predicted = self.schedule.predict_x0(xt, t, self.predict(xt, t, condition), self.prediction)
-        return ops.mean(at(np.minimum(self.schedule.snr, self.gamma), t, len(xt.shape)) * (predicted - x0) ** 2)
+        weights = np.ones(self.schedule.T) if self.gamma is None else np.minimum(self.schedule.snr, self.gamma)
+        return ops.mean(at(weights, t, len(xt.shape)) * (predicted - x0) ** 2)
+
+
+def no_folding(input_shape=(28, 28, 1), widths=(24, 48), blocks=(1, 2)):
+    """The fast network without space-to-depth: maps of twice the size and half the channels, so about the same work."""
+    image, time = keras.Input(input_shape, name="noisy_image"), keras.Input((1,), name="time")
+
+    def block(x, width, name):
+        h = layers.Conv2D(width, 3, padding="same", name=f"{name}_a")(ops.silu(x))
+        return x + layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")(ops.silu(h))
+
+    full, half = widths
+    x = ops.concatenate([image, ops.ones_like(image[..., :1]) * time[:, None, None]], axis=-1)
+    x = layers.Conv2D(full, 3, padding="same", name="conv_in")(x)
+    for i in range(blocks[0]):
+        x = block(x, full, f"down_{i}")
+    skip = x
+    x = layers.Conv2D(half, 3, strides=2, padding="same", name="downsample")(x)
+    for i in range(blocks[1]):
+        x = block(x, half, f"middle_{i}")
+    x = networks.depth_to_space(layers.Conv2D(4 * full, 1, name="upsample")(x)) + skip
+    for i in range(blocks[0]):
+        x = block(x, full, f"up_{i}")
+    conv_out = layers.Conv2D(input_shape[-1], 3, padding="same", kernel_initializer="zeros", name="conv_out")
+    return keras.Model([image, time], conv_out(ops.silu(x)), name="no_folding")
 
 
 def random_start():

@@ -17,7 +17,7 @@ def test_min_snr_weights_the_error_of_x0(prediction):
     """Whatever the network predicts, the loss is the mean of min(SNR, γ) times the squared error of x̂_0."""
     schedule, t = linear_schedule(), np.array([3, 200, 700])
     x0, noise, output = RNG.uniform(-1, 1, (3, 3, 4, 4, 1)).astype("float32")
-    model = variants.MinSnr(lambda inputs: output, schedule, prediction, gamma=5.0)
+    model = variants.ErrorOfX0(lambda inputs: output, schedule, prediction, gamma=5.0)
     implied = np.asarray(schedule.predict_x0(schedule.add_noise(x0, t, noise), t, output, prediction))
     weights = np.minimum(schedule.snr[t], 5.0)
     assert weights[0] == 5.0 > weights[1] > weights[2]
@@ -28,7 +28,7 @@ def test_min_snr_weights_the_error_of_x0(prediction):
 def test_a_weighted_run_learns():
     keras.utils.set_random_seed(0)
     network = networks.build_fast((8, 8, 1), widths=(8, 8), blocks=(1, 1))
-    model = variants.MinSnr(network, cosine_schedule(), "v")
+    model = variants.ErrorOfX0(network, cosine_schedule(), "v")
     config = training.TrainingConfig(16, learning_rate=1e-2)
     loss = training.train(model, np.full((64, 8, 8, 1), 0.5), 8, config=config)["loss"]
     assert loss[-1] < 0.5 * loss[0]
@@ -52,7 +52,7 @@ def test_the_time_scales_and_shifts_every_block():
 
 
 def test_the_variants_of_the_ablation_are_what_they_say():
-    assert isinstance(ablation.VARIANTS["Min-SNR weighting"].diffusion(), variants.MinSnr)
+    assert isinstance(ablation.VARIANTS["Min-SNR weighting"].diffusion(), variants.ErrorOfX0)
     assert ablation.VARIANTS["told the digit"].diffusion().guidance > 0
 
 
