@@ -110,7 +110,7 @@ def measure(item, dataset, count=IMAGES, variants=VARIANTS):
     )
     labels = networks.even_labels(count) if diffusion.is_conditional else None
     steps = CALLS // 2 if diffusion.guidance else CALLS
-    constrain = (lambda x0, t: ops.clip(x0, -1, 1)) if VARIANTS[item["variant"]].clipped else None
+    constrain = (lambda x0, t: ops.clip(x0, -1, 1)) if variants[item["variant"]].clipped else None
     images = sampling.sample(
         diffusion, count, seed=1, condition=labels, sampler="dpmpp_2m", steps=steps, constrain=constrain
     )
