@@ -939,7 +939,7 @@ WRONG = [
     (
         checks.check_reverse_density,
         lambda g, x, t, s, c, a: reverse(g, x, t, s, c, a, kept=a[t]),
-        "from the *clean* value",
+        "starts at the *clean* value",
     ),
     (
         checks.check_reverse_density,

@@ -35,7 +35,8 @@ pytestmark = [pytest.mark.slow, needs("bubblewrap")]
 LESSON = "02_forward_noising"
 NAME = f"{LESSON}.ipynb"
 ONE, TWO, THREE = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"
-POINTS = {ONE: 1, TWO: 3, THREE: 2}
+FOUR = "ex-2-4-reverse-density"
+POINTS = {ONE: 1, TWO: 3, THREE: 2, FOUR: 4}
 SECONDS = (12, 6, 60)  # of computing, waiting and in all for one question; what waits for ever costs the test that much
 SMALL = sandbox.Limits(memory_bytes=2 << 30, processes=120, file_bytes=8 << 20, scratch_bytes=16 << 20)
 HEADS = {
@@ -47,6 +48,10 @@ HEADS = {
     THREE: (
         "def posterior_variances(betas):",
         "(lambda a: betas * (1 - np.append(1, a[:-1])) / (1 - a))(np.cumprod(1 - betas))",
+    ),
+    FOUR: (
+        "def reverse_density(grid, x_t, t, s, clean, alpha_bars):",
+        "inversion.reverse_density(grid, x_t, t, s, clean, alpha_bars)",
     ),
 }
 RIGHT = {question: f"{head}\n    return {right}" for question, (head, right) in HEADS.items()}

@@ -16,12 +16,14 @@ from lab import build, lessons
 
 LESSON, DISCUSSION = "02_forward_noising", "06_discussion"
 ALPHA, NOISE, POSTERIOR = "ex-2-1-alpha-bars", "ex-2-2-add-noise", "ex-2-3-posterior-variances"
+REVERSE = "ex-2-4-reverse-density"
 TEXT = "text-6-3-measurement"
 GRADE_ID, CELL_ID, NAME = SIGNS
 DONE = {
     ALPHA: "def alpha_bars(betas):\n    return np.cumprod(1 - betas)",
     NOISE: "def add_noise(x0, t, noise, alpha_bars):\n    a = alpha_bars[t]\n    return a * x0 + (1 - a) * noise",
     POSTERIOR: "def posterior_variances(betas):\n    return betas",
+    REVERSE: "def reverse_density(grid, x_t, t, s, clean, alpha_bars):\n    return grid",
 }
 STUB = 'def alpha_bars(betas):\n    raise NotImplementedError("alpha_bars")'
 EMPTY = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": []}
