@@ -167,7 +167,7 @@ def test_exercises_have_all_their_parts(notebook):
             assert "### BEGIN SOLUTION" in cell.source and "### END SOLUTION" in cell.source
             assert (
                 re.search(r"### Exercise \d+\.\d+\b", block.source)
-                and "Difficulty" in block.source
+                and "difficulty" in block.source.lower()
                 and "minutes" in block.source
             )
             assert cell.cell_type == "markdown" or "<details>" in block.source

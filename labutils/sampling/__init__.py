@@ -7,7 +7,7 @@
 """
 
 from labutils.sampling.compiled import BATCH, Sampler, sample, trajectory
-from labutils.sampling.exact import exact_noise_predictor
+from labutils.sampling.exact import exact_noise_predictor, exact_x0
 from labutils.sampling.inpainting import inpaint, resampled
 from labutils.sampling.reverse import ancestral_sampling, plain_sampling, posterior_mean, reverse_step
 
@@ -16,6 +16,7 @@ __all__ = [
     "Sampler",
     "ancestral_sampling",
     "exact_noise_predictor",
+    "exact_x0",
     "inpaint",
     "plain_sampling",
     "posterior_mean",
