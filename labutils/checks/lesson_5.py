@@ -1,5 +1,7 @@
 """Checks of lesson 5: one reverse step, the whole loop, the exact denoiser, and a step without fresh noise."""
 
+import contextlib
+
 import numpy as np
 
 from labutils.checks.feedback import Check, require, run
@@ -183,11 +185,10 @@ def _(exact_x0, rng):
             "the root is missing: ε is the gap divided by √(1 − ᾱ_t)": mean(exponents / (1 - bar)),
             "√ᾱ_t is missing: x_t holds √ᾱ_t x_0, not x_0": mean(-squares(1.0) / (2 * (1 - bar))),
             "the root is missing: x_t holds √ᾱ_t x_0": mean(-squares(bar) / (2 * (1 - bar))),
+            "the sign is wrong: the image that needs the smallest noise has the largest weight": mean(-exponents),
+            "this is the most probable image; the best prediction is the mean of all, with their weights (or did you "
+            "use α_t where ᾱ_t is needed?)": images[gaps.argmin(axis=1)],
             "you used α_t where ᾱ_t is needed": mean(-squares(np.sqrt(s.alphas[t])) / (2 * s.betas[t])),
-            "the sign is wrong: the image that needs the smallest noise should have the largest weight": mean(-exponents),
-            "this is the most probable image; the best prediction is the mean of all, with their weights": images[
-                gaps.argmin(axis=1)
-            ],
             "all images have the same weight; the weights should depend on x_t": mean(0 * exponents),
             "the exponent has the mean over the pixels; the densities of the pixels are multiplied, so their "
             "logarithms are added": mean(exponents / size),
@@ -220,10 +221,8 @@ def _(exact_x0, rng):
         "at t = 0 the exponents are about −2,000, and a computer takes the exponential of such a number for 0; then "
         "the sum of the weights is 0. What happens to the weights if you add the same number to all exponents?"
     )
-    try:
+    with contextlib.suppress(TypeError):  # of what is no numbers: `compare` finds the words
         require(np.all(np.isfinite(as_array(answer))), sentence)
-    except TypeError:
-        pass  # no numbers: `compare` finds the words
     exponents = -np.sum((x[:, None].astype(float) - np.sqrt(s.alpha_bars[0]) * images[None]) ** 2, axis=(2, 3, 4))
     exponents /= 2 * (1 - s.alpha_bars[0])
     weights = np.exp(exponents - exponents.max(axis=1, keepdims=True))
@@ -274,7 +273,7 @@ def _(ddim_step, rng):
         bar, first, last = schedule.alpha_bars[[t, 0, -1]]
         x = _mixed(np.sqrt(bar), np.sqrt(1 - bar), x0, e).astype(np.float32)
         mistakes = {
-            "for s = −1 Python takes the last ᾱ of the table, nearly pure noise; after the last step no noise is left": (
+            "for s = −1 Python takes the last ᾱ of the table, nearly pure noise; at the end no noise is left": (
                 _mixed(np.sqrt(last), np.sqrt(1 - last), x0, e)
             ),
             "for s = −1 you used ᾱ_0; after the last step no noise is left": _mixed(

@@ -10,7 +10,8 @@ from labutils.schedule import at
 def exact_x0(images, schedule, xt, t):
     """The best possible x̂_0 when the data set is just ``images``: the mean of all that could have led to x_t.
 
-    Given x_t, image i was the original with probability w_i ∝ exp(−‖x_t − √ᾱ_t x_i‖² / 2(1 - ᾱ_t)), and x̂_0 = Σ w_i x_i.
+    Given x_t, image i was the original with probability w_i ∝ exp(−‖x_t − √ᾱ_t x_i‖² / 2(1 - ᾱ_t)). So x̂_0 is
+    Σ w_i x_i.
 
     Args:
         images: (N, …), small N: cost and memory grow with B · N.
