@@ -128,8 +128,9 @@ assert np.allclose(1 / precision_sum, s.posterior_variances[1:]) and s.posterior
 weight_x0 = np.sqrt(s.alpha_bars_previous) * s.betas / (1 - s.alpha_bars)
 weight_xt = np.sqrt(s.alphas) * (1 - s.alpha_bars_previous) / (1 - s.alpha_bars)
 figure, ax = plots.axes("Weights in the posterior mean of $x_{t-1}$", "t + 1 (logarithmic)", "weight")
-for weight, line, label in ((weight_x0, "o-", "weight of $x_0$"), (weight_xt, "s--", "weight of $x_t$")):
-    ax.plot(np.arange(1, s.T + 1), weight, line, label=label, markevery=range(10), markersize=5)
+for weight, line, colour, label in ((weight_x0, "o-", "blue", "weight of $x_0$"),
+                                    (weight_xt, "s--", "red", "weight of $x_t$")):
+    ax.plot(np.arange(1, s.T + 1), weight, line, label=label, color=plots.COLOURS[colour], markevery=range(10))
 ax.set_xscale("log")
 ax.legend()
 plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0, at t = 1 a little more "
@@ -423,17 +424,17 @@ plots.show(plots.image_table([[strip[i][part] for i in chosen] for part in (0, 1
            "Upper row: a 4 under less and less noise, invisible at first. Lower row: the estimate, first a mixture of "
            "4 and 9, then a clear 4 while the upper row still looks like noise.")
 half = snr[np.argmax(sure >= 0.5)]
-figure, ax = plots.axes("How often the oracle is sure of the 4", "SNR", "proportion of 200 noises with w > 0.9")
+figure, ax = plots.axes("How often the oracle is sure of the 4, with 200 noises", "SNR", "proportion with w > 0.9")
 ax.semilogx(snr, sure, "o-", color=plots.COLOURS["blue"])
 ax.axvline(half, color="black", linestyle=":")
-plots.show(figure, "A curve that rises from 0 to 1 over the SNR, most of it between 0.005 and 0.1.")
+plots.show(figure, "A curve that rises from 0 to 1 over the SNR, most of it between 0.003 and 0.06.")
 plots.show_prediction(prediction, f"for half of the noises w passes 0.9 at SNR {half:.2g}, "
                       f"for 95 % of them at {snr[np.argmax(sure >= 0.95)]:.2g}")
 
 # %% [markdown]
-# In the saved run the two digits part at an SNR of a few hundredths. There the noise is stronger than the signal, and you cannot see
-# the digit. But the oracle adds up small hints from hundreds of pixels. In this range a sampler decides which digit it draws.
-# [Lesson 6](06_discussion.ipynb) measures the same with the trained network.
+# In the saved run the two digits part between SNR 0.01 and 0.04. There the noise is far stronger than the signal, and you cannot see the
+# digit. But the oracle adds up small hints from hundreds of pixels. Below this range both digits are possible; above it the choice is made.
+# [Lesson 6](06_discussion.ipynb) asks the same for the trained network, which must choose among all digits.
 
 # %% [markdown]
 # ## 5.4 The network draws
@@ -466,7 +467,7 @@ own = {what: draw(diffusion, start, np.random.default_rng(SEED + 1))
 classifier = evaluation.load_judges()[1]  # a network that reads digits; section 5.7 says more
 found = {}
 for what, digits in own.items():
-    plots.show(plots.image_grid(digits, f"Your loop with `{what}`, 100 calls", scale=1),
+    plots.show(plots.image_grid(digits, f"Your loop with the network {what}, 100 calls", scale=1),
                f"Sixteen drawings by {what}: " + ("nearly all are digits that can be read." if what == "fast"
                                                   else "about half are digits, the others blots and strokes."))
     answers = classifiers.predict(classifier, np.clip(digits, -1, 1))
@@ -494,7 +495,7 @@ if images.sha256 == about["dataset_sha256"]:  # only if the data here are those 
     for who, one in (("drawn by fast", rms), ("real test digits", yardstick)):
         print(f"distance to the nearest training image, {who}: "
               f"median {np.median(one):.2f}, smallest {one.min():.2f}")
-    title = "Drawn by `fast`, and the nearest training images with their distance"
+    title = "Drawn by fast, and the nearest training images with their distance"
     rows = [list(own["fast"][:8]), list(images.x_train[nearest[:8]])]
     plots.show(plots.image_table(rows, ["drawn", "nearest"], [f"{d:.2f}" for d in rms[:8]], title, scale=1.2),
                "Eight drawn digits, each above its nearest training image: "
@@ -612,20 +613,23 @@ start = np.random.default_rng(SEED).standard_normal((count, *shape), dtype="floa
 walk = sampling.trajectory(fast, start, sampler=without_noise, steps=100, chunk=25, x0=False)
 states = {t: np.asarray(x) for t, x, _ in walk}
 plots.show(plots.image_table([list(own["fast"][:count]), list(states[-1])], ["with z", "z = 0"], [""] * count,
-                             "`fast`, the same starting noise, with and without fresh noise", scale=1.2),
+                             "fast: the same starting noise, with and without fresh noise", scale=1.2),
            "Top: digits drawn with fresh noise in every step. Bottom: drawn from the same starts "
-           "with z = 0 in all steps: no digits.")
+           "with z = 0 in all steps: the same thin 1 each time.")
+same = np.sqrt(np.mean((states[-1] - states[-1].mean(axis=0)) ** 2))
+different = np.sqrt(np.mean((own["fast"][:count] - own["fast"][:count].mean(axis=0)) ** 2))
 ratios = {}
 for t in sorted(states, reverse=True)[1:-1]:
     kept = fast.schedule.alpha_bars[t]
     ratios[t] = states[t].std() / np.sqrt(kept * images.x_test.var() + 1 - kept)
-plots.show_prediction(prediction, "no digits; the standard deviation of the state, as a part of that in training, is "
+plots.show_prediction(prediction, f"nearly the same image from all starts: their spread is {same:.2f}, with z it is "
+                      f"{different:.2f}. The standard deviation of the state, as a part of that in training, is "
                       + ", ".join(f"{ratio:.2f} at t = {t}" for t, ratio in ratios.items()))
 
 # %% [markdown]
-# Without z the state has far less noise than in training. The network was not trained on such states, so no digit appears. The mean
-# of a Gaussian is not a sample of it: each step of ancestral sampling removes *more* noise than the level changes, and z brings
-# a part back.
+# All starts end at the same image. The mean of a Gaussian is not a sample of it: each step of ancestral sampling removes *more* noise than
+# the level changes, and z brings a part back. Without z the state soon has far less noise than in training. Then the random start is
+# forgotten, and the network sees states for which it was not trained.
 #
 # But there is another way to have the right amount of noise: **keep the noise that is in the state**. The network says which part
 # of $x_t$ is noise. This is the idea of DDIM (Song, Meng, Ermon 2020, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502)).
@@ -703,7 +707,7 @@ by_calls = {calls: draw_by_steps(fast, start, calls) for calls in (1, 2, 5, 20, 
 # %%
 labels = ["1 call", *(f"{calls} calls" for calls in list(by_calls)[1:])]
 plots.show(plots.image_table([list(drawn) for drawn in by_calls.values()], labels, [""] * count,
-                             "`fast` with your step: one starting noise a column", scale=1.1),
+                             "fast with your step: one starting noise a column", scale=1.1),
            "Five rows of drawings from the same noise. One call gives grey blurs, two calls soft forms. "
            "From 5 calls on most are digits, and the digit of a column stays nearly the same.")
 gaps = [np.sqrt(np.mean((np.clip(by_calls[c], -1, 1) - np.clip(by_calls[50], -1, 1)) ** 2)) for c in (1, 2, 5, 20)]
@@ -732,7 +736,7 @@ print(f"standard deviation on the circle: {spread.min():.2f} to {spread.max():.2
 drawn = draw_by_steps(fast, between, 20)
 heads = [f"{u:.0%}" for u in np.linspace(0, 1, 8)]
 plots.show(plots.image_table([list(row) for row in drawn.reshape(3, 8, *shape)], ["A to B", "C to D", "E to F"], heads,
-                             "Between two starting noises, 20 calls of `fast` with your step", scale=1.2),
+                             "Between two starting noises, 20 calls of fast with your step", scale=1.2),
            "Three rows; in each, eight drawings that change shape step by step "
            "from the first to the last.")
 
