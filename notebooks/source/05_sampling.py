@@ -14,7 +14,7 @@
 # - measure how good drawn images are, and explain why you must measure real images, too;
 # - say whether the difference between two samplers may be chance.
 #
-# **Time:** about 90 minutes with the exercises.
+# **Time:** about 85 minutes with the exercises.
 #
 # Source: Ho et al. 2020, [DDPM](https://arxiv.org/abs/2006.11239), sections 2 and 3.2, algorithm 2.
 
@@ -297,7 +297,7 @@ checks.check_sampling_loop(sampling_loop)
 #
 # <details><summary>Hint: the density</summary>
 #
-# Of which number of $\varepsilon_i$ does the density of a standard normal distribution depend? Only on the sum of the squares of all
+# On what in $\varepsilon_i$ does the density of a standard normal distribution depend? Only on the sum of the squares of all
 # its pixels. The factor in front is the same for all images. Does it matter for the weights?
 # </details>
 #
