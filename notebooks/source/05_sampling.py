@@ -445,7 +445,7 @@ plots.show_prediction(prediction, f"for half of the noises w passes 0.9 at SNR {
 # the noise. `fast` is a newer network of [lesson 7](07_better_and_faster.ipynb), with the cosine schedule; it predicts $x_0$, and
 # `noise_network` makes noise of it.
 #
-# **Predict before you run:** both draw 16 images. How many of the 16 will be digits with `fast`, and how many with `classic`?
+# **Predict before you run:** both draw 64 images. How many of the 64 will be digits with `fast`, and how many with `classic`?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -459,7 +459,7 @@ def draw(diffusion, start, rng):
     return np.asarray(loop(network, coarse, start, rng))
 
 
-start = np.random.default_rng(SEED).standard_normal((settings.few_samples, *shape), dtype="float32")
+start = np.random.default_rng(SEED).standard_normal((settings.samples, *shape), dtype="float32")
 own = {what: draw(diffusion, start, np.random.default_rng(SEED + 1))
        for what, diffusion in (("fast", fast), ("classic", classic))}
 
@@ -467,17 +467,17 @@ own = {what: draw(diffusion, start, np.random.default_rng(SEED + 1))
 classifier = evaluation.load_judges()[1]  # a network that reads digits; section 5.7 says more
 found = {}
 for what, digits in own.items():
-    plots.show(plots.image_grid(digits, f"Your loop with the network {what}, 100 calls", scale=1),
-               f"Sixteen drawings by {what}: " + ("nearly all are digits that can be read." if what == "fast"
+    plots.show(plots.image_grid(digits, f"Your loop with the network {what}, 100 calls", columns=16),
+               f"{len(digits)} drawings by {what}: " + ("most are digits that can be read." if what == "fast"
                                                   else "about half are digits, the others blots and strokes."))
     answers = classifiers.predict(classifier, np.clip(digits, -1, 1))
     found[what] = int((scipy.special.softmax(answers, axis=1).max(axis=1) >= 0.9).sum())
-plots.show_prediction(prediction, f"a classifier is sure of {found['fast']} of {len(start)} with `fast`, "
+plots.show_prediction(prediction, f"a network that reads digits is sure of {found['fast']} of {len(start)} with `fast`, "
                       f"and of {found['classic']} with `classic`")
 
 # %% [markdown]
 # With `fast` your loop draws digits. With `classic` about half of the drawings are no digits. **It is the network, not your
-# loop**: the loop is the same, and the oracle has tested it. (Sixteen images are few. Section 5.7 counts with 1,000: the classifier is
+# loop**: the loop is the same, and the oracle has tested it. (Section 5.7 counts with 1,000 images: the reading network is
 # sure of 54 % of the drawings of `classic`.)
 #
 # Look at a good drawing of `classic`, too: you can read it, but the line is uneven. There is room to improve the network, the
@@ -818,7 +818,7 @@ if comparable:
 
 # %% [markdown]
 # In the saved run `ddpm` is nearer to real digits: its Fréchet distance is lower, and the intervals lie apart. The precision is the
-# interesting case: 0.634 and 0.570. The two intervals overlap, and still the interval of the difference does not contain 0 (z = 2.07). But
+# interesting case: 0.634 and 0.570. The two intervals overlap, and still the interval of the difference does not contain 0 (z = 2.08). But
 # we looked at four measures. Even if two samplers are equal, one of twenty comparisons has |z| > 1.96. So this is weak evidence.
 #
 # ### Quality against calls
