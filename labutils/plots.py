@@ -31,6 +31,7 @@ __all__ = [
     "image_grid",
     "image_table",
     "label_lines",
+    "measure_curves",
     "show",
     "show_animation",
     "show_prediction",
@@ -213,6 +214,28 @@ def label_lines(ax):
         )
         for (x, y, line), place in zip(ends, places, strict=True)
     ]
+
+
+def measure_curves(ax, curves, real):
+    """Draw a measure against the calls of the network: a line with 95 % intervals for each curve.
+
+    Args:
+        ax: axes; the one for the calls becomes logarithmic.
+        curves: dict label → list of (calls, value, low, high), see labutils.results.curve; an empty list is left out.
+        real: the value of real images, drawn as a dotted line.
+    """
+    colours = [COLOURS[name] for name in ("blue", "red", "green", "black", "pink")]
+    for (label, points), colour, marker in zip(curves.items(), colours, "os^dv", strict=False):
+        if points:
+            calls, value, low, high = np.array(points).T
+            ax.plot(calls, value, color=colour, marker=marker, label=label)
+            ax.errorbar(calls, value, [value - low, high - value], fmt="none", capsize=3, color=colour)
+    ax.axhline(real, color="black", linewidth=1.5, linestyle=":", label="real images")
+    ax.set(xlabel="calls of the network", xscale="log")
+    left, right = ax.get_xlim()
+    shown = [calls for calls in (5, 10, 20, 50, 100, 1000) if left <= calls <= right]
+    ax.set_xticks(shown, shown)
+    ax.minorticks_off()
 
 
 def draw_image(ax, image, title=None):

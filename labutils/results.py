@@ -26,3 +26,17 @@ def recorded(name):
     if found is None:
         print(f"benchmarks/results/{name}.json is not here, so the recorded figures are left out")
     return found
+
+
+def curve(measured, measure, **wanted):
+    """One measure in the rows of ``quality.json`` that have the ``wanted`` entries, by the number of calls.
+
+    Args:
+        measured: from ``recorded("quality")``. measure: such as "frechet".
+        wanted: entries of the rows, such as ``checkpoint="fast"``.
+
+    Returns:
+        list of (calls, value, low, high).
+    """
+    rows = sorted((row for row in measured["rows"] if wanted.items() <= row.items()), key=lambda row: row["calls"])
+    return [(row["calls"], *(row["measures"][measure][key] for key in ("value", "low", "high"))) for row in rows]

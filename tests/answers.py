@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import keras
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 from labutils import caption_data, checks, metrics, networks, sampling, schedule
@@ -778,6 +779,146 @@ FIELD_WRONG = [
 ]
 
 
+def squares(images, x, scale=1.0):
+    return np.sum((np.asarray(x)[:, None] - scale * np.asarray(images)[None]) ** 2, axis=(2, 3, 4))
+
+
+def weighted(exponents, images):
+    return np.tensordot(scipy.special.softmax(exponents, axis=1), images, axes=1)
+
+
+def exact(images, s, x, t):
+    bar = s.alpha_bars[t]
+    return weighted(-squares(images, x, np.sqrt(bar)) / (2 * (1 - bar)), images)
+
+
+def exact_by_loops(images, s, x, t):
+    result = []
+    for one in x:
+        noises = [(one - np.sqrt(s.alpha_bars[t]) * image) / np.sqrt(1 - s.alpha_bars[t]) for image in images]
+        logs = np.array([-0.5 * float(np.sum(e.astype(float) ** 2)) for e in noises])
+        weights = np.exp(logs - max(logs))
+        result.append(sum(w * image for w, image in zip(weights / weights.sum(), images, strict=True)))
+    return result
+
+
+def exact_by_tensors(images, s, x, t):
+    flat, rows = tf.reshape(images, (len(images), -1)), tf.reshape(x, (len(x), -1))
+    signal = tf.cast(np.sqrt(s.alpha_bars[t]), tf.float32)
+    logits = -tf.reduce_sum((rows[:, None] - signal * flat) ** 2, axis=-1) / (2 * (1 - s.alpha_bars[t]))
+    return tf.reshape(tf.nn.softmax(logits) @ flat, x.shape)
+
+
+def exact_without_shift(images, s, x, t):
+    bar = s.alpha_bars[t]
+    densities = np.exp(-squares(images, x, np.sqrt(bar)) / (2 * (1 - bar)))
+    return np.tensordot(densities / densities.sum(axis=1, keepdims=True), images, axes=1)
+
+
+def exact_with(change, images, s, x, t):
+    bar = s.alpha_bars[t]
+    return weighted(change(squares(images, x, np.sqrt(bar)), bar), images)
+
+
+def keep(s, x, t, to, e, bars=None, mix=None):
+    bar = s.alpha_bars[t]
+    x0 = (np.asarray(x) - np.sqrt(1 - bar) * e) / np.sqrt(bar)
+    new = (1.0 if to < 0 else s.alpha_bars[to]) if bars is None else bars(s, to)
+    return np.sqrt(new) * x0 + np.sqrt(1 - new) * e if mix is None else mix(x0, e, new, bar, x)
+
+
+def keep_by_add_noise(s, x, t, to, e):
+    x0 = s.predict_x0(x, t, e)
+    return x0 if to == -1 else s.add_noise(x0, to, e)
+
+
+def keep_by_ratio(s, x, t, to, e):
+    bars = np.append(s.alpha_bars, 1.0)
+    scaled = x / np.sqrt(bars[t]) + (np.sqrt(1 / bars[to] - 1) - np.sqrt(1 / bars[t] - 1)) * e
+    return (np.sqrt(bars[to]) * scaled).tolist()
+
+
+def keep_by_tensors(s, x, t, to, e):
+    old, new = (tf.cast(value, tf.float32) for value in (s.alpha_bars[t], 1.0 if to < 0 else s.alpha_bars[to]))
+    return tf.sqrt(new) * (x - tf.sqrt(1 - old) * e) / tf.sqrt(old) + tf.sqrt(1 - new) * e
+
+
+def keep_in_place(s, x, t, to, e):
+    x -= np.sqrt(1 - s.alpha_bars[t]) * e
+    x /= np.sqrt(s.alpha_bars[t])
+    if to >= 0:
+        x *= np.sqrt(s.alpha_bars[to])
+        x += np.sqrt(1 - s.alpha_bars[to]) * e
+    return x
+
+
+LESSON_5_RIGHT = [
+    *((checks.check_exact_x0, answer) for answer in (exact, exact_by_loops, exact_by_tensors, sampling.exact_x0)),
+    (checks.check_exact_x0, tf.function(exact_by_tensors, reduce_retracing=True)),
+    (checks.check_exact_x0, lambda i, s, x, t: np.float32(exact(np.float64(i), s, np.float64(x), t)).tolist()),
+    *((checks.check_ddim_step, a) for a in (keep, keep_by_add_noise, keep_by_ratio, keep_by_tensors, keep_in_place)),
+]
+LESSON_5_WRONG = [
+    (checks.check_exact_x0, exact_without_shift, "same number to all exponents"),
+    (checks.check_exact_x0, lambda *a: exact_with(lambda d, bar: -d / (1 - bar), *a), "½ is missing"),
+    (checks.check_exact_x0, lambda *a: exact_with(lambda d, bar: -d / 2, *a), "is not ε yet"),
+    (checks.check_exact_x0, lambda *a: exact_with(lambda d, bar: -d / (2 * (1 - bar) ** 2), *a), "ε is the gap"),
+    (checks.check_exact_x0, lambda *a: exact_with(lambda d, bar: d / (2 * (1 - bar)), *a), "sign is wrong"),
+    (checks.check_exact_x0, lambda *a: exact_with(lambda d, bar: -d / (32 * (1 - bar)), *a), "mean over the pixels"),
+    (
+        checks.check_exact_x0,
+        lambda i, s, x, t: weighted(-squares(i, x) / (2 * (1 - s.alpha_bars[t])), i),
+        "√ᾱ_t is missing",
+    ),
+    (
+        checks.check_exact_x0,
+        lambda i, s, x, t: i[squares(i, x, np.sqrt(s.alpha_bars[t])).argmin(axis=1)],
+        "most probable image",
+    ),
+    (checks.check_exact_x0, lambda i, s, x, t: np.repeat(i.mean(axis=0)[None], len(x), axis=0), "the same weight"),
+    (
+        checks.check_exact_x0,
+        lambda i, s, x, t: (x - np.sqrt(s.alpha_bars[t]) * exact(i, s, x, t)) / np.sqrt(1 - s.alpha_bars[t]),
+        "can only be this image|return x̂_0",
+    ),
+    (checks.check_exact_x0, lambda *a: (exact(*a), 0), "return only x̂_0"),
+    (checks.check_ddim_step, lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0), "left out"),
+    (
+        checks.check_ddim_step,
+        lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: np.sqrt(1 - new) * x0 + np.sqrt(new) * e),
+        "swapped",
+    ),
+    (checks.check_ddim_step, lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: new * x0 + (1 - new) * e), "roots"),
+    (checks.check_ddim_step, lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: x0), "you returned x̂_0"),
+    (
+        checks.check_ddim_step,
+        lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0 + np.sqrt(1 - bar) * e),
+        "noise still has the level",
+    ),
+    (
+        checks.check_ddim_step,
+        lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x + np.sqrt(1 - new) * e),
+        "as if it were a clean image",
+    ),
+    (
+        checks.check_ddim_step,
+        lambda *a: keep(
+            *a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0 + np.sqrt(1 - new) * np.random.randn(*x.shape)
+        ),
+        "draw none of your own",
+    ),
+    (checks.check_ddim_step, lambda *a: keep(*a, bars=lambda s, to: s.alpha_bars[to]), "last ᾱ of the table"),
+    (checks.check_ddim_step, lambda *a: keep(*a, bars=lambda s, to: s.alpha_bars[max(to, 0)]), "you used ᾱ_0"),
+    (checks.check_ddim_step, lambda *a: keep(*a, bars=lambda s, to: s.alphas[to] if to >= 0 else 1.0), "α_s where"),
+    (
+        checks.check_ddim_step,
+        lambda *a: keep(*a, bars=lambda s, to: s.alpha_bars[to - 1] if to > 0 else 1.0),
+        "one step too early",
+    ),
+    (checks.check_ddim_step, lambda s, x, t, to, e: x, "returned as it was"),
+]
+
+
 RIGHT = [
     (checks.check_loss_weight, weigh),
     (checks.check_loss_weight, lambda implied, a: weigh(implied, a, change=np.linspace(-2, 2, 500)).astype("float32")),
@@ -866,6 +1007,7 @@ RIGHT = [
     (checks.check_inpaint, lambda x, k, m: np.where(m == 1, k, x)),
     (checks.check_inpaint, lambda x, k, m: tf.where(m > 0.5, k, x)),
     *MORE_RIGHT,
+    *LESSON_5_RIGHT,
     *LESSON_8_RIGHT,
     (checks.check_predict_x0, implied),
     (checks.check_predict_x0, lambda xt, e, a: xt / a**0.5 - e * (1 / a - 1) ** 0.5),
@@ -1101,6 +1243,7 @@ WRONG = [
     (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
     (checks.check_inpaint, lambda x, k, m: x, "not put in"),
     *MORE_WRONG,
+    *LESSON_5_WRONG,
     *LESSON_8_WRONG,
     (checks.check_predict_x0, lambda xt, e, a: xt - np.sqrt(1 - a) * e, "still faded"),
     (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) / a, "divide by ᾱ"),

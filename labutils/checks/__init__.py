@@ -11,7 +11,7 @@ from labutils.checks.lesson_1 import check_build_mlp, check_inverses
 from labutils.checks.lesson_2 import check_add_noise, check_alpha_bars, check_posterior_variances, check_reverse_density
 from labutils.checks.lesson_3 import check_add_time, check_sinusoidal_embedding, check_up_block
 from labutils.checks.lesson_4 import check_diagnosis
-from labutils.checks.lesson_5 import check_reverse_step, check_sampling_loop
+from labutils.checks.lesson_5 import check_ddim_step, check_exact_x0, check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_difference, check_inpaint
 from labutils.checks.lesson_7 import check_loss_weight, check_space_to_depth, check_split_taps
 from labutils.checks.lesson_8 import check_cross_attention, check_guided, check_sample_latent
@@ -23,8 +23,10 @@ __all__ = [
     "check_alpha_bars",
     "check_build_mlp",
     "check_cross_attention",
+    "check_ddim_step",
     "check_diagnosis",
     "check_difference",
+    "check_exact_x0",
     "check_guided",
     "check_inpaint",
     "check_inverses",

@@ -1,9 +1,11 @@
-"""Checks of lesson 5: one reverse step, and the whole loop."""
+"""Checks of lesson 5: one reverse step, the whole loop, the exact denoiser, and a step without fresh noise."""
+
+import contextlib
 
 import numpy as np
 
 from labutils.checks.feedback import Check, require, run
-from labutils.checks.values import StubNetwork, as_numbers, close, compare, ignores
+from labutils.checks.values import StubNetwork, as_array, as_numbers, close, compare, ignores
 from labutils.sampling import exact_noise_predictor
 from labutils.schedule import linear_schedule
 
@@ -16,6 +18,16 @@ check_sampling_loop = Check(
     "5.2",
     "sampling_loop",
     "``sampling_loop(network, schedule, x, rng)`` turns noise into images: t = T-1 … 0, each once.",
+)
+check_exact_x0 = Check(
+    "5.3",
+    "exact_x0",
+    "``exact_x0(images, schedule, x, t)`` is the best x̂_0 if the data set is just ``images``: their weighted mean.",
+)
+check_ddim_step = Check(
+    "5.4",
+    "ddim_step",
+    "``ddim_step(schedule, x, t, s, predicted_noise)`` goes from step t to step s without fresh noise.",
 )
 
 
@@ -139,3 +151,152 @@ def _(sampling_loop, rng):
         not np.array_equal(first, second),
         "another random generator gives the very same result: draw new noise z from `rng` at every step",
     )
+
+
+@check_exact_x0.property("with one image it is this image")
+def _(exact_x0, rng):
+    image, x = _image(rng), rng.standard_normal((3, 4, 4, 1)).astype(np.float32)
+    answer = as_numbers(run(exact_x0, image, linear_schedule(), x, 500), x.shape, "x̂_0")
+    require(close(answer, np.repeat(image, 3, axis=0)), "with one image in the data set x̂_0 can only be this image")
+
+
+@check_exact_x0.property("the mean of the images, each with the probability that it was the original")
+def _(exact_x0, rng):
+    s = linear_schedule()
+    images = rng.uniform(-1, 1, (3, 4, 4, 1)).astype(np.float32)
+    for t in (300, 450, 600):
+        bar, size = s.alpha_bars[t], images[0].size
+        noise = rng.standard_normal((4, 4, 4, 1))
+        x = (np.sqrt(bar) * images[[0, 1, 2, 0]] + np.sqrt(1 - bar) * noise).astype(np.float32)
+
+        def squares(signal, x=x):
+            return np.sum((x[:, None] - signal * images[None]) ** 2, axis=(2, 3, 4))
+
+        def mean(exponents, by=1):
+            weights = np.exp(exponents - exponents.max())
+            return np.tensordot(weights / (weights.sum(axis=by, keepdims=True) if by is not None else 1), images, 1)
+
+        gaps = squares(np.sqrt(bar))
+        exponents = -gaps / (2 * (1 - bar))
+        right = mean(exponents)
+        mistakes = {
+            "the ½ is missing: the density of the noise ε is proportional to exp(−‖ε‖²/2)": mean(2 * exponents),
+            "the gap x_t − √ᾱ_t x_0 is not ε yet: it is √(1 − ᾱ_t) ε": mean(-gaps / 2),
+            "the root is missing: ε is the gap divided by √(1 − ᾱ_t)": mean(exponents / (1 - bar)),
+            "√ᾱ_t is missing: x_t holds √ᾱ_t x_0, not x_0": mean(-squares(1.0) / (2 * (1 - bar))),
+            "the root is missing: x_t holds √ᾱ_t x_0": mean(-squares(bar) / (2 * (1 - bar))),
+            "the sign is wrong: the image that needs the smallest noise has the largest weight": mean(-exponents),
+            "this is the most probable image; the best prediction is the mean of all, with their weights (or did you "
+            "use α_t where ᾱ_t is needed?)": images[gaps.argmin(axis=1)],
+            "you used α_t where ᾱ_t is needed": mean(-squares(np.sqrt(s.alphas[t])) / (2 * s.betas[t])),
+            "all images have the same weight; the weights should depend on x_t": mean(0 * exponents),
+            "the exponent has the mean over the pixels; the densities of the pixels are multiplied, so their "
+            "logarithms are added": mean(exponents / size),
+            "the weights are divided by a sum over the batch; each x_t has its own weights, with the sum 1": mean(
+                exponents, by=0
+            ),
+            "the weights of each x_t should have the sum 1": np.tensordot(np.exp(exponents), images, 1),
+            "this is the noise that x̂_0 implies; return x̂_0": (x - np.sqrt(bar) * right) / np.sqrt(1 - bar),
+        }
+        compare(
+            run(exact_x0, images, s, x, t),
+            right,
+            mistakes,
+            f"at t = {t}: x̂_0 should be Σ w_i x^(i), with w_i the density of the noise that image i needs, divided by "
+            "the sum of these densities",
+            what="x̂_0",
+        )
+
+
+@check_exact_x0.property("finite where every density is as small as exp(−2,000)")
+def _(exact_x0, rng):
+    s, middle = linear_schedule(), 0.3 * _image(rng)[0]
+    apart = rng.standard_normal(middle.shape)
+    apart *= np.sqrt(4_000 * (1 - s.alpha_bars[0])) / np.linalg.norm(apart)
+    images = np.stack([middle + apart, middle - apart]).astype(np.float32)
+    x = np.sqrt(s.alpha_bars[0]) * middle[None] + apart[None] * [[[[1 / 8_000]]], [[[-1 / 8_000]]]]
+    x = x.astype(np.float32)
+    answer = run(exact_x0, images, s, x, 0)
+    sentence = (
+        "at t = 0 the exponents are about −2,000, and a computer takes the exponential of such a number for 0; then "
+        "the sum of the weights is 0. What happens to the weights if you add the same number to all exponents?"
+    )
+    with contextlib.suppress(TypeError):  # of what is no numbers: `compare` finds the words
+        require(np.all(np.isfinite(as_array(answer))), sentence)
+    exponents = -np.sum((x[:, None].astype(float) - np.sqrt(s.alpha_bars[0]) * images[None]) ** 2, axis=(2, 3, 4))
+    exponents /= 2 * (1 - s.alpha_bars[0])
+    weights = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    right = np.tensordot(weights / weights.sum(axis=1, keepdims=True), images, 1)
+    compare(answer, right, {sentence: np.zeros(x.shape)}, f"at t = 0 x̂_0 is not the mean. {sentence}", 0.03, "x̂_0")
+
+
+def _mixed(signal, noise, x0, e):
+    return signal * x0 + noise * e
+
+
+@check_ddim_step.property("with the true noise it gives add_noise(x_0, s, ε), each time")
+def _(ddim_step, rng):
+    schedule = linear_schedule()
+    for t, s in ((800, 300), (500, 499), (300, 20), (999, 400)):
+        x0, e = rng.uniform(-1, 1, (3, 4, 4, 1)), rng.standard_normal((3, 4, 4, 1)).astype(np.float32)
+        bar, new = schedule.alpha_bars[t], schedule.alpha_bars[s]
+        x = _mixed(np.sqrt(bar), np.sqrt(1 - bar), x0, e).astype(np.float32)
+        signal, noise = np.sqrt(new), np.sqrt(1 - new)
+        before, after = schedule.alpha_bars[s - 1], schedule.alpha_bars[s + 1]
+        mistakes = {
+            "the noise is left out: keep both parts, signal and noise": signal * x0,
+            "signal and noise are swapped": _mixed(noise, signal, x0, e),
+            "the square roots are missing: x_s = √ᾱ_s … + √(1 − ᾱ_s) …": _mixed(new, 1 - new, x0, e),
+            "you returned x̂_0; for s ≥ 0 mix it with the noise again": x0,
+            "you returned the noise": e,
+            "x is returned as it was": x,
+            "the noise still has the level of step t": _mixed(signal, np.sqrt(1 - bar), x0, e),
+            "the signal still has the level of step t": _mixed(np.sqrt(bar), noise, x0, e),
+            "x_t is mixed with noise as if it were a clean image: find x̂_0 first": _mixed(signal, noise, x, e),
+            "you used α_s where ᾱ_s is needed": _mixed(np.sqrt(schedule.alphas[s]), np.sqrt(schedule.betas[s]), x0, e),
+            "the level is one step too early: use ᾱ_s": _mixed(np.sqrt(before), np.sqrt(1 - before), x0, e),
+            "the level is one step too late: use ᾱ_s": _mixed(np.sqrt(after), np.sqrt(1 - after), x0, e),
+        }
+        answer, again = (run(ddim_step, schedule, x, t, s, e) for _ in range(2))
+        if close(as_numbers(answer, what="x_s", like=x.shape), as_numbers(again, what="x_s", like=x.shape)):
+            otherwise = f"from t = {t} to s = {s}: x_s should hold the same x̂_0 and the same noise, mixed at level s"
+        else:
+            otherwise = "two calls give different results: keep the noise that is in x, and draw none of your own"
+        compare(answer, _mixed(signal, noise, x0, e), mistakes, otherwise, what="x_s")
+
+
+@check_ddim_step.property("s = −1, after the last step, gives x̂_0")
+def _(ddim_step, rng):
+    schedule = linear_schedule()
+    for t in (0, 49, 700):
+        x0, e = rng.uniform(-1, 1, (3, 4, 4, 1)), rng.standard_normal((3, 4, 4, 1)).astype(np.float32)
+        bar, first, last = schedule.alpha_bars[[t, 0, -1]]
+        x = _mixed(np.sqrt(bar), np.sqrt(1 - bar), x0, e).astype(np.float32)
+        mistakes = {
+            "for s = −1 Python takes the last ᾱ of the table, nearly pure noise; at the end no noise is left": (
+                _mixed(np.sqrt(last), np.sqrt(1 - last), x0, e)
+            ),
+            "for s = −1 you used ᾱ_0; after the last step no noise is left": _mixed(
+                np.sqrt(first), np.sqrt(1 - first), x0, e
+            ),
+            "for s = −1 x is returned as it was; it still has the noise of step t": x,
+        }
+        otherwise = "s = −1 is the clean image: no noise is left, so the result is x̂_0"
+        compare(run(ddim_step, schedule, x, t, -1, e), x0, mistakes, otherwise, what="x_s")
+
+
+@check_ddim_step.property("with one known image any two steps end there")
+def _(ddim_step, rng):
+    schedule, image = linear_schedule(), _image(rng)
+    start = rng.standard_normal((3, 4, 4, 1)).astype(np.float32)
+    for stop in (900, 400, 3):
+        x = start
+        for t, s in ((999, stop), (stop, -1)):
+            bar = schedule.alpha_bars[t]
+            e = ((x - np.sqrt(bar) * image) / np.sqrt(1 - bar)).astype(np.float32)
+            x = as_numbers(run(ddim_step, schedule, x, t, s, e), start.shape, "x_s").astype(np.float32)
+        require(
+            np.abs(x - image).max() < 1e-3,
+            f"with one known image the two steps 999 → {stop} → −1 should end at it; yours miss it by "
+            f"{np.abs(x - image).max():.2g}",
+        )

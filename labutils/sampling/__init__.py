@@ -7,7 +7,7 @@
 """
 
 from labutils.sampling.compiled import BATCH, Sampler, sample, trajectory
-from labutils.sampling.exact import exact_noise_predictor
+from labutils.sampling.exact import exact_noise_predictor, exact_x0
 from labutils.sampling.inpainting import as_constraint, enlarge, inpaint, match_blocks, resampled, shrink
 from labutils.sampling.reverse import ancestral_sampling, plain_sampling, posterior_mean, reverse_step
 
@@ -18,6 +18,7 @@ __all__ = [
     "as_constraint",
     "enlarge",
     "exact_noise_predictor",
+    "exact_x0",
     "inpaint",
     "match_blocks",
     "plain_sampling",

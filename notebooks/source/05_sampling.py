@@ -1,22 +1,20 @@
 # %% [markdown]
 # # 5 · Sampling: from noise to digits
 #
-# The network can find the noise in an image. Now we run the reverse process: start from pure noise, and remove a little of
-# the predicted noise a thousand times. First we derive the step. Then we test the sampler on a case where the right result is
-# known. At the end the network draws.
+# The network can find the noise in an image. Now we run the reverse process: we start from pure noise, and remove a little of
+# the predicted noise in every step. First we derive the step. Then we test the whole loop on a case where the right result is
+# known. Then the network draws, with your code.
 #
 # **You will be able to**
-# - derive the reverse step and say what β̃ is;
-# - write ancestral sampling (each state is drawn from the one before, with fresh noise), and test it against an exact
-#   answer;
-# - watch x_t and the network's guess x̂_0 during sampling;
-# - draw digits from the lab's checkpoint;
-# - measure how good drawn images are, and say why each number needs the value of real images beside it;
-# - draw with fewer calls of the network, and say what a better sampler does differently;
-# - ask for a certain digit, and say what guidance costs.
+# - derive the reverse step, and say what β̃ is;
+# - write ancestral sampling (each state is drawn from the one before, with fresh noise), and test it with an exact answer;
+# - say what a perfect network would draw, and at which noise level the digit is decided;
+# - watch $x_t$ and the estimate $\hat x_0$ during sampling;
+# - write a step without fresh noise, and draw with 20 calls instead of 1000;
+# - measure how good drawn images are, and explain why you must measure real images, too;
+# - say whether the difference between two samplers may be chance.
 #
-# **Time:** about 90 minutes for sections 5.1 to 5.5 with the exercises, then a pause, and about 60 minutes for sections
-# 5.6 to 5.10. The cells run in about three minutes.
+# **Time:** about 85 minutes with the exercises.
 #
 # Source: Ho et al. 2020, [DDPM](https://arxiv.org/abs/2006.11239), sections 2 and 3.2, algorithm 2.
 
@@ -45,73 +43,81 @@ if importlib.util.find_spec("labutils") is None:
 import labutils  # before TensorFlow: it keeps the start-up messages away
 
 # %%
-import time
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
-from labutils import checks, data, evaluation, metrics, networks, plots, presets
+from labutils import checks, data, diagrams, evaluation, metrics, plots, presets
 from labutils import pretrained, results, samplers, sampling
 from labutils.diffusion import Diffusion
 from labutils.networks import classifiers
-from labutils.schedule import cosine_schedule, linear_schedule
+from labutils.schedule import NoiseSchedule, cosine_schedule
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
 images = data.load(DATASET)
 name = images.note or images.name  # what the figures call the data
 classic = pretrained.load_diffusion("classic", fused=True)  # the same images in less time: lesson 7.1
-network, schedule, shape = classic.network, classic.schedule, classic.shape
+fast = pretrained.load_diffusion("fast")
+schedule, shape = classic.schedule, classic.shape
 about = pretrained.read_record("classic")
-print(f"preset {settings.name}: {settings.samples} samples; data: {name}")
-print(f"checkpoint {about['name']}: {about['epochs']} epochs on {about['dataset']}, "
-      f"test noise MSE {about['test_mse']['mean']:.4f}")
+rng = np.random.default_rng(SEED)
+print(f"preset {settings.name}; data: {name}")
+for diffusion, what in ((classic, "classic"), (fast, "fast")):
+    print(f"checkpoint {what}: {pretrained.read_record(what)['epochs']} epochs on {about['dataset']}, "
+          f"{diffusion.schedule.name} schedule, predicts {diffusion.prediction}")
+
+# %% [markdown]
+# This lesson is about the coloured part of the picture.
+
+# %%
+diagrams.show_pipeline(5)
 
 # %% [markdown]
 # ## 5.1 One step back, if the original were known
 #
-# One step forward adds a little noise: $q(x_t \mid x_{t-1})$. One step back means: which $x_{t-1}$ could have led to this
-# $x_t$? Without more knowledge the answer depends on the distribution of all images. But **if $x_0$ is known too**, Bayes'
-# rule gives a Gaussian (DDPM eq. 6 and 7):
+# One step forward adds a little noise: $q(x_t \mid x_{t-1})$. One step back asks: which $x_{t-1}$ could have led to this
+# $x_t$? The answer depends on the distribution of all images, which we do not know. In [lesson 2](02_forward_noising.ipynb)
+# you saw that this answer is nearly a Gaussian if the step is small. That is why we may draw a step from one Gaussian.
+#
+# Which Gaussian? Suppose that **$x_0$ is known, too**. Then Bayes' rule gives the answer (DDPM eq. 6 and 7), for t ≥ 1:
 #
 # $$ q(x_{t-1} \mid x_t, x_0) \;\propto\; q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0) $$
 #
-# $$ \propto\; \mathcal N\!\big(x_t;\, \sqrt{\alpha_t}\,x_{t-1},\, \beta_t I\big)\;
-#    \mathcal N\!\big(x_{t-1};\, \sqrt{\bar\alpha_{t-1}}\,x_0,\, (1-\bar\alpha_{t-1}) I\big) $$
-#
-# for t ≥ 1. This distribution is called the *posterior*: what we know about $x_{t-1}$ after seeing $x_t$ (and $x_0$).
-# Multiplying two Gaussians adds their precisions. (The *precision* of a Gaussian is 1/variance. Section 5.7 uses the same
-# word for something else, the share of drawn images that look real.) As functions of $x_{t-1}$, the two factors are:
+# This distribution is called the *posterior*: what we know about $x_{t-1}$ after we have seen $x_t$ and $x_0$. Both factors on
+# the right are Gaussians. As functions of $x_{t-1}$ they are:
 #
 # | factor | centre | precision |
 # | --- | --- | --- |
 # | $q(x_t \mid x_{t-1})$ | $x_t/\sqrt{\alpha_t}$ | $\alpha_t/\beta_t$ |
 # | $q(x_{t-1} \mid x_0)$ | $\sqrt{\bar\alpha_{t-1}}\,x_0$ | $1/(1-\bar\alpha_{t-1})$ |
 #
-# The sum of the precisions is the precision of the posterior:
+# The *precision* of a Gaussian is 1/variance. If you multiply two Gaussian densities, their precisions add. So the variance
+# $\tilde\beta_t$ of the posterior follows from
 #
 # $$ \frac{1}{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}
 #    = \frac{\alpha_t(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t\,(1-\bar\alpha_{t-1})}
 #    = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})} $$
 #
-# The last step uses $\alpha_t = 1 - \beta_t$ and $\alpha_t\bar\alpha_{t-1} = \bar\alpha_t$. Inverted, this is the
-# variance of [lesson 2](02_forward_noising.ipynb):
+# The last step uses $\alpha_t = 1 - \beta_t$ and $\alpha_t\bar\alpha_{t-1} = \bar\alpha_t$. So we have
 #
 # $$ \tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\;\beta_t $$
 #
-# The mean is the average of the two centres, weighted by their precisions:
+# At t = 0 this is 0: from $x_0$ we know the clean image. (In Python the table is `schedule.posterior_variances`. Some programs
+# store $\beta_0$ as its first value. They do not use it, because the last step adds no noise.)
 #
-# $$ \tilde\mu_t(x_t, x_0) = \tilde\beta_t\Big(\frac{\alpha_t}{\beta_t}\,\frac{x_t}{\sqrt{\alpha_t}}
-#    + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\Big) $$
-#
-# Collected by $x_0$ and $x_t$, this is *the $x_0$ form*:
+# The mean of the posterior is the average of the two centres, weighted by their precisions. Collected by $x_0$ and $x_t$ it is
 #
 # $$ \tilde\mu_t(x_t, x_0) = \underbrace{\frac{\sqrt{\bar\alpha_{t-1}}\;\beta_t}{1-\bar\alpha_t}}_{\text{weight of } x_0} x_0
 #    + \underbrace{\frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}}_{\text{weight of } x_t} x_t $$
 #
 # **Predict before you run:** which of the two weights is larger at t = 500, half way?
+
+# %%
+prediction = "…"  # write your guess between the quotes
 
 # %%
 s = schedule
@@ -121,43 +127,45 @@ assert np.allclose(1 / precision_sum, s.posterior_variances[1:]) and s.posterior
 
 weight_x0 = np.sqrt(s.alpha_bars_previous) * s.betas / (1 - s.alpha_bars)
 weight_xt = np.sqrt(s.alphas) * (1 - s.alpha_bars_previous) / (1 - s.alpha_bars)
-figure, ax = plots.axes("Weights in the posterior mean of $x_{t-1}$",
-                        "t (logarithmic from 1)", "weight")
-ax.plot(weight_x0, label="weight of $x_0$")
-ax.plot(weight_xt, "--", label="weight of $x_t$")
-ax.set_xscale("symlog")
+figure, ax = plots.axes("Weights in the posterior mean of $x_{t-1}$", "t + 1 (logarithmic)", "weight")
+for weight, line, colour, label in ((weight_x0, "o-", "blue", "weight of $x_0$"),
+                                    (weight_xt, "s--", "red", "weight of $x_t$")):
+    ax.plot(np.arange(1, s.T + 1), weight, line, label=label, color=plots.COLOURS[colour], markevery=range(10))
+ax.set_xscale("log")
 ax.legend()
-plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0; "
-           "after a few dozen steps nearly all is on x_t, which is changed only a little.")
-for t in (0, 10, 500):
+plots.show(figure, "Weights in the posterior mean: at t = 0 all weight is on x_0, at t = 1 a little more "
+           "than half; after a few dozen steps nearly all is on x_t.")
+for t in (0, 1, 2, 10, 500):
     print(f"t = {t:3}: weight of x_0 {weight_x0[t]:.4f}, weight of x_t {weight_xt[t]:.4f}")
+plots.show_prediction(prediction, f"the weight of x_t, {weight_xt[500]:.3f}; the weight of x_0 is {weight_x0[500]:.4f}")
 assert np.isclose(weight_x0[0], 1) and weight_xt[0] == 0
 
 # %% [markdown]
-# At t = 500 nearly all weight is on $x_t$: one reverse step changes the image only a little. Only in the last steps does
-# $x_0$ get most of the weight.
+# At t = 500 nearly all weight is on $x_t$: one reverse step changes the image only a little. The original $x_0$ gets more than
+# half of the weight only in the last two steps, t = 1 and t = 0.
 #
 # ## 5.2 The same step with the noise instead of the original
 #
-# We do not know $x_0$. But the network estimates the noise, and $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$
-# can be solved for $x_0$:
+# We do not know $x_0$. But the network estimates the noise. We can solve
+# $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$ for $x_0$:
 #
 # $$ \hat x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\;\varepsilon_\theta(x_t, t)}{\sqrt{\bar\alpha_t}} $$
 #
-# A common question is: "why first $\hat x_0$ and then the posterior?" The posterior *needs* an $x_0$, and $\hat x_0$ is our
-# estimate of it. May we use an estimate there? The mean $\tilde\mu_t$ is linear in $x_0$. So the average of $\tilde\mu_t$
-# over all $x_0$ that could have led to $x_t$ is $\tilde\mu_t$ at the average $x_0$. A network trained with the squared
-# error estimates this average.
+# The posterior needs $x_0$. We only have the estimate $\hat x_0$. May we use it? Yes, because $\tilde\mu_t$ is linear in
+# $x_0$: the average of $\tilde\mu_t$ over all $x_0$ that could have led to $x_t$ is $\tilde\mu_t$ at the average $x_0$. A network
+# that is trained with the squared error estimates this average.
+#
+# The variance is less certain. $\tilde\beta_t$ would be right if $x_0$ were known. $\beta_t$ would be right if the images
+# themselves were standard normal noise. The truth lies between the two (DDPM, section 3.2). This lab uses $\tilde\beta_t$.
 #
 # Put $\hat x_0$ into $\tilde\mu_t$ and collect the terms:
 #
 # $$ \tilde\mu_t(x_t, \hat x_0) = \sqrt{\tfrac{1}{\alpha_t}}\;\Big(x_t - \frac{\beta_t}{\sqrt{1-\bar\alpha_t}}\;\varepsilon_\theta\Big)
-#    \qquad\text{(the } \varepsilon \text{ form, DDPM eq. 11)} $$
+#    \qquad\text{(DDPM eq. 11)} $$
 #
-# The two forms are equal. The next cell checks this with numbers:
+# The two forms of the mean are equal. The next cell checks this with numbers.
 
 # %%
-rng = np.random.default_rng(SEED)
 xt, predicted = rng.standard_normal((2, 4, *shape)).astype("float32")
 for t in (0, 1, 10, 500, 999):
     x0_hat = schedule.predict_x0(xt, t, predicted)
@@ -168,21 +176,20 @@ for t in (0, 1, 10, 500, 999):
 
 # %% [markdown]
 # ### Exercise 5.1 – one reverse step
-# *Difficulty ●●○○ · about 15 minutes*
+# *1 point · code · difficulty ●○○○ · about 5 minutes*
 #
-# Write `reverse_step(schedule, xt, t, predicted_noise, noise)` for one integer t: the mean in the ε form, plus
-# $\sigma_t z$ with $\sigma_t = \sqrt{\tilde\beta_t}$; `noise` is z. The tables are `schedule.betas`, `schedule.alphas`,
-# `schedule.alpha_bars` and `schedule.posterior_variances`.
+# A warm-up. Write `reverse_step(schedule, xt, t, predicted_noise, noise)` for one integer t: the mean of DDPM eq. 11 plus
+# $\sigma_t z$ with $\sigma_t = \sqrt{\tilde\beta_t}$. The argument `noise` is z. The tables are `schedule.betas`,
+# `schedule.alphas`, `schedule.alpha_bars` and `schedule.posterior_variances`.
 #
 # <details><summary>Help: "β taken for β̃"</summary>
 #
-# The paper allows $\sqrt{\beta_t}$, too. Its algorithm 2 then sets z = 0 at the last step, so that the finished image
-# gets no noise. This lab uses $\tilde\beta_t$, which is 0 at t = 0: the last step needs no special case.
+# Which of the two variances is 0 at t = 0? The finished image must get no noise.
 # </details>
 #
 # <details><summary>Help: "you used α_t where ᾱ_t is needed"</summary>
 #
-# The formula has both: $\sqrt{1/\alpha_t}$ in front, and $\sqrt{1-\bar\alpha_t}$ under β.
+# Where does the formula have a bar, and where not? It has both kinds of α.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-5-1-reverse-step", "grade": false, "solution": true, "locked": false, "task": false}
@@ -195,12 +202,12 @@ def reverse_step(schedule, xt, t, predicted_noise, noise):
     ### END SOLUTION
 
 
-# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-1-reverse-step", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-1-reverse-step", "grade": true, "solution": false, "locked": true, "points": 1, "task": false}
 checks.check_reverse_step(reverse_step)
 
 # %% [markdown]
-# Your function makes **one** step on a schedule of only eight steps. The step is large, so you can see the difference. The
-# true noise replaces the network's prediction. The same $x_3$ goes in four times, each time with another z.
+# Your function now makes **one** step. The schedule has only eight steps, so you can see what one step does. The function gets
+# the true noise; there is no network yet. The same $x_3$ goes in four times, each time with another z.
 
 # %%
 step = checks.check_reverse_step.answer_or(sampling.reverse_step)
@@ -218,26 +225,31 @@ plots.show(plots.image_table([[x0[0], x3[0], *x2]], [""],
 
 # %% [markdown]
 # ### Exercise 5.2 – the whole loop
-# *Difficulty ●●●○ · about 15 minutes*
+# *3 points · code · difficulty ●●○○ · about 10 minutes*
 #
-# Write `sampling_loop(network, schedule, x, rng)`: `x` is $x_{T-1}$, pure noise of shape (B, H, W, C); for t = T − 1 down to 0
-# ask the network for the noise, draw fresh z from `rng` (a NumPy generator: `rng.standard_normal(x.shape)`), and replace x by
-# `sampling.reverse_step(schedule, x, t, predicted_noise, noise)`. Return the last x. The network gets
-# `[x, time]` with the time t/T as a column (B, 1).
+# Write `sampling_loop(network, schedule, x, rng)`. It gets pure noise x of shape (B, H, W, C), walks back to clean images, and
+# returns them. One step is `sampling.reverse_step(schedule, x, t, predicted_noise, noise)`.
 #
-# <details><summary>Hint: a countdown</summary>
+# - `network([x, time])` returns the predicted noise. `time` is a column (B, 1) with t/T in each row: the network was trained so.
+# - `rng.standard_normal(x.shape)` draws fresh noise.
+# - The loop must work for a schedule of any length `schedule.T`.
 #
-# `for t in range(schedule.T - 1, -1, -1):` the second number is where to stop *before*.
+# Before you write: which t comes first, which comes last, and how many calls of the network are that?
+#
+# <details><summary>Hint: the first and the last t</summary>
+#
+# In which steps does pure noise appear, and which step leads to the clean image? An index in Python runs from 0 to T − 1. `range`
+# can also count down; its second number is where to stop *before*.
 # </details>
 #
 # <details><summary>Help: "the loop stops before t = 0"</summary>
 #
-# `range(T - 1, 0, -1)` ends at 1. The step t = 0 removes the last of the noise.
+# What does the step with t = 0 do? It removes the last of the noise.
 # </details>
 #
 # <details><summary>Help: "the time should be a column"</summary>
 #
-# One number for each image: `np.full((len(x), 1), t / schedule.T)`.
+# How many images does the network get at once? It needs one number for each. `np.full` makes an array of a given shape.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-5-2-sampling-loop", "grade": false, "solution": true, "locked": false, "task": false}
@@ -253,73 +265,341 @@ def sampling_loop(network, schedule, x, rng):
     ### END SOLUTION
 
 
-# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-2-sampling-loop", "grade": true, "solution": false, "locked": true, "points": 4, "task": false}
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-2-sampling-loop", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
 checks.check_sampling_loop(sampling_loop)
 
 # %% [markdown]
-# ## 5.3 An oracle: test the sampler before the network
+# The loop in words: it starts with random pixels. In each step the network is told how noisy the image is, and it predicts the noise.
+# The step removes a part of this noise, and then adds a smaller amount of fresh noise. At t = 0 nothing is added. The image
+# is finished.
 #
-# If the samples are bad, is the sampler wrong or the network? To find out, use a noise predictor that is *known* to be right.
-# For a small data set of images $x^{(1)} \dots x^{(N)}$ the best prediction has a formula. Given $x_t$, the original was
-# image i with probability
+# ## 5.3 An oracle: test the loop before the network
 #
-# $$ w_i \propto \exp\!\Big(-\frac{\lVert x_t - \sqrt{\bar\alpha_t}\,x^{(i)}\rVert^2}{2(1-\bar\alpha_t)}\Big) $$
+# If the drawn images are bad, is the loop wrong or the network? To find out, we need a predictor that is *known* to be right.
+# For a data set of a few images we can compute it.
 #
-# $$ \hat x_0 = \sum_i w_i\,x^{(i)}, \qquad \varepsilon = \frac{x_t - \sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}} $$
+# Which image was the original of $x_t$? Suppose it was image i. Then the noise in $x_t$ must have been
 #
-# $\hat x_0$ is the weighted mean, the best guess, and ε is the noise that belongs to it.
+# $$ \varepsilon_i = \frac{x_t - \sqrt{\bar\alpha_t}\,x^{(i)}}{\sqrt{1-\bar\alpha_t}} $$
 #
-# **Predict before you run:** what does a correct sampler draw with this predictor?
-
-# %%
-few = images.x_test[:16]
-exact = Diffusion(sampling.exact_noise_predictor(few, schedule), schedule)
-drawn = sampling.sample(exact, 24, images.image_shape, seed=SEED)
-distance = np.sqrt(((drawn[:, None] - few[None]) ** 2).mean(axis=(2, 3, 4)))  # (24, 16)
-nearest = distance.argmin(axis=1)
-print(f"largest distance of a sample from its nearest image: {distance.min(axis=1).max():.1e}")
-print(f"different images drawn: {len(set(nearest))} of {len(few)}")
-assert distance.min(axis=1).max() < 1e-2
-
-# %%
-title = f"The oracle: eight samples, and the nearest of {len(few)} images ({name})"
-rows = [list(drawn[:8]), list(few[nearest[:8]])]
-plots.show(plots.image_table(rows, ["drawn", "nearest"], [""] * 8, title, scale=1.2),
-           "Top: eight samples drawn with the exact predictor. Bottom: for each the nearest image "
-           "of the data set; the two rows are equal.")
+# Each image of the data set needs another noise. But not every noise is equally probable: the noise was drawn from a standard
+# normal distribution. So Bayes' rule says: the probability $w_i$ that image i was the original is proportional to the density of
+# $\varepsilon_i$. And the best estimate, in the sense of the squared error, is the mean of the images with these probabilities:
+# $\hat x_0 = \sum_i w_i\,x^{(i)}$.
 
 # %% [markdown]
-# The sampler is right: it draws the images themselves. The result also shows a danger. **The perfect noise predictor of a
-# finite data set can only copy its images.** A trained network draws *new* digits because it is imperfect: it cannot memorise
-# 60,000 images. It learns what digits have in common.
+# ### Exercise 5.3 – the exact denoiser
+# *4 points · code · difficulty ●●●○ · about 20 minutes*
+#
+# Write `exact_x0(images, schedule, x, t)` for a data set `images` (N, H, W, C), noisy images x (B, H, W, C) and one integer t. It
+# returns $\hat x_0$ for each x, an array (B, H, W, C). Your function must also work at t = 0. There every density is extremely
+# small, such as $e^{-2000}$.
+#
+# <details><summary>Hint: the density</summary>
+#
+# On what in $\varepsilon_i$ does the density of a standard normal distribution depend? Only on the sum of the squares of all
+# its pixels. The factor in front is the same for all images. Does it matter for the weights?
+# </details>
+#
+# <details><summary>Hint: shapes</summary>
+#
+# How many weights do you need? One for each x and each image, an array (B, N). What is the shape of `x[:, None] - images[None]`,
+# and over which axes must you add?
+# </details>
+#
+# <details><summary>Help: "the exponents are about −2,000"</summary>
+#
+# What happens to $w_i = e^{l_i} / \sum_j e^{l_j}$ if you add the same number to all $l$? Which number should you add, so that the
+# largest of the exponentials is 1?
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-5-3-exact-x0", "grade": false, "solution": true, "locked": false, "task": false}
+def exact_x0(images, schedule, x, t):
+    """The mean of the images, each with the probability that it was the original of x; shape of x."""
+    ### BEGIN SOLUTION
+    bar = schedule.alpha_bars[t]
+    squares = np.sum((x[:, None] - np.sqrt(bar) * images[None]) ** 2, axis=(2, 3, 4))  # (B, N)
+    exponents = -squares / (2 * (1 - bar))
+    weights = np.exp(exponents - exponents.max(axis=1, keepdims=True))
+    return np.tensordot(weights / weights.sum(axis=1, keepdims=True), images, axes=1)
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-3-exact-x0", "grade": true, "solution": false, "locked": true, "points": 4, "task": false}
+checks.check_exact_x0(exact_x0)
 
 # %% [markdown]
-# ## 5.4 The network draws
+# Now your oracle tests your loop. The data set has 16 images. To save time we take every tenth step: a *coarse schedule* with 100
+# steps. Its step k has the $\bar\alpha$ of step t = 10k + 9. So whoever predicts must look at this t. The function `noise_network`
+# below gives any $\hat x_0$ the form of a network that predicts noise.
 #
-# First your own loop, with the lab's checkpoint. It is plain Python, and a thousand calls would take long. So it runs on a
-# coarser schedule: 100 steps, each with a β ten times as large. The network gets t/T as input. At equal t/T the two schedules
-# have nearly the same $\bar\alpha$, so this input fits the noise level of the image.
+# **Predict before you run:** what does a correct loop draw with this oracle?
 
 # %%
-hundred = linear_schedule(100, 1e-3, 0.2)
-for part in (0.25, 0.5, 0.75):
-    print(f"ᾱ at t/T = {part}: {schedule.alpha_bars[int(1000 * part)]:.4f} in 1000 steps, "
-          f"{hundred.alpha_bars[int(100 * part)]:.4f} in 100 steps")
+prediction = "…"  # write your guess between the quotes
 
 
-def by_labutils(network, schedule, x, rng):
+# %%
+def every_tenth(schedule):
+    """The steps 9, 19, …, and a schedule of only these steps, with the same ᾱ."""
+    steps = np.arange(9, schedule.T, 10)
+    bars = schedule.alpha_bars[steps]
+    return steps, NoiseSchedule(1 - bars / np.append(1, bars[:-1]), allow_plateau=True)
+
+
+def noise_network(x0_of, schedule):
+    """From a function (x, t) → x̂_0: the noise that it implies, as a function of [x, t/T], like a network."""
+    def network(inputs):
+        x, time = (np.asarray(value, dtype="float32") for value in inputs)
+        t = int(np.rint(time.flat[0] * schedule.T))
+        signal, noise = np.sqrt(schedule.alpha_bars[t]), np.sqrt(1 - schedule.alpha_bars[t])
+        return tf.constant((x - signal * np.asarray(x0_of(x, t))) / noise, tf.float32)
+
+    network.predict = lambda inputs, **options: network(inputs).numpy()  # as a Keras model has it
+    return network
+
+
+def loop_by_labutils(network, schedule, x, rng):
     """The same by labutils: a `Diffusion` is a network and the schedule that belongs to it."""
     return sampling.ancestral_sampling(Diffusion(network, schedule), x, rng)
 
 
-loop = checks.check_sampling_loop.answer_or(by_labutils)
-own_count = min(settings.few_samples, 8)
-start = np.random.default_rng(SEED).standard_normal((own_count, *shape), dtype="float32")
-own = np.asarray(loop(network, hundred, start, np.random.default_rng(SEED + 1)))
+loop = checks.check_sampling_loop.answer_or(loop_by_labutils)
+oracle = checks.check_exact_x0.answer_or(sampling.exact_x0)
+
+# %%
+few = images.x_test[:16]
+_, hundred = every_tenth(schedule)
+start = rng.standard_normal((24, *images.image_shape)).astype("float32")
+network = noise_network(lambda x, t: oracle(few, hundred, x, t), hundred)
+drawn = np.asarray(loop(network, hundred, start, np.random.default_rng(SEED)))
+distance = np.sqrt(((drawn[:, None] - few[None]) ** 2).mean(axis=(2, 3, 4)))  # (24, 16)
+nearest = distance.argmin(axis=1)
+rows = [list(drawn[:8]), list(few[nearest[:8]])]
+title = f"Your loop with the oracle: eight results, and the nearest of {len(few)} images ({name})"
+plots.show(plots.image_table(rows, ["drawn", "nearest"], [""] * 8, title, scale=1.2),
+           "Top: eight images drawn with the exact predictor. Bottom: for each the nearest image "
+           "of the data set; the two rows are equal.")
+plots.show_prediction(prediction, f"the images themselves: the largest distance of a drawing from its nearest image is "
+                      f"{distance.min(axis=1).max():.1e}; {len(set(nearest))} of the {len(few)} images were drawn")
+assert distance.min(axis=1).max() < 0.02
 
 # %% [markdown]
-# **Predict before you run:** why is fresh noise z added in every step, when the aim is to remove noise? What will the same
-# loop draw with z = 0 in all steps?
+# **Your loop is right**: with an exact predictor it draws the images of the data set. If it draws bad images later, it is not your loop.
+#
+# The result also shows a danger. The oracle is the best possible answer to the training loss, and it **can only copy** the images of its
+# data set. A trained network does not reach this optimum. It has too few weights to store 60,000 images, and its local filters
+# give a smoother answer: it draws new digits. (Kadkhodaie et al. 2023, [arXiv:2310.02557](https://arxiv.org/abs/2310.02557), measured
+# this with faces: networks copy a small data set, and draw new images from a large one. Kamb & Ganguli 2024,
+# [arXiv:2412.20292](https://arxiv.org/abs/2412.20292), explain it by the local filters.)
+#
+# ### When is the digit decided?
+#
+# Your oracle can answer another question. Take a data set of only two images, a 4 and a 9. Add noise to the 4. With much noise the
+# oracle cannot know which of the two it was. With little noise it is sure.
+#
+# **Predict before you run:** at which SNR does the weight of the 4 pass 0.9: near 10, 1, 0.1 or 0.01?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+four, nine = (images.x_test[images.y_test == digit][0] for digit in (4, 9))
+two, apart = np.stack([four, nine]), four - nine
+levels = [int(np.abs(np.log(schedule.snr / snr)).argmin()) for snr in np.geomspace(1e-3, 1, 25)]
+noise = rng.standard_normal((200, *images.image_shape)).astype("float32")
+weights, strip = [], []
+for t in levels:
+    xt = np.asarray(schedule.add_noise(np.repeat(four[None], 200, axis=0), t, noise))
+    x0_hat = np.asarray(oracle(two, schedule, xt, t))  # w · four + (1 − w) · nine
+    weights.append(((x0_hat - nine) * apart).sum(axis=(1, 2, 3)) / (apart**2).sum())
+    strip.append((xt[0], x0_hat[0]))
+snr, sure = schedule.snr[levels], np.mean(np.array(weights) > 0.9, axis=1)
+
+# %%
+chosen = range(0, len(levels), 4)
+heads = [f"SNR {snr[i]:.2g}\nw = {weights[i][0]:.2f}" for i in chosen]
+plots.show(plots.image_table([[strip[i][part] for i in chosen] for part in (0, 1)], ["$x_t$", r"$\hat x_0$"], heads,
+                             "A 4 with less and less noise; your oracle knows only this 4 and one 9", scale=1.5),
+           "Upper row: a 4 under less and less noise, invisible at first. Lower row: the estimate, first a mixture of "
+           "4 and 9, then a clear 4 while the upper row still looks like noise.")
+half = snr[np.argmax(sure >= 0.5)]
+figure, ax = plots.axes("How often the oracle is sure of the 4, with 200 noises", "SNR", "proportion with w > 0.9")
+ax.semilogx(snr, sure, "o-", color=plots.COLOURS["blue"])
+ax.axvline(half, color="black", linestyle=":")
+plots.show(figure, "A curve that rises from 0 to 1 over the SNR, most of it between 0.003 and 0.06.")
+plots.show_prediction(prediction, f"for half of the noises w passes 0.9 at SNR {half:.2g}, "
+                      f"for 95 % of them at {snr[np.argmax(sure >= 0.95)]:.2g}")
+
+# %% [markdown]
+# In the saved run the two digits part between SNR 0.01 and 0.04. There the noise is far stronger than the signal, and you cannot see the
+# digit. But the oracle adds up small hints from hundreds of pixels. Below this range both digits are possible; above it the choice is made.
+# [Lesson 6](06_discussion.ipynb) asks the same for the trained network, which must choose among all digits.
+
+# %% [markdown]
+# ## 5.4 The network draws
+#
+# Now a trained network takes the place of the oracle. Your loop stays as it is, with the same coarse schedule of 100 steps.
+#
+# We use two checkpoints of the lab. `classic` is the network of [lesson 3](03_unet.ipynb), with the linear schedule; it predicts
+# the noise. `fast` is a newer network of [lesson 7](07_better_and_faster.ipynb), with the cosine schedule; it predicts $x_0$, and
+# `noise_network` makes noise of it.
+#
+# **Predict before you run:** both draw 64 images. How many of the 64 will be digits with `fast`, and how many with `classic`?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+
+# %%
+def draw(diffusion, start, rng):
+    """Images by the student's loop, on the coarse schedule."""
+    steps, coarse = every_tenth(diffusion.schedule)
+    network = noise_network(lambda x, k: diffusion.predict_x0(x, int(steps[k])), coarse)
+    return np.asarray(loop(network, coarse, start, rng))
+
+
+start = np.random.default_rng(SEED).standard_normal((settings.samples, *shape), dtype="float32")
+own = {what: draw(diffusion, start, np.random.default_rng(SEED + 1))
+       for what, diffusion in (("fast", fast), ("classic", classic))}
+
+# %%
+classifier = evaluation.load_judges()[1]  # a network that reads digits; section 5.7 says more
+found = {}
+for what, digits in own.items():
+    plots.show(plots.image_grid(digits, f"Your loop with the network {what}, 100 calls", columns=16),
+               f"{len(digits)} drawings by {what}: " + ("most are digits that can be read." if what == "fast"
+                                                  else "about half are digits, the others blots and strokes."))
+    answers = classifiers.predict(classifier, np.clip(digits, -1, 1))
+    found[what] = int((scipy.special.softmax(answers, axis=1).max(axis=1) >= 0.9).sum())
+plots.show_prediction(prediction, f"a network that reads digits is sure of {found['fast']} of {len(start)} with `fast`, "
+                      f"and of {found['classic']} with `classic`")
+
+# %% [markdown]
+# With `fast` most drawings are digits. With `classic` about half of them are no digits. **It is the network, not your loop**: the loop is the
+# same, and the oracle has tested it. (Section 5.7 counts with 1,000 images: the reading network is sure of 54 % of the drawings of
+# `classic`, and of 83 % of those of `fast`.)
+#
+# Look at a good drawing of `classic`, too: you can read it, but the line is uneven. There is room to improve the network, the
+# training and the schedule. [Lesson 7](07_better_and_faster.ipynb) does this.
+#
+# ### New digits or copies?
+#
+# The oracle could only copy. Does `fast` copy, too? For every drawing we look for the nearest training image. We do the same for
+# real *test* digits, to compare.
+
+# %%
+if images.sha256 == about["dataset_sha256"]:  # only if the data here are those of the training
+    yardstick, _ = metrics.nearest_images(images.x_test[:64], images.x_train)
+    rms, nearest = metrics.nearest_images(np.clip(own["fast"], -1, 1), images.x_train)
+    for who, one in (("drawn by fast", rms), ("real test digits", yardstick)):
+        print(f"distance to the nearest training image, {who}: "
+              f"median {np.median(one):.2f}, smallest {one.min():.2f}")
+    title = "Drawn by fast, and the nearest training images with their distance"
+    rows = [list(own["fast"][:8]), list(images.x_train[nearest[:8]])]
+    plots.show(plots.image_table(rows, ["drawn", "nearest"], [f"{d:.2f}" for d in rms[:8]], title, scale=1.2),
+               "Eight drawn digits, each above its nearest training image: "
+               "similar in form, but not the same strokes.")
+else:
+    print(f"this machine has {name}, the checkpoint was trained on {about['dataset']}: no comparison")
+
+# %% [markdown]
+# A copy has a distance near 0. So look at the *smallest* distance, too: a median would not show a few copies among many new digits.
+# In the saved run the smallest distance of a drawing is larger than that of a real test digit. So none of these drawings is a copy.
+#
+# ## 5.5 Watch it happen
+#
+# We look at two things during sampling: the noisy state $x_t$, and the estimate $\hat x_0$ that the network makes from it.
+#
+# **Predict before you run:** at t = 500, half way, is $\hat x_0$ of `fast` already a digit? And can you see one in $x_t$?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+calls = settings.sample_steps  # 1000, all steps; fewer in a test
+start = np.random.default_rng(SEED).standard_normal((6, *shape), dtype="float32")
+film = {}
+for what, diffusion in (("fast", fast), ("classic", classic)):
+    states = sampling.trajectory(diffusion, start, seed=SEED, steps=calls, chunk=max(calls // 40, 1))
+    film[what] = [(t, np.asarray(xt), np.asarray(x0)) for t, xt, x0 in states]
+times = [t for t, _, _ in film["fast"]]
+wanted = [999, 799, 599, 499, 399, 299, 99, -1]
+chosen = [min(range(len(times)), key=lambda i: abs(times[i] - t)) for t in wanted]
+
+# %%
+rows, labels = [], []
+for image in range(2):
+    rows += [[film["fast"][i][part][image] for i in chosen] for part in (1, 2)]
+    rows.append([film["classic"][i][2][image] for i in chosen])
+    labels += [f"fast, $x_t$ ({image + 1})", rf"fast, $\hat x_0$ ({image + 1})", rf"classic, $\hat x_0$ ({image + 1})"]
+heads = [f"t={times[i]}" if times[i] >= 0 else "done" for i in chosen]
+plots.show(plots.image_table(rows, labels, heads, "The reverse process: noisy state and estimate", scale=1.2),
+           "Film strip of two samples. The state x_t of fast looks like noise for the first half. The estimate of fast is "
+           "a grey blur at t = 999, and becomes a digit on the way. The estimate of classic is nearly all "
+           "white at t = 999, and then a blot.")
+middle, last = film["fast"][chosen[3]], film["fast"][-1]
+gap = np.sqrt(np.mean((middle[2] - last[1]) ** 2))
+first = np.sqrt(np.mean((film["fast"][0][2] - last[1]) ** 2))
+plots.show_prediction(prediction, f"at t = {middle[0]} the SNR is {fast.schedule.snr[middle[0]]:.2f}; the estimate is "
+                      f"{gap:.2f} away from the finished image (at t = 999: {first:.2f})")
+
+# %% [markdown]
+# Half way, $\hat x_0$ is nearly the finished digit, only less sharp. In $x_t$ itself you can see the digit only weakly, under strong noise.
+#
+# Look at the first column. `fast` starts with a grey blur: from pure noise nobody can know the digit, so the best estimate is the
+# average of all digits. `classic` starts with **white**. Why? It predicts the noise, and $\hat x_0$ contains the error of this noise
+# divided by $\sqrt{\bar\alpha_t}$. The next cell shows the numbers.
+
+# %%
+t, xt, x0_hat = film["classic"][0]
+bar = schedule.alpha_bars[t]
+predicted = np.asarray(classic.predict_noise(xt, t))
+print(f"classic at t = {t}: the predicted noise is too dark by {np.mean(xt - predicted):.4f} on average")
+print(f"1/√ᾱ = {1 / np.sqrt(bar):.0f}, so the mean of x̂_0 is {x0_hat.mean():.2f}; "
+      f"{np.mean(np.abs(x0_hat) > 1):.0%} of its pixels lie outside ±1")
+
+# %%
+frames = [np.concatenate([xt, x0]) for _, xt, x0 in film["fast"][::2]]
+titles = [f"t = {t}: state above, estimate below" if t >= 0 else "done" for t in times[::2]]
+plots.show_animation(frames + [frames[-1]] * 4, titles + [titles[-1]] * 4, columns=6,
+                     alt="Animation: six noisy states above and the six estimates of fast below; "
+                         "grey blurs turn into strokes and then into digits.")
+
+# %% [markdown]
+# When is the picture decided? The next figure shows how much the estimate changes on the way.
+
+# %%
+figure, ax = plots.axes(rf"Change of the estimate $\hat x_0$ in {max(calls // 40, 1)} steps", "t",
+                        "root mean square change", size=(8, 4))
+for (what, states), line, colour in zip(film.items(), ("o-", "s--"), ("blue", "red")):
+    estimates = [np.clip(x0, -1, 1) for _, _, x0 in states]
+    change = [np.sqrt(np.mean((new - old) ** 2)) for old, new in zip(estimates[:-1], estimates[1:])]
+    ax.plot(times[:-1], change, line, markersize=3, color=plots.COLOURS[colour], label=what)
+    print(f"{what}: largest change {max(change):.2f}, near t = {times[int(np.argmax(change))]}")
+ax.invert_xaxis()
+ax.legend()
+plots.show(figure, "The change of the estimate over t, from 999 on the left to 0 on the right. classic has a high "
+           "peak near t = 925. fast changes most in the first half. Both change little at the end.")
+
+# %% [markdown]
+# The peak of `classic` near t = 925 is the correction of its white start. After that, the shape of both is decided in many small
+# changes. At the end the changes are small: only details are left.
+#
+# This lab does not change $\hat x_0$. Many programs clip it to [−1, 1] in every step. [Lesson 7](07_better_and_faster.ipynb) tries it.
+#
+# ## 5.6 Fewer calls: keep the noise
+#
+# A thousand calls of the network for one picture are many. (Papers count them as NFE, the number of function evaluations.) Can we
+# go from step t to a much earlier step s at once?
+#
+# Each step of your loop removes noise, and then adds fresh noise z. Perhaps the fresh noise is not needed.
+#
+# **Predict before you run:** what does the loop draw if z = 0 in all steps?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
 
 # %%
 def without_noise(schedule, steps):
@@ -328,572 +608,308 @@ def without_noise(schedule, steps):
     return replace(table, sigma=np.zeros_like(table.sigma))
 
 
-walk = sampling.trajectory(replace(classic, schedule=hundred), start, sampler=without_noise, x0=False)
+count = min(settings.few_samples, 8)
+start = np.random.default_rng(SEED).standard_normal((count, *shape), dtype="float32")
+walk = sampling.trajectory(fast, start, sampler=without_noise, steps=100, chunk=25, x0=False)
 states = {t: np.asarray(x) for t, x, _ in walk}
-plots.show(plots.image_table([list(own), list(states[-1])], ["with z", "z = 0"], [""] * own_count,
-                             "The same starting noise, with and without fresh noise", scale=1.2),
+plots.show(plots.image_table([list(own["fast"][:count]), list(states[-1])], ["with z", "z = 0"], [""] * count,
+                             "fast: the same starting noise, with and without fresh noise", scale=1.2),
            "Top: digits drawn with fresh noise in every step. Bottom: drawn from the same starts "
-           "with z = 0 in all steps: all black.")
-for t in (74, 49, 24):
-    kept = hundred.alpha_bars[t]
-    trained = np.sqrt(kept * images.x_test.var() + 1 - kept)
-    print(f"t = {t}: standard deviation of the state: "
-          f"in training {trained:.2f}, with z = 0 {states[t].std():.2f}")
+           "with z = 0 in all steps: the same thin 1 each time.")
+same = np.sqrt(np.mean((states[-1] - states[-1].mean(axis=0)) ** 2))
+different = np.sqrt(np.mean((own["fast"][:count] - own["fast"][:count].mean(axis=0)) ** 2))
+ratios = {}
+for t in sorted(states, reverse=True)[1:-1]:
+    kept = fast.schedule.alpha_bars[t]
+    ratios[t] = states[t].std() / np.sqrt(kept * images.x_test.var() + 1 - kept)
+plots.show_prediction(prediction, f"nearly the same image from all starts: their spread is {same:.2f}, with z it is "
+                      f"{different:.2f}. The standard deviation of the state, as a part of that in training, is "
+                      + ", ".join(f"{ratio:.2f} at t = {t}" for t, ratio in ratios.items()))
 
 # %% [markdown]
-# The mean of a Gaussian is not a sample of it. With z = 0 the state has too little variance for its t (see the last lines of
-# the output). The network was not trained on such states, so no digit appears. (DDIM in section 5.6 adds no fresh noise
-# either. But it keeps more of the noise in the state, so the noise level stays right.)
+# All starts end at the same image. The mean of a Gaussian is not a sample of it: each step of ancestral sampling removes *more* noise than
+# the level changes, and z brings a part back. Without z the state soon has far less noise than in training. Then the random start is
+# forgotten, and the network sees states for which it was not trained.
 #
-# Now we draw many digits. labutils runs the reverse process of the whole batch in a compiled graph, 25 steps a call. The
-# numbers of the schedule come from a table, so nothing is compiled twice.
-
-# %%
-started = time.perf_counter()
-digits = sampling.sample(classic, settings.samples, seed=SEED)
-classic_seconds = (time.perf_counter() - started) / len(digits)  # for one image; section 5.9 compares
-print(f"{len(digits)} images × {schedule.T} steps: {classic_seconds:.2f} s for one image")
-print(f"values from {digits.min():.2f} to {digits.max():.2f}; "
-      f"{np.mean(np.abs(digits) > 1.05):.1%} of the pixels outside ±1.05")
-assert digits.shape == (settings.samples, *shape) and np.isfinite(digits).all()
-
-# %%
-title = f"{len(digits)} digits drawn by {about['name']} (trained on {about['dataset']})"
-plots.show(plots.image_grid(digits, title, scale=1),
-           "A grid of drawn digits, white on black; "
-           "many can be read, others are strokes that are no digit.")
+# But there is another way to have the right amount of noise: **keep the noise that is in the state**. The network says which part
+# of $x_t$ is noise. This is the idea of DDIM (Song, Meng, Ermon 2020, [arXiv:2010.02502](https://arxiv.org/abs/2010.02502)).
 
 # %% [markdown]
-# ### New digits or copies?
+# ### Exercise 5.4 – a step without fresh noise
+# *4 points · code · difficulty ●●●○ · about 20 minutes*
 #
-# For every sample (eight are shown) we find the nearest training image. We do the same for real *test* digits, to compare.
-# (The cell does this only if the data set here is the one that the checkpoint was trained on.)
+# Write `ddim_step(schedule, x, t, s, predicted_noise)`. It goes from step t to any earlier step s and returns $x_s$. This sentence is all
+# you need: **write $x_t$ as signal and noise; keep both; mix them again at level s.** The step s = −1 means the end: there no noise is left.
+#
+# <details><summary>Hint: signal and noise</summary>
+#
+# How was $x_t$ made in [lesson 2](02_forward_noising.ipynb)? You know the noise. What does section 5.2 say about the image?
+# </details>
+#
+# <details><summary>Hint: test it yourself</summary>
+#
+# Make $x_{500}$ from a digit with a noise that you know (`schedule.add_noise`). Give your step this noise. Which image should it return
+# for s = 300? And for s = −1?
+# </details>
+#
+# <details><summary>Help: "for s = −1 Python takes the last ᾱ of the table"</summary>
+#
+# What does the index −1 mean in Python? And which $\bar\alpha$ has an image without any noise?
+# </details>
 
-# %%
-if images.sha256 == about["dataset_sha256"]:
-    rms, nearest = metrics.nearest_images(np.clip(digits, -1, 1), images.x_train)
-    yardstick, _ = metrics.nearest_images(images.x_test[: len(digits)], images.x_train)
-    for who, found in (("drawn", rms), ("real test digits", yardstick)):
-        print(f"distance to the nearest training image, {who}: "
-              f"median {np.median(found):.2f}, smallest {found.min():.2f}")
-    title = "Drawn digits, and the nearest training images with their distance"
-    rows = [list(digits[:8]), list(images.x_train[nearest[:8]])]
-    heads = [f"{d:.2f}" for d in rms[:8]]
-    plots.show(plots.image_table(rows, ["drawn", "nearest"], heads, title, scale=1.2),
-               "Eight drawn digits, each above its nearest training image: "
-               "some are similar, others do not look like a digit.")
-else:
-    print(f"this machine has {name}, the checkpoint was trained on {about['dataset']}: no comparison")
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-5-4-ddim-step", "grade": false, "solution": true, "locked": false, "task": false}
+def ddim_step(schedule, x, t, s, predicted_noise):
+    """x_s from x_t with s < t, without fresh noise; s = -1 is the clean image."""
+    ### BEGIN SOLUTION
+    bar = schedule.alpha_bars[t]
+    new_bar = 1.0 if s < 0 else schedule.alpha_bars[s]
+    x0 = (x - np.sqrt(1 - bar) * predicted_noise) / np.sqrt(bar)
+    return np.sqrt(new_bar) * x0 + np.sqrt(1 - new_bar) * predicted_noise
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-5-4-ddim-step", "grade": true, "solution": false, "locked": true, "points": 4, "task": false}
+checks.check_ddim_step(ddim_step)
 
 # %% [markdown]
-# A copy has a distance near 0. So look at the *smallest* distance, too: a median would not show a few copies among many new
-# digits. If even the smallest is larger than that of real test digits, none of these samples is a copy. But if the median
-# is also much larger, the drawn digits are less similar to real digits: this small network does not draw perfectly.
+# Your step may be as large as you like. So the number of calls is free. The steps are evenly spaced: the first call is at
+# t = T − 1, and each call covers the same number of steps, the last one, too (Lin et al. 2023,
+# [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)).
 #
-# ## 5.5 Watch it happen
-#
-# We look at two things during sampling: the noisy state $x_t$, and the guess $\hat x_0$ that the network makes from it.
-#
-# **Predict before you run:** at t = 500, half way, is $\hat x_0$ already a digit? And can you see one in $x_t$?
+# **Predict before you run:** your step draws from the same noise with 1, 2, 5, 20 and 50 calls. How many calls are enough for a
+# digit? Do more calls give another digit?
 
 # %%
-start = np.random.default_rng(SEED).standard_normal((6, *shape), dtype="float32")
-states = [(t, np.asarray(xt), np.asarray(x0))
-          for t, xt, x0 in sampling.trajectory(classic, start, seed=SEED)]
-times = [t for t, _, _ in states]
-wanted = [999, 799, 599, 499, 399, 299, 99, -1]
-chosen = [min(range(len(states)), key=lambda i: abs(times[i] - t)) for t in wanted]
-heads = [f"t={times[i]}" if times[i] >= 0 else "done" for i in chosen]
+prediction = "…"  # write your guess between the quotes
+
 
 # %%
-rows, labels = [], []
-for image in range(2):
-    rows += [[states[i][1][image] for i in chosen], [states[i][2][image] for i in chosen]]
-    labels += [f"$x_t$ ({image + 1})", rf"$\hat x_0$ ({image + 1})"]
-plots.show(plots.image_table(rows, labels, heads, "The reverse process: noisy state and guess", scale=1.3),
-           "Film strip of two samples. The state x_t looks like noise until about t = 300. "
-           "The guess is nearly all white at t = 999, and then a blot. The shape appears between "
-           "700 and 300. After that it only becomes sharper.")
+def ddim_by_labutils(schedule, x, t, s, predicted_noise):
+    """The same by labutils, which wants to know the levels and x̂_0."""
+    level, next_level = schedule.alpha_bars[t], 1.0 if s < 0 else schedule.alpha_bars[s]
+    return samplers.ddim_step(x, schedule.predict_x0(x, t, predicted_noise), level, next_level)[0]
 
-# %% [markdown]
-# Half way the guess is a blurred form that may still become another digit. In $x_t$ itself you can see hardly anything.
 
-# %%
-frames = [np.concatenate([xt, x0]) for _, xt, x0 in states[::2]]
-titles = [f"t = {t}: state above, guess below" if t >= 0 else "done" for t in times[::2]]
-plots.show_animation(frames + [frames[-1]] * 4, titles + [titles[-1]] * 4, columns=6,
-                     alt="Animation: six noisy states above and the six guesses below; "
-                         "noise and blots turn into digits.")
+own_step = checks.check_ddim_step.answer_or(ddim_by_labutils)
 
-# %%
-guesses = [np.clip(x0, -1, 1) for _, _, x0 in states]
-change = [np.sqrt(np.mean((new - old) ** 2)) for old, new in zip(guesses[:-1], guesses[1:])]
-figure, ax = plots.axes(r"When is the picture decided? Change of the guess $\hat x_0$ in 25 steps",
-                        "t", "root mean square change", size=(8, 4))
-ax.plot(times[:-1], change, "o-", markersize=3)
-ax.invert_xaxis()
-plots.show(figure, "The change of the guess over t, from 999 on the left to 0 on the right: "
-           "large in the first half, small at the end.")
-outside = np.mean(np.abs(states[0][2]) > 1)
-print(f"the first guess, at t = 999: {outside:.0%} of its pixels outside ±1; "
-      f"1/√ᾱ is {1 / np.sqrt(schedule.alpha_bars[-1]):.0f} there")
 
-# %% [markdown]
-# The peak at the left belongs to the first guesses. There the error of the predicted noise is divided by
-# $\sqrt{\bar\alpha_t}$: a small error becomes more than a hundred times larger (last line), and most pixels leave the range
-# of an image. This lab does not change them; many programs clip $\hat x_0$ to [−1, 1] in every step. On the plateau after the
-# peak the shape is decided, a little in each step. Then the changes become small. [Lesson 6](06_discussion.ipynb)
-# splits them by spatial frequency.
-
-# %% [markdown]
-# ---
-# **A natural place for a pause.** You have derived the step, tested it, and drawn digits. The second half (about 60 minutes)
-# asks how few calls are enough, how good the digits are, and how to ask for a certain digit.
-#
-# ---
-
-# %% [markdown]
-# ## 5.6 Fewer calls
-#
-# A thousand calls of the network for one picture are many. (Papers count them as NFE, number of function evaluations.) All
-# samplers of labutils share one loop: compute $\hat x_0$ with the network, then set
-# $x \leftarrow a\,x + b\,\hat x_0 + c\,\hat x_0^{\,\text{before}} + \sigma z$. Only the numbers a, b, c and σ differ.
-#
-# | sampler | idea |
-# | --- | --- |
-# | `ddpm` | section 5.2, over fewer and larger steps |
-# | `ddim` | no fresh noise: combines $\hat x_0$ and the same $\varepsilon_\theta$ at the next noise level (Song, Meng, Ermon 2020, [DDIM](https://arxiv.org/abs/2010.02502)) |
-# | `dpmpp_2m` | extrapolates $\hat x_0$ linearly in λ = ½ ln SNR from the last two guesses (Lu et al. 2022, [DPM-Solver++](https://arxiv.org/abs/2211.01095)) |
-# | `heun` | takes a trial step, calls the network again there, and averages both slopes (Karras et al. 2022, [EDM](https://arxiv.org/abs/2206.00364)): two calls a step |
-#
-# The steps are evenly spaced. The first call is at t = T − 1, and each call covers the same number of steps, the last call
-# too (Lin et al. 2023, [arXiv:2305.08891](https://arxiv.org/abs/2305.08891)).
-#
-# Here is the whole loop in plain Python (`sampling.plain_sampling` in labutils). One row of coefficients is one call of the network:
-
-# %%
-def sample_by_rows(coefficients, x, rng):
-    """From noise x to images by the rows of coefficients."""
-    before = 0.0
-    for t, a, b, c, sigma in coefficients.rows():
-        inputs = [tf.constant(x), networks.network_time(np.full(len(x), t), schedule.T)]
-        x0 = np.asarray(schedule.predict_x0(x, t, network(inputs)))
-        x = a * x + b * x0 + c * before + sigma * rng.standard_normal(x.shape, dtype="float32")
-        before = x0
+def draw_by_steps(diffusion, x, calls):
+    """From noise x to images with the student's step."""
+    steps = [*samplers.spaced_steps(diffusion.schedule.T, calls).tolist(), -1]
+    for t, s in zip(steps, steps[1:]):
+        predicted_noise = np.asarray(diffusion.predict_noise(x, t))
+        x = np.asarray(own_step(diffusion.schedule, x, t, s, predicted_noise), dtype="float32")
     return x
 
 
-x = np.random.default_rng(SEED).standard_normal((2, *shape), dtype="float32")
-for sampler in ("ddim", "dpmpp_2m", "heun"):
-    rows = samplers.SAMPLERS[sampler](schedule, samplers.spaced_steps(schedule.T, 10))
-    plain = sample_by_rows(rows, x, np.random.default_rng(SEED))
-    *_, (_, compiled, _) = sampling.trajectory(classic, x, sampler=sampler, steps=10)
-    gap = np.abs(plain - compiled).max()
-    print(f"{sampler:9} {len(rows.t):2} calls; plain loop and compiled loop differ by at most {gap:.0e}")
-    assert np.allclose(plain, compiled, rtol=0.01, atol=0.01)
+by_calls = {calls: draw_by_steps(fast, start, calls) for calls in (1, 2, 5, 20, 50)}
+
+# %%
+labels = ["1 call", *(f"{calls} calls" for calls in list(by_calls)[1:])]
+plots.show(plots.image_table([list(drawn) for drawn in by_calls.values()], labels, [""] * count,
+                             "fast with your step: one starting noise a column", scale=1.1),
+           "Five rows of drawings from the same noise. One call gives grey blurs, two calls soft forms. "
+           "From 5 calls on most are digits, and the digit of a column stays nearly the same.")
+gaps = [np.sqrt(np.mean((np.clip(by_calls[c], -1, 1) - np.clip(by_calls[50], -1, 1)) ** 2)) for c in (1, 2, 5, 20)]
+plots.show_prediction(prediction, "root mean square difference from the image with 50 calls: "
+                      + ", ".join(f"{gap:.2f} with {calls}" for calls, gap in zip(by_calls, gaps)))
+*_, (_, compiled, _) = sampling.trajectory(fast, start, sampler="ddim", steps=20)
+assert np.abs(by_calls[20] - np.asarray(compiled)).max() < 0.05  # your step, and labutils' fast loop
 
 # %% [markdown]
-# Now the numbers of three samplers, for the same three steps:
+# One call can only draw the average of all digits. From about five calls on you see digits, and more calls refine the *same* digit. That
+# is new: nothing is random after the start, so the image is a function of the starting noise. With ever smaller steps, the way of x becomes
+# a smooth curve, the solution of a differential equation (ODE).
+#
+# ### From one drawing to another
+#
+# So we can also go *between* two starting noises. We go along a circle:
+# $x(u) = \cos(\tfrac{\pi}{2} u)\, x_A + \sin(\tfrac{\pi}{2} u)\, x_B$. The points of a straight line would have too small a variance.
 
 # %%
-three = samplers.spaced_steps(schedule.T, 3)
-for sampler in ("ddpm", "ddim", "dpmpp_2m"):
-    table = samplers.SAMPLERS[sampler](schedule, three)
-    for t, a, b, c, sigma in table.rows():
-        print(f"{sampler:9} t = {t:3}:  a = {a:5.2f}   b = {b:5.2f}   "
-              f"c = {c + 0:5.2f}   σ = {sigma:4.2f}")
-    assert table.sigma[-1] == 0 and np.isclose(table.b[-1], 1)  # the last row returns the guess
-
-# %% [markdown]
-# How to read them:
-#
-# - **The last row is the same for all**: a = 0, b = 1, σ = 0. The last guess is the picture.
-# - **The first row gives the guess a small weight** (b ≈ 0.1): at t = 999 the guess is very poor. b grows from row to row.
-# - **`ddim` keeps the noise that is in x** (a large, σ = 0). **`ddpm` removes most of it and draws new noise** (a small,
-#   σ large).
-# - **`dpmpp_2m` differs from `ddim` only in the middle row.** There b is larger, and c is negative by the same amount: it
-#   extrapolates beyond the new guess, away from the guess before. The first row has no guess before it. The last row returns
-#   its guess.
-#
-# Now we run the four samplers from the same noise, with the same number of calls: 21 steps, or 11 for `heun`.
-#
-# **Predict before you run:** which of the four will end at (nearly) the same images?
-
-# %%
-calls = 21
-start = np.random.default_rng(SEED + 1).standard_normal((4, *shape), dtype="float32")
-paths = {}
-for sampler in samplers.SAMPLERS:
-    steps = (calls + 1) // 2 if sampler == "heun" else calls
-    states = sampling.trajectory(classic, start, seed=SEED, sampler=sampler, steps=steps, chunk=3)
-    paths[sampler] = [(t, np.asarray(x0)) for t, _, x0 in states]
-
-# %%
-rows = [[x0[0] for _, x0 in path] for path in paths.values()]
-heads = [f"call {3 * i + 1}" for i in range(len(rows[0]) - 1)] + ["done"]
-title = "The guess during sampling, from the same noise, 21 calls each"
-plots.show(plots.image_table(rows, list(paths), heads, title, scale=1.2),
-           "Four rows of guesses, one for each sampler, from blots to strokes; the rows without "
-           "fresh noise resemble each other, the row of ddpm is different.")
-ends = {sampler: np.clip(path[-1][1], -1, 1) for sampler, path in paths.items()}
-for sampler in ("ddpm", "dpmpp_2m", "heun"):
-    print(f"mean difference of the finished images, {sampler} against ddim: "
-          f"{np.abs(ends[sampler] - ends['ddim']).mean():.3f}")
-
-# %% [markdown]
-# The three samplers without fresh noise end at similar images, `ddpm` at a different one. But one image says nothing about
-# quality. For that we need many images, and a measure.
-#
-# ## 5.7 How good are they? Quality as a number
-#
-# The noise MSE of [lesson 4](04_training.ipynb) says nothing about a sampler: the network is the same. So we measure
-# the *images*. Two small networks are the judges. They were not used for drawing. One turns an image into 128 features,
-# the other recognises digits.
-#
-# - **Fréchet distance**: how far apart are the features of drawn and of real images, by mean and covariance? (Heusel et al.
-#   2017, [FID](https://arxiv.org/abs/1706.08500). Papers use another network, so you cannot compare our numbers with theirs.)
-# - **precision**: share of the drawn images that lie among the real ones; **recall**: share of the real ones that lie among
-#   the drawn (Kynkäänniemi et al. 2019, [improved precision and recall](https://arxiv.org/abs/1904.06991)). This precision has
-#   nothing to do with the 1/variance of section 5.1.
-# - **recognised**: share of the drawn images that the second judge recognises with a confidence of at least 0.9.
-#
-# Compare every number with the same number for real images. For a distance this value is a *floor*, for a share it is a ceiling. And use
-# the same number of images: with the same network, the Fréchet distance falls when more images are taken.
-# (`python -m lab evaluate` prints further measures.)
-#
-# **Predict before you run:** the same network, 20 calls: will `ddpm` (fresh noise) or `dpmpp_2m` (none) draw better?
-
-# %%
-most = min(len(images.x_train[classifiers.held_out(images.x_train)[1]]), len(images.x_test))
-count = min(settings.measured_images, most)
-comparable = images.image_shape == shape and count > 128  # the judges know 28×28×1, by 128 features
-if not comparable:
-    print(f"the judges know images of shape {shape} and need more than 128 of them: "
-          f"nothing measured on {name}")
-
-
-def measure(drawn, condition=None):
-    """Four measures of drawn images, and how many are the digit that was asked for."""
-    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, labels=condition, seed=SEED, progress=False,
-                                resamples=100 if PRESET != "smoke" else 10)
-    wanted = ("frechet", "precision", "recall", "recognised", "as_asked")
-    return {key: found[key] for key in wanted if key in found}
-
-
-# %%
-measured = {}
-for sampler in ("ddpm", "dpmpp_2m") if comparable else ():
-    drawn = sampling.sample(classic, count, sampler=sampler, steps=20, seed=SEED)
-    measured[sampler] = measure(drawn)
-    print(f"{sampler}, 20 calls, against {name}")
-    print(evaluation.table(measured[sampler], count), "\n")
-
-# %%
-if comparable:
-    for key, one in measured["ddpm"].items():
-        other = measured["dpmpp_2m"][key]
-        apart = one.high < other.low or other.high < one.low
-        print(f"{key:12} ddpm {one.value:7.2f}, dpmpp_2m {other.value:7.2f}: "
-              f"the intervals {'lie apart' if apart else 'overlap'}")
-
-# %% [markdown]
-# Look at the intervals before you believe a difference, and at the last column before you believe a number. If intervals
-# lie apart, the samplers differ. If they overlap, this number of images is not enough to decide. In the saved run only the
-# Fréchet distances lie apart: `ddpm` is nearer to real digits.
-#
-# ## 5.8 Ask for a digit: guidance
-#
-# The checkpoint `fast_conditional` is a *class-conditional* network: its third input is the label, the digit to draw. It also
-# predicts the image $x_0$ instead of ε, and was trained with the cosine schedule of [lesson 6](06_discussion.ipynb).
-# [Lesson 7](07_better_and_faster.ipynb) describes it.
-#
-# In training the label was hidden in one image of ten. So the network can predict with the label and without it. The
-# difference is what the label adds. *Classifier-free guidance* adds w times this difference to the prediction with the label
-# (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)):
-#
-# $$ (1 + w)\,f(x_t, t, \text{label}) - w\,f(x_t, t, \text{no label}) $$
-#
-# With w = 0 only the prediction with the label is left, and one call a step is enough. With w > 0 each step needs two calls.
-
-# %%
-conditional = pretrained.load_diffusion("fast_conditional")
-started = time.perf_counter()
-fast_digits = sampling.sample(conditional, 40, condition=networks.even_labels(40),
-                              sampler="dpmpp_2m", steps=12, seed=SEED)
-print(f"40 images, w = {conditional.guidance}, 12 steps = 24 calls each, "
-      f"in {time.perf_counter() - started:.1f} s (compiling included)")
-title = "Drawn by fast_conditional, the digits 0 to 9 asked for"
-plots.show(plots.image_grid(fast_digits, title, columns=10, scale=1),
-           "Four rows of ten drawn digits, 0 to 9 in each row, "
-           "nearly all easy to read and different in style.")
-
-# %% [markdown]
-# ### Try it – turn the weight
-# *Not graded · about 10 minutes*
-#
-# The cell uses the same starting noise and the same labels, with more and more guidance. **Predict before you run:** what
-# will a larger w do to the form of the digits, and what to their variety?
-#
-# Then change the cell: negative labels mean "no label", so what does `asked = np.full(10, -1)` draw? And what does the same
-# noise become when you ask for another digit, `asked = networks.even_labels(10)[::-1]`?
-
-# %%
-weights = [0.0, 0.5, 2.0, 6.0]
-asked = networks.even_labels(10)
-swept = []
-for w in weights:
-    drawn = sampling.sample(conditional.with_guidance(w), len(asked), condition=asked,
-                            sampler="dpmpp_2m", steps=12, seed=SEED, progress=False)
-    swept.append(list(drawn))
-title = "One starting noise a column, more guidance from row to row"
-names = [f"w = {w}" for w in weights]
-plots.show(plots.image_table(swept, names, list(map(str, asked)), title, scale=1.1),
-           "Four rows of the digits 0 to 9 from the same noise, with w = 0, 0.5, 2 and 6.")
-
-# %% [markdown]
-# <details><summary>Answers</summary>
-#
-# More guidance makes the digits clearer and more alike. With `asked = np.full(10, -1)` the network gets no label. Then both
-# predictions are the same, guidance adds nothing, and each noise becomes the digit that it suggests by itself. With other
-# labels the same noise becomes other digits.
-# </details>
-
-# %%
-for w in weights[:3] if comparable else ():
-    asked = networks.even_labels(count)
-    drawn = sampling.sample(conditional.with_guidance(w), count, condition=asked,
-                            sampler="dpmpp_2m", steps=12, seed=SEED, progress=False)
-    print(f"w = {w}, 12 steps, against {name}")
-    print(evaluation.table(measure(drawn, asked), count), "\n")
-
-# %% [markdown]
-# Compare three columns of numbers: *as_asked* (is it the digit that was asked for?), *recall* (how much of the variety of real
-# digits is there?), and the Fréchet distance, which gets worse with both faults. With more guidance the digits follow the
-# label more, but vary less. Which w is best depends on what you want.
-
-# %% [markdown]
-# ## 5.9 Quality against calls
-#
-# The next figures show recorded measurements with many images, several samplers and three checkpoints: the lab's `classic`,
-# and `fast` and `fast_conditional`, made for few calls ([lesson 7](07_better_and_faster.ipynb)).
-# `python -m benchmarks.quality` repeats the measurement.
-#
-# **Predict before you run:** does `classic` with a thousand calls draw better or worse than `fast` with ten?
-
-# %%
-recorded = results.recorded("quality")
-
-
-def rows_of(checkpoint, sampler, guidance=None):
-    """The recorded rows of one curve, by number of calls."""
-    wanted = {"checkpoint": checkpoint, "sampler": sampler, "guidance": guidance}
-    rows = [row for row in recorded["rows"] if wanted.items() <= row.items()]
-    return sorted(rows, key=lambda row: row["calls"])
-
-
-def plot_measure(ax, curves, key, ylabel):
-    """One curve for each entry of curves, with 95 % intervals, and the value of real digits."""
-    for (label, rows), marker in zip(curves.items(), "os^dvP"):
-        calls = [row["calls"] for row in rows]
-        found = [row["measures"][key] for row in rows]
-        value, low, high = np.array([[m["value"], m["low"], m["high"]] for m in found]).T
-        line, = ax.plot(calls, value, marker=marker, label=label)
-        ax.errorbar(calls, value, [value - low, high - value], fmt="none", capsize=3,
-                    color=line.get_color())
-    floor = recorded["rows"][0]["measures"][key]["floor"]
-    ax.axhline(floor, color="black", linewidth=0.8, linestyle=":")
-    ax.annotate("real digits", (0.02, floor), xycoords=("axes fraction", "data"), va="bottom")
-    ax.set(xlabel="calls of the network", ylabel=ylabel, xscale="log")
-    left, right = ax.get_xlim()
-    shown = [calls for calls in (5, 10, 20, 50, 100, 1000) if left <= calls <= right]
-    ax.set_xticks(shown, shown)
-    ax.minorticks_off()
-
-
-def plot_quality(curves, title, alt, largest=None):
-    """Fréchet distance and share recognised, side by side; largest: end of a linear axis for the distance."""
-    curves = {label: rows for label, rows in curves.items() if rows}
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.5))
-    plot_measure(left, curves, "frechet", "Fréchet distance (lower is better)")
-    if largest is None:
-        left.set(yscale="log")
-    else:
-        left.set(ylim=(0, largest))
-        for rows in curves.values():  # a value beyond the axis is written at its edge
-            for row in rows:
-                if (value := row["measures"]["frechet"]["value"]) > largest:
-                    left.annotate(f"{value:.0f} ↑", (row["calls"], 0.97 * largest), ha="center", va="top")
-    left.legend()
-    plot_measure(right, curves, "recognised", "share of the images")
-    right.set(ylim=(0, 1.15))
-    left.set_title("Fréchet distance")
-    right.set_title("Recognised with a confidence of at least 0.9")
-    plots.label_lines(right)
-    figure.suptitle(f"{title} ({recorded['images']:,} images each)")
-    plots.show(figure, alt)
-
-
-# %%
-if recorded:
-    curves = {"classic, ddpm": rows_of("classic", "ddpm"),
-              "fast, dpmpp_2m": rows_of("fast", "dpmpp_2m")}
-    for w in (0.0, 0.5, 1.0):
-        curves[f"fast_conditional, w = {w}"] = rows_of("fast_conditional", "dpmpp_2m", w)
-    plot_quality(curves, "Three checkpoints",
-                 "Left: Fréchet distance against the number of calls, one curve a checkpoint, real "
-                 "digits as a dotted line; classic lies highest, fast lower, fast_conditional lowest. "
-                 "Right: share recognised, in the reverse order.")
-
-# %% [markdown]
-# The network matters more than the number of calls: `classic` stays far from real digits, even with a thousand calls. `fast`
-# is nearer with ten. `fast_conditional` has the advantage of the label. It makes one call a step with w = 0, and two with
-# w = 0.5 and 1.
-#
-# The next figure keeps the network, `classic`, and changes the sampler.
-#
-# **Predict before you run:** `heun` calls the network twice a step. At the *same number of calls*, is it the best?
-
-# %%
-if recorded:
-    curves = {sampler: [row for row in rows_of("classic", sampler) if row["calls"] <= 50]
-              for sampler in samplers.SAMPLERS}
-    plot_quality(curves, "classic, four samplers",
-                 "Left: Fréchet distance of classic against the number of calls, one curve a sampler. "
-                 "heun with few calls lies far beyond the axis. Right: share recognised for the same rows.",
-                 largest=300)
-
-
-# %% tags=["nbval-check-output"]
-def show_rows(rows):
-    """Recorded rows as a table."""
-    lines = []
-    for row in rows:
-        values = {key: f"{m['value']:.3f}" for key, m in row["measures"].items()}
-        frechet = "{value:.1f} ({low:.1f}–{high:.1f})".format(**row["measures"]["frechet"])
-        w = "" if row["guidance"] is None else row["guidance"]
-        lines.append([f"{row['checkpoint']}, {row['sampler']}", w, row["steps"], row["calls"], frechet,
-                      values["recall"], values["recognised"], values.get("as_asked", "")])
-    plots.show_table(["checkpoint, sampler", "w", "steps", "calls", "Fréchet (95 %)", "recall", "recognised",
-                      "as asked"], lines)
-
-
-if recorded:
-    for key in ("frechet", "recall", "recognised"):
-        print(f"real digits, {key}: {recorded['rows'][0]['measures'][key]['floor']:.3f}")
-    show_rows(sorted(recorded["rows"], key=lambda row: (row["checkpoint"], row["guidance"] or 0,
-                                                        row["sampler"], row["calls"])))
-
-# %% [markdown]
-# Two more things to see in this table.
-#
-# - **The price of guidance.** Compare the rows of `fast_conditional` with w = 0, 0.5 and 1 at 20 to 24 calls: the share that is
-#   recognised, the recall, and the distance.
-# - **`heun` can fail.** Its correction is $\tfrac12$ of the difference of two guesses, times a factor that grows with the ratio of two
-#   neighbouring noise levels $\sqrt{(1-\bar\alpha)/\bar\alpha}$. The next cell prints these factors for five steps.
-
-# %%
-for schedule_name, s in (("linear (classic)", schedule), ("cosine (fast)", cosine_schedule())):
-    steps = samplers.spaced_steps(s.T, 5)
-    factors = samplers.heun(s, steps).b[1::2]
-    levels = np.sqrt(1 / s.snr[steps])
-    print(f"{schedule_name:17} noise levels", ", ".join(f"{level:,.1f}" for level in levels))
-    print(f"{'':17} factors of the corrections", ", ".join(f"{factor:,.2f}" for factor in factors))
-
-# %% [markdown]
-# With the cosine schedule the noise level falls from about 20,000 to about 3 in the first step, and the first correction is
-# multiplied by about a thousand: a small difference of two guesses becomes larger than the picture. (Karras et al. choose the
-# steps by the noise level instead.)
-#
-# With the linear schedule all factors are below 1, and yet `heun` with few steps fails on `classic`, too. Here the cause is
-# the guess itself: at t = 999 it is far outside the range of an image (section 5.5). The correction puts a part of it into x.
-#
-# **Predict before you run:** what changes if every guess is clipped to [−1, 1] before it is used?
-
-# %%
-def clipped(x0, t):
-    """The guess, cut to the range of an image."""
-    return tf.clip_by_value(x0, -1.0, 1.0)
-
-
-for constrain in (None, clipped) if comparable else ():
-    drawn = sampling.sample(classic, count, sampler="heun", steps=5, constrain=constrain,
-                            seed=SEED, progress=False)
-    frechet = measure(drawn)["frechet"]
-    print(f"classic, heun, 5 steps, {'clipped' if constrain else 'not clipped':11} guess: Fréchet "
-          f"distance {frechet.value:.0f} ({frechet.low:.0f}–{frechet.high:.0f})")
-
-# %% [markdown]
-# In the saved run clipping reduces the distance by more than half.
-#
-# Look at the shares of such rows, too: the judge may *recognise* images that are far from all real ones. A network is often
-# confident about images that are not digits. **Never trust one number.**
-
-# %% [markdown]
-# ### What does a call cost?
-#
-# One call of a network takes the same time with every sampler. So the seconds depend on the number of calls and on the size
-# of the network.
-#
-# **Predict before you run:** how many images a second will `fast_conditional` draw with 24 calls, and `classic` with 1000?
-
-# %%
-def images_a_second(checkpoint, sampler, steps):
-    """(calls, images a second), timed on the second of two runs: the first one compiles."""
-    diffusion = pretrained.load_diffusion(checkpoint, fused=checkpoint == "classic")
-    compiled = sampling.Sampler(diffusion, sampler=sampler, steps=steps)
-    count = 64 if PRESET != "smoke" else 8
-    start = np.random.default_rng(SEED).standard_normal((count, *compiled.shape), dtype="float32")
-    asked = networks.even_labels(count) if diffusion.is_conditional else None
-    for _ in range(2):
-        started = time.perf_counter()
-        list(compiled.run(start, condition=asked, x0=False))
-        seconds = time.perf_counter() - started
-    return len(compiled.t) * (2 if diffusion.guidance else 1), count / seconds
-
-
-# %%
-print(f"{'checkpoint':17}{'sampler':10}{'calls':>6}{'images/s':>10}")
-runs = [("classic", "ddpm", 21), ("classic", "heun", 11), ("classic", "ddpm", 100),
-        ("fast", "dpmpp_2m", 10), ("fast_conditional", "dpmpp_2m", 12)]
-for checkpoint, sampler, steps in runs:
-    calls, rate = images_a_second(checkpoint, sampler, steps)
-    print(f"{checkpoint:17}{sampler:10}{calls:6}{rate:10.1f}")
-print(f"{'classic':17}{'ddpm':10}{schedule.T:6}{1 / classic_seconds:10.1f}   (section 5.4)")
-print(f"fast_conditional with {calls} calls draws {rate * classic_seconds:.0f} times as many images "
-      f"a second as classic with {schedule.T}")
-
-# %% [markdown]
-# ## 5.10 From one drawing to another
-#
-# Without fresh noise, each starting noise always gives the same image. So we can interpolate *between* two starting noises. We
-# go along a circle: $x(u) = \cos(\tfrac{\pi}{2} u)\, x_A + \sin(\tfrac{\pi}{2} u)\, x_B$. The points of a straight line
-# would have too small a variance. We use `fast`. Its only input beside the image is t.
-
-# %%
-fast = pretrained.load_diffusion("fast")
 turn = np.linspace(0, np.pi / 2, 8, dtype="float32").reshape(-1, 1, 1, 1)
 pairs = np.random.default_rng(SEED + 2).standard_normal((3, 2, *shape), dtype="float32")
 between = np.concatenate([np.cos(turn) * a + np.sin(turn) * b for a, b in pairs])
 spread, straight = between.std(axis=(1, 2, 3)), [((a + b) / 2).std() for a, b in pairs]
 print(f"standard deviation on the circle: {spread.min():.2f} to {spread.max():.2f}; "
       f"half way on a straight line: {min(straight):.2f} to {max(straight):.2f}")
-
-# %%
-*_, (_, drawn, _) = sampling.trajectory(fast, between, sampler="ddim", steps=50, x0=False)
-rows = [list(row) for row in np.asarray(drawn).reshape(3, 8, *shape)]
+drawn = draw_by_steps(fast, between, 20)
 heads = [f"{u:.0%}" for u in np.linspace(0, 1, 8)]
-title = "Starting noises between two, drawn by ddim"
-plots.show(plots.image_table(rows, ["A to B", "C to D", "E to F"], heads, title, scale=1.2),
+plots.show(plots.image_table([list(row) for row in drawn.reshape(3, 8, *shape)], ["A to B", "C to D", "E to F"], heads,
+                             "Between two starting noises, 20 calls of fast with your step", scale=1.2),
            "Three rows; in each, eight drawings that change shape step by step "
            "from the first to the last.")
 
 # %% [markdown]
+# Neighbouring noises give similar drawings. The digit changes its form step by step, and at some places it turns into another digit.
+#
+# ## 5.7 How good are they? Quality as a number
+#
+# A few pictures say little about quality. The noise MSE of [lesson 4](04_training.ipynb) says nothing about a sampler: the network
+# is the same. So we measure many *images*. Two small networks are the judges; they were not used for drawing. One describes an image by
+# 128 numbers, its *features*. The other reads digits.
+#
+# - **Fréchet distance**: how far apart are the features of drawn and of real images? It compares their means and how they vary
+#   together (Heusel et al. 2017, [FID](https://arxiv.org/abs/1706.08500)). Papers use another judge, so you cannot compare our numbers
+#   with theirs.
+# - **precision**: the proportion of the drawn images that lie among the real ones. **recall**: the proportion of the real images that
+#   lie among the drawn ones (Kynkäänniemi et al. 2019, [arXiv:1904.06991](https://arxiv.org/abs/1904.06991)). This precision
+#   has nothing to do with the 1/variance of section 5.1.
+# - **recognised**: the proportion of the drawn images for which the second judge gives one digit a probability of at least 0.9.
+#
+# Each number stands beside the same number for *real images*, a **reference value**. A distance of drawn images cannot be clearly below it. A
+# proportion can be above it, if the drawings are easier to read than real digits; then recall usually falls. Always compare with the
+# same number of images: the Fréchet distance becomes smaller if you take more.
+#
+# We compare two samplers. `ddpm` is your loop, over larger steps. `dpmpp_2m` is your step with one addition: it looks at the last two
+# estimates and continues their straight line over ½ ln SNR (Lu et al. 2022, [DPM-Solver++](https://arxiv.org/abs/2211.01095)).
+#
+# **Predict before you run:** `classic` with 20 calls: will `ddpm` (fresh noise) or `dpmpp_2m` (none) draw better?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+most = min(len(images.x_train[classifiers.held_out(images.x_train)[1]]), len(images.x_test))
+count = min(settings.measured_images, most)
+comparable = images.image_shape == shape and count > 128  # the judges know 28×28×1, by 128 features
+if not comparable:
+    print(f"the judges know images of shape {shape} and need more than 128 of them: nothing measured on {name}")
+measured = {}
+for sampler in ("ddpm", "dpmpp_2m") if comparable else ():
+    drawn = sampling.sample(classic, count, sampler=sampler, steps=20, seed=SEED)
+    found = evaluation.evaluate(np.clip(drawn, -1, 1), images, seed=SEED, progress=False,
+                                resamples=100 if PRESET != "smoke" else 10)
+    measured[sampler] = {key: found[key] for key in ("frechet", "precision", "recall", "recognised")}
+    print(f"{sampler}, 20 calls, against {name}")
+    print(evaluation.table(measured[sampler], count), "\n")
+
+# %% [markdown]
+# First compare a number with the last column. Then look at the intervals.
+#
+# **What an interval covers.** If we drew again with other noise, the number would change a little. The 95 % interval says how much. It is for
+# *this* network, these real images and these judges. It does not say how another training of the network would do.
+#
+# **Is a difference more than chance?** If two 95 % intervals lie apart, it is. If they overlap, you do not know yet: compute the interval of
+# the *difference*. Errors that are independent add like the sides of a right triangle. So the half-widths $h_1$ and $h_2$ of two
+# intervals give the half-width $\sqrt{h_1^2 + h_2^2}$ of their difference, which is less than $h_1 + h_2$.
+
+# %%
+def difference(one, other):
+    """The difference of two measures with its 95 % interval: (value, low, high)."""
+    half = np.hypot((one.high - one.low) / 2, (other.high - other.low) / 2)
+    value = one.value - other.value
+    return value, value - half, value + half
+
+
+def in_words(one, other):
+    """The difference in words, and its size in standard errors, z; |z| > 1.96 is unlikely by chance."""
+    value, low, high = difference(one, other)
+    overlap = "overlap" if one.low < other.high and other.low < one.high else "lie apart"
+    return (f"{value:+.3f} (95 %: {low:+.3f} to {high:+.3f}), z = {1.96 * value / (high - value):+.2f}; "
+            f"the two intervals {overlap}")
+
+
+if comparable:
+    found = {key: in_words(one, measured["dpmpp_2m"][key]) for key, one in measured["ddpm"].items()}
+    for key, words in found.items():
+        print(f"{key:11} ddpm − dpmpp_2m: {words}")
+    plots.show_prediction(prediction, f"Fréchet distance, ddpm − dpmpp_2m: {found['frechet']}")
+
+# %% [markdown]
+# In the saved run `ddpm` is nearer to real digits: its Fréchet distance is lower, and the intervals lie apart. The precision is the
+# interesting case: 0.634 and 0.570. The two intervals overlap, and still the interval of the difference does not contain 0 (z = 2.08). But
+# we looked at four measures. Even if two samplers are equal, one of twenty comparisons has |z| > 1.96. So this is weak evidence.
+#
+# ### Quality against calls
+#
+# The next figure shows recorded measurements with 1,000 images each. `python -m benchmarks.quality` repeats them.
+#
+# **Predict before you run:** does `classic` with a thousand calls draw better or worse than `fast` with ten?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+recorded = results.recorded("quality")
+if recorded:
+    figure, panels = plt.subplots(1, 2, figsize=(13, 4.8))
+    for ax, key, label in zip(panels, ("frechet", "recognised"), ("Fréchet distance", "proportion recognised")):
+        curves = {f"{checkpoint}, {sampler}": results.curve(recorded, key, checkpoint=checkpoint, sampler=sampler)
+                  for checkpoint, sampler in (("classic", "ddpm"), ("classic", "dpmpp_2m"), ("classic", "ddim"),
+                                              ("fast", "dpmpp_2m"))}
+        plots.measure_curves(ax, curves, recorded["rows"][0]["measures"][key]["floor"])
+        ax.set(title=label, ylabel=label, ylim=(0, None))
+    panels[0].legend()
+    figure.suptitle(f"Quality against calls ({recorded['images']:,} images each, 95 % intervals)")
+    plots.show(figure, "Left: Fréchet distance against the number of calls; the three curves of classic lie far above real "
+               "images and become flat, fast lies much lower. Right: proportion recognised, about a half for classic "
+               "with every sampler, about 0.8 for fast.")
+
+
+def recorded_measure(checkpoint, sampler, calls, key="frechet"):
+    """One recorded measure."""
+    wanted = {"checkpoint": checkpoint, "sampler": sampler, "calls": calls}
+    return next(evaluation.Measure(**row["measures"][key]) for row in recorded["rows"] if wanted.items() <= row.items())
+
+
+# %%
+pairs = [("classic", "ddpm", 1000), ("fast", "dpmpp_2m", 10)], [("classic", "ddpm", 50), ("classic", "ddpm", 1000)], \
+        [("classic", "dpmpp_2m", 20), ("classic", "dpmpp_2m", 10)], [("classic", "dpmpp_2m", 20), ("classic", "ddpm", 1000)]
+if recorded:
+    print(f"Fréchet distance of real images: {recorded['rows'][0]['measures']['frechet']['floor']:.1f}")
+    found = []
+    for pair in pairs:
+        one, other = (recorded_measure(*each) for each in pair)
+        value, low, high = difference(one, other)
+        names = " − ".join("{}, {}, {} calls".format(*each) for each in pair)
+        found.append(f"{one.value:.1f} − {other.value:.1f} = {value:+.1f} ({low:+.1f} to {high:+.1f})")
+        print(f"{names}: {found[-1]}")
+    plots.show_prediction(prediction, f"worse. Fréchet distance of classic with 1000 calls − fast with 10: {found[0]}")
+
+# %% [markdown]
+# Three things to see:
+#
+# - **The network matters more than the number of calls.** `classic` with a thousand calls is much farther from real digits than `fast`
+#   with ten.
+# - **50 calls are as good as 1000.** For `classic` with `ddpm` the interval of the difference contains 0, and it is narrow. The
+#   other 950 calls bring nothing that we can measure.
+# - **`dpmpp_2m` stops.** From 10 calls on its distance stays at 136 to 139, and `ddpm` goes on to 111. A better solver makes
+#   the error of large steps small. But the error of the network stays. A likely reason for the lower value of `ddpm` is that
+#   fresh noise covers a part of earlier errors, and the network can correct them (Karras et al. 2022,
+#   [EDM](https://arxiv.org/abs/2206.00364), section 4).
+#
+# The reference value in this figure is 3.2, with 1,000 real images. In the table above it was measured with fewer images, and it is larger.
+# So you see why only equal numbers of images may be compared.
+
+# %% [markdown]
+# ### Exercise 5.5 – what may you write?
+# *3 points · in words, marked by your instructor · difficulty ●●○○ · about 5 minutes*
+#
+# A friend reads the recorded results: `fast` with 10 calls has the Fréchet distance 37.6 (95 %: 32.5 to 42.7) with `dpmpp_2m` and 43.8
+# (38.4 to 49.3) with `ddim`. He writes: "The intervals overlap, so the two samplers are equally good." Compute the interval of the
+# difference. Say what you may write instead. And name one kind of chance that this interval does not cover.
+
+# %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-5-5-difference", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
+# <!-- ### BEGIN SOLUTION -->
+# 1 point: the difference is 43.8 − 37.6 = 6.2. Its half-width is √(5.1² + 5.5²) = 7.5, so the interval is −1.3 to 13.7.
+#
+# 1 point: the interval contains 0, so 1,000 images do not decide. "Equally good" is wrong, too: a difference of 13 is possible. More images
+# would decide.
+#
+# 1 point: one of these: another training of `fast`; other judges; other real images.
+# <!-- ### END SOLUTION -->
+
+# %% [markdown]
 # ## Remember
-# - The posterior $q(x_{t-1}\mid x_t, x_0)$ is a Gaussian; its variance is β̃, and its mean can be written with $x_0$ or with ε.
+# - The posterior $q(x_{t-1}\mid x_t, x_0)$ is a Gaussian. Its variance is β̃, and its mean can be written with $x_0$ or with ε.
 # - $x_{t-1} = \sqrt{1/\alpha_t}\,\big(x_t - \tfrac{\beta_t}{\sqrt{1-\bar\alpha_t}}\,\varepsilon_\theta\big) + \sqrt{\tilde\beta_t}\,z$, and no noise
 #   at t = 0.
-# - Test a sampler with an exact predictor first: then a bad picture means a bad network.
-# - The perfect predictor of a finite data set copies it. A trained network draws new digits because it cannot memorise it.
-# - Samplers differ only in a table of numbers. How many calls are needed depends on the network as much as on the sampler.
-# - A quality number means something only beside the value of real images, its interval and the number of images.
-# - Guidance exaggerates what the label adds: the digits follow the label more, and vary less.
+# - Test a loop with an exact predictor first. Then a bad picture means a bad network.
+# - The perfect predictor of a finite data set copies it. A trained network is too small for that, and draws new digits.
+# - Keep signal and noise, and mix them again at another level: this step needs no fresh noise, and 20 calls in place of 1000.
+# - A quality number needs the value of real images beside it, its interval and the number of images. To compare two, compute
+#   the interval of the difference.
+#
+# [Lesson 6](06_discussion.ipynb) discusses what you have seen. More samplers, the cost of a call, and drawing a certain digit:
+# [lesson 7](07_better_and_faster.ipynb) and [lesson 8](08_text_to_image.ipynb).

@@ -699,6 +699,244 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no lab
 # <!-- ### END SOLUTION -->
 
 # %% [markdown]
+# ## 7.7 More samplers
+#
+# In [lesson 5](05_sampling.ipynb) you wrote two samplers. All samplers of labutils share one loop: compute $\hat x_0$ with the
+# network, then set $x \leftarrow a\,x + b\,\hat x_0 + c\,\hat x_0^{\,\text{before}} + \sigma z$. Only the numbers a, b, c and σ differ.
+# (Other programs have samplers that do not fit into this form, for example with the estimates of three calls.)
+#
+# | sampler | idea |
+# | --- | --- |
+# | `ddpm` | ancestral sampling, over fewer and larger steps |
+# | `ddim` | no fresh noise: keeps $\hat x_0$ and the noise, and mixes them at the next level |
+# | `dpmpp_2m` | looks at the last two estimates and continues their straight line (over λ = ½ ln SNR) |
+# | `heun` | takes a step of `ddim`, calls the network again there, and corrects the step with the mean of both slopes (Karras et al. 2022, [EDM](https://arxiv.org/abs/2206.00364)): two calls a step |
+
+# %%
+import tensorflow as tf
+
+from labutils import evaluation, samplers
+from labutils.networks import classifiers
+
+classic, fast = (pretrained.load_diffusion(which, fused=which == "classic") for which in ("classic", "fast"))
+three = samplers.spaced_steps(classic.schedule.T, 3)
+for sampler in ("ddpm", "ddim", "dpmpp_2m"):
+    table = samplers.SAMPLERS[sampler](classic.schedule, three)
+    for t, a, b, c, sigma in table.rows():
+        print(f"{sampler:9} t = {t:3}:  a = {a:5.2f}   b = {b:5.2f}   "
+              f"c = {c + 0:5.2f}   σ = {sigma:4.2f}")
+    assert table.sigma[-1] == 0 and np.isclose(table.b[-1], 1)  # the last row returns the estimate
+
+# %% [markdown]
+# How to read the numbers, for three steps:
+#
+# - **The last row is the same for all**: a = 0, b = 1, σ = 0. The last estimate is the picture.
+# - **The first row gives the estimate a small weight** (b ≈ 0.1): at t = 999 the estimate is very poor. b grows from row to row.
+# - **`ddim` keeps the noise that is in x** (a large, σ = 0). **`ddpm` removes most of it and draws new noise** (a small, σ large).
+# - **`dpmpp_2m` differs from `ddim` only in the middle row.** There b is 0.16 larger and c is −0.16: it goes a little past the new
+#   estimate, away from the old one.
+#
+# **Predict before you run:** `heun` calls the network twice a step, and corrects its step. At (nearly) the same number of calls, is it
+# the best for `classic`?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+quality = results.recorded("quality")
+if quality:
+    lines, distance = [], {}
+    for sampler in samplers.SAMPLERS:
+        points = results.curve(quality, "frechet", checkpoint="classic", sampler=sampler)
+        recall, recognised = (results.curve(quality, key, checkpoint="classic", sampler=sampler)
+                              for key in ("recall", "recognised"))
+        for (calls, value, low, high), r, known in zip(points, recall, recognised):
+            if calls <= 20:
+                distance[sampler, calls] = value
+                lines.append([f"classic, {sampler}", calls, f"{value:.0f} ({low:.0f}–{high:.0f})",
+                              f"{r[1]:.2f}", f"{known[1]:.0%}"])
+    real = quality["rows"][0]["measures"]
+    lines.append(["real digits", "", f"{real['frechet']['floor']:.0f}", f"{real['recall']['floor']:.2f}",
+                  f"{real['recognised']['floor']:.0%}"])
+    plots.show_table(["", "calls", "Fréchet (95 %)", "recall", "recognised"], lines)
+    plots.show_prediction(prediction, f"no: Fréchet distance {distance['heun', 9]:.0f} with 9 calls; with 10 calls "
+                          f"`ddim` has {distance['ddim', 10]:.0f} and `dpmpp_2m` {distance['dpmpp_2m', 10]:.0f}")
+
+# %% [markdown]
+# `heun` is the worst, and with 5 calls it fails. Look at this row: 75 % of the drawings are "recognised", but the recall is 0.03. The judge
+# is sure of images that look like no digit. **Never trust one number.**
+#
+# Why does it fail? The correction of a step is
+#
+# $$ \text{(difference of two estimates)} \times \tfrac12\,\sqrt{\bar\alpha'}\,\Big(\frac{\ell}{\ell'} - 1\Big) $$
+#
+# Here $\ell = \sqrt{(1-\bar\alpha)/\bar\alpha}$ is the noise level where the step begins, and $\ell'$ and $\bar\alpha'$ belong to its
+# end. The next cell prints the levels and the whole factor, for five steps.
+
+# %%
+for label, diffusion in (("linear (classic)", classic), ("cosine (fast)", fast)):
+    steps = samplers.spaced_steps(diffusion.schedule.T, 5)
+    factors = samplers.heun(diffusion.schedule, steps).b[1::2]
+    levels, bars = np.sqrt(1 / diffusion.schedule.snr[steps]), diffusion.schedule.alpha_bars[steps]
+    assert np.allclose(np.abs(factors), np.sqrt(bars[1:]) / 2 * (levels[:-1] / levels[1:] - 1))
+    print(f"{label:17} noise levels", ", ".join(f"{level:,.1f}" for level in levels))
+    print(f"{'':17} factors of the corrections", ", ".join(f"{factor:,.2f}" for factor in factors))
+
+# %% [markdown]
+# With the cosine schedule the noise level falls from about 20,000 to about 3 in the first step, and the first factor is about a thousand: a
+# small difference of two estimates becomes larger than the picture. (Karras et al. choose the steps by the noise level instead.)
+#
+# With the linear schedule all factors are below 1, and yet `heun` fails on `classic`, too. One suspect is the estimate: at
+# t = 999 it is far outside the range of an image (lesson 5.5). We clip it to [−1, 1] in every call. To see whether this is special
+# for `heun`, we also clip with `ddim` and `dpmpp_2m`.
+#
+# **Predict before you run:** which of the three samplers gains most from clipping?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+
+# %%
+def clipped(x0, t):
+    """The estimate, cut to the range of an image."""
+    return tf.clip_by_value(x0, -1.0, 1.0)
+
+
+most = min(len(images.x_train[classifiers.held_out(images.x_train)[1]]), len(images.x_test))
+count = min(settings.measured_images, 250, most)
+distances = {}
+for sampler, steps in (("heun", 5), ("ddim", 9), ("dpmpp_2m", 9)) if count > 128 else ():
+    for constrain in (None, clipped):
+        drawn = sampling.sample(classic, count, sampler=sampler, steps=steps, constrain=constrain,
+                                seed=SEED, progress=False)
+        found = evaluation.evaluate(np.clip(drawn, -1, 1), images, seed=SEED, progress=False,
+                                    resamples=50 if PRESET != "smoke" else 10)["frechet"]
+        distances[sampler, constrain is not None] = found
+        print(f"{sampler:9} 9 calls, {'clipped' if constrain else 'not clipped':11}: Fréchet distance "
+              f"{found.value:4.0f} ({found.low:.0f}–{found.high:.0f})")
+if distances:
+    print(f"real digits: {found.floor:.0f} ({count} images each)")
+    plots.show_prediction(prediction, "change of the Fréchet distance by clipping: " + ", ".join(
+        f"{sampler} {distances[sampler, True].value - distances[sampler, False].value:+.0f}"
+        for sampler in ("heun", "ddim", "dpmpp_2m")))
+
+# %% [markdown]
+# In the saved run clipping makes the distance of `heun` about half as large. `ddim` and `dpmpp_2m` hardly change. So the estimates outside the
+# range are a problem of this sampler: its correction puts a part of the poor first estimate into x, and the other two give that estimate a
+# small weight. With clipping, `heun` is at least as good as the other two. So the answer to "is `heun` the best?" depends on
+# clipping, and a comparison of samplers must say whether the estimates were clipped.
+
+# %% [markdown]
+# ## 7.8 What does a call cost?
+#
+# The seconds for an image are the calls times the seconds of one call. So does a call cost the same with each sampler? And how much faster is
+# `fast_conditional` with 24 calls than `classic` with 1000? All rows are timed in the same way: 64 images, the second of two runs, because
+# the first one compiles. The time of 1000 calls is computed from the row with 100 calls.
+#
+# **Predict before you run:** how many times as many images a second will `fast_conditional` draw?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+
+# %%
+def images_a_second(checkpoint, sampler, steps):
+    """(calls, images a second), timed on the second of two runs: the first one compiles."""
+    diffusion = pretrained.load_diffusion(checkpoint, fused=checkpoint == "classic")
+    compiled = sampling.Sampler(diffusion, sampler=sampler, steps=steps)
+    count = 64 if PRESET != "smoke" else 8
+    start = np.random.default_rng(SEED).standard_normal((count, *compiled.shape), dtype="float32")
+    asked = networks.even_labels(count) if diffusion.is_conditional else None
+    for _ in range(2):
+        started = time.perf_counter()
+        list(compiled.run(start, condition=asked, x0=False))
+        seconds = time.perf_counter() - started
+    return len(compiled.t) * (2 if diffusion.guidance else 1), count / seconds
+
+
+# %%
+rates = {}
+print(f"{'checkpoint':17}{'sampler':10}{'calls':>6}{'images/s':>10}{'image-calls/s':>15}")
+for checkpoint, sampler, steps in (("classic", "ddpm", 21), ("classic", "heun", 11), ("classic", "ddpm", 100),
+                                   ("fast", "dpmpp_2m", 10), ("fast_conditional", "dpmpp_2m", 12)):
+    calls, rates[checkpoint, sampler, steps] = images_a_second(checkpoint, sampler, steps)
+    rate = rates[checkpoint, sampler, steps]
+    print(f"{checkpoint:17}{sampler:10}{calls:6}{rate:10.1f}{rate * calls:15,.0f}")
+thousand = rates["classic", "ddpm", 100] / 10
+ratio = rates["fast_conditional", "dpmpp_2m", 12] / thousand
+plots.show_prediction(prediction, f"{ratio:.0f} times: {ratio * thousand:.0f} images a second with 24 calls, "
+                      f"{thousand:.2f} with 1000 calls of classic")
+
+# %% [markdown]
+# Look at the last column for the three rows of `classic`: the number of image-calls a second is nearly the same for each sampler and for each
+# number of calls. So the sampler itself costs nearly nothing, and the calls decide. The recorded measurement of section 7.6 gives a
+# factor of about 70 for the last comparison.
+#
+# ## 7.9 Ask for a digit, and ask louder
+#
+# The checkpoint `fast_conditional` is a *conditional* network: its third input is the digit to draw. In training the digit was hidden in
+# one image of ten. So the network can predict with the digit and without it, and the difference is what the digit adds. *Classifier-free
+# guidance* exaggerates this difference with a weight w (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)):
+#
+# $$ (1 + w)\,f(x_t, t, \text{digit}) - w\,f(x_t, t, \text{no digit}) $$
+#
+# With w = 0 one call a step is enough. With w > 0 each step needs two. [Lesson 8](08_text_to_image.ipynb) uses the same idea with
+# captions, and there you write it yourself.
+#
+# **Predict before you run:** we ask for ten 4s, with w = 0 and with w = 6. What will change?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+conditional = pretrained.load_diffusion("fast_conditional")
+asked = np.full(10, 4)
+fours = {w: sampling.sample(conditional.with_guidance(w), len(asked), condition=asked, sampler="dpmpp_2m", steps=12,
+                            seed=SEED, progress=False) for w in (0.0, 1.0, 6.0)}
+plots.show(plots.image_table([list(drawn) for drawn in fours.values()], [f"w = {w:g}" for w in fours], [""] * 10,
+                             "Ten 4s by fast_conditional; one starting noise a column", scale=1.1),
+           "Three rows of ten 4s. With w = 0 they differ in slant and form. With w = 6 the strokes are thicker, the "
+           "4s are more alike, and there are faint traces in the background.")
+alike = {w: np.corrcoef(drawn.reshape(10, -1))[np.triu_indices(10, 1)].mean() for w, drawn in fours.items()}
+ink = {w: np.mean((np.clip(drawn, -1, 1) + 1) / 2) for w, drawn in fours.items()}
+plots.show_prediction(prediction, f"mean correlation of two of the ten drawings {alike[0.0]:.2f} → {alike[6.0]:.2f}, "
+                      f"mean brightness {ink[0.0]:.2f} → {ink[6.0]:.2f}")
+
+# %% [markdown]
+# With w = 6 the 4s are more alike. Their strokes are thicker, and some have faint traces in the background.
+#
+# ### Try it
+# *Not graded*
+#
+# A negative digit means "no digit". What does `asked = np.full(10, -1)` draw? (With every w the same: both predictions are equal, so
+# guidance adds nothing. Each noise leads to some digit, without a wish.)
+#
+# What does guidance cost in quality? Here are the recorded rows with 1,000 images each.
+
+# %%
+if quality:
+    lines = []
+    for row in sorted(quality["rows"], key=lambda row: (row["guidance"] or 0, row["calls"])):
+        if row["checkpoint"] == "fast_conditional" and row["sampler"] == "dpmpp_2m" and row["calls"] >= 20:
+            m = row["measures"]
+            frechet = "{value:.1f} ({low:.1f}–{high:.1f})".format(**m["frechet"])
+            lines.append([f"w = {row['guidance']}", row["calls"], frechet,
+                          *(f"{m[key]['value']:.3f}" for key in ("precision", "recall", "recognised", "as_asked"))])
+    real = quality["rows"][0]["measures"]
+    lines.append(["real digits", "", *(f"{real[key]['floor']:.3f}" for key in ("frechet", "precision", "recall",
+                                                                                "recognised", "as_asked"))])
+    plots.show_table(["", "calls", "Fréchet (95 %)", "precision", "recall", "recognised", "as asked"], lines)
+
+# %% [markdown]
+# **The price of guidance.** From w = 0 to w = 1 the drawings follow the wish more (*as asked* grows from 0.915 to 1.000), but they vary less: the
+# recall falls from 0.889 to 0.732. The Fréchet distance gets worse with both faults. As in lesson 5, compare with the interval of the
+# difference. From w = 0 to w = 0.5 the distance changes by −1.3 (95 %: −6.0 to +3.4): nothing is shown. From w = 0 to w = 1 it grows by 6.0
+# (+0.4 to +11.5). The interval of w = 0.5 even contains the value of real digits.
+#
+# With w = 1 *recognised* and *precision* are higher than for real digits. The drawings are more typical and easier to read than real
+# handwriting. That is no success: variety is missing.
+
+# %% [markdown]
 # ## Remember
 # - Measure where the time goes before you change anything; then check that the answer is still the same.
 # - Small maps are cheap: fold the image, nothing is lost.
