@@ -51,8 +51,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import scipy.stats
 
+from labutils.diffusion import loss_weight as known_loss_weight
 from labutils import checks, data, networks, pretrained, results
-from labutils import diagrams, diffusion, plots, presets, sampling, schedule, training
+from labutils import diagrams, plots, presets, sampling, schedule, training
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
@@ -369,7 +370,7 @@ def v_of(x0, xt, alpha_bar):
 
 
 cosine = schedule.cosine_schedule()
-weigh = checks.check_loss_weight.answer_or(diffusion.loss_weight)
+weigh = checks.check_loss_weight.answer_or(known_loss_weight)
 answers = {"predict ε": noise_of, "predict v": v_of, "predict $x_0$": lambda x0, xt, alpha_bar: x0}
 steps = np.arange(10, 990, 35)
 measured = {label: [float(weigh(implied, cosine.alpha_bars[t])) for t in steps] for label, implied in answers.items()}

@@ -636,7 +636,7 @@ for label, diffusion in (("this short run", own), ("checkpoint", model.diffusion
 # ## 8.6 Guidance
 #
 # A network that can draw with and without a caption knows what the caption changes: the difference of its two answers. *Guidance*
-# goes further in this direction (lesson 5.8):
+# goes further in this direction (lesson 7.9):
 #
 # $$ (1 + w)\, f(x_t, t, \text{caption}) - w\, f(x_t, t, \text{no caption}) $$
 #
