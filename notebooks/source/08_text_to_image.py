@@ -12,7 +12,7 @@
 # - write guidance: use the difference between the answers with and without a caption;
 # - test whether a model *composes* words: draws a pair of colour and digit that it never saw.
 #
-# **Time:** about 75 minutes with the exercises; the cells run in about four minutes.
+# **Time:** about 70 minutes with the exercises; the cells run in about four minutes.
 #
 # Sources: Rombach et al. 2022, [latent diffusion](https://arxiv.org/abs/2112.10752); Kingma & Welling 2013,
 # [variational autoencoder](https://arxiv.org/abs/1312.6114); Vaswani et al. 2017,
