@@ -86,7 +86,7 @@ def _(cross_attention, rng):
         "the softmax runs over the batch; the weights of the words must add up to 1": mix(scores / size, axis=0),
         "the softmax is missing: weights must be positive and add up to 1": scores / size @ values,
         "you returned the weights; they still have to mix the values": _softmax(scores / size),
-        "every word gets the same weight: the scores are not used": mix(0 * scores),
+        "every word gets the same weight: are the scores used? Is the mask the other way round?": mix(0 * scores),
         "each position takes the word with the largest score only; softmax mixes all words": mix(1e6 * scores),
     }
     answer = run(cross_attention, queries, keys, values, np.ones((2, 3), bool))

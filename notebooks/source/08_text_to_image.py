@@ -2,14 +2,14 @@
 # # 8 · Text to image: a small Stable Diffusion
 #
 # You type "a red three left of a blue seven", and a model draws it. Stable Diffusion has three parts: an **autoencoder**, a
-# **text encoder** and a **denoiser** that reads the caption. It does so by **cross-attention**. In the first half of this
-# lesson you build each part, at a size that a laptop trains in about an hour. The second half (section 8.7) asks for a proof: can
-# the model draw what it has never seen?
+# **text encoder** and a **denoiser** that reads the caption. It does so by **cross-attention**. The first half of this lesson
+# builds each part, at a size that a laptop trains in about an hour. The second half (section 8.7) tests whether the model can draw
+# what it has never seen.
 #
 # **You will be able to**
 # - say what a latent space saves, and what it costs;
 # - write cross-attention, and hide empty places from it;
-# - write guidance, which uses the difference between the answers with and without a caption;
+# - write guidance, which makes a model follow its caption;
 # - build a model that must fail, and use it to test whether another model *composes* words.
 #
 # **Time:** about 75 minutes with the exercises. Make a pause before section 8.7.
@@ -74,8 +74,7 @@ diagrams.show_pipeline(8)
 # %% [markdown]
 # ## 8.1 Pictures with a sentence
 #
-# The pictures are made on the fly: one or two handwritten digits in one of six colours, on black, and a sentence that says what
-# is there.
+# A picture has one or two handwritten digits in one of six colours, on black. A sentence says what is there.
 
 # %%
 few = caption_data.make(images, 12, seed=SEED)
@@ -122,8 +121,8 @@ print(f"{hidden.sum()} of {hidden.size} pairs never occur in {len(scenes):,} tra
 # `digit_recogniser`, a network that was trained on grey MNIST ([lesson 5](05_sampling.ipynb)). It takes the nearest of the six
 # colours, and finds out which digit is left or above. It does not know the caption.
 #
-# The judge makes mistakes on real pictures, too. So compare each proportion with the one on real pictures, which is our *reference*.
-# The reference is no upper limit. A model can draw digits that are easier to read than real handwriting.
+# The judge makes mistakes on real pictures, too. So compare each proportion with the one on real pictures, the *reference*. It is no
+# upper limit: a model can draw digits that are easier to read than real handwriting.
 
 # %%
 classifier, _ = pretrained.load("digit_recogniser")
@@ -150,9 +149,9 @@ for word, meaning in (("colour", "each colour at its place"), ("digit", "each di
 #
 # $$ z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I). $$
 #
-# The loss has a second term, the *Kullback–Leibler divergence* from N(μ, σ²) to N(0, 1). It is smallest for μ = 0 and σ = 1. So it
-# keeps σ from shrinking to 0. After the training, each channel of the latent is shifted and scaled to mean 0 and standard
-# deviation 1, because the noise schedule is made for such numbers.
+# A second term of the loss, the *Kullback–Leibler divergence*, is smallest for μ = 0 and σ = 1. It keeps σ from shrinking to 0. After
+# the training, each channel of the latent is shifted and scaled to mean 0 and standard deviation 1, because the noise schedule is
+# made for such numbers.
 
 # %% [markdown]
 # ### Exercise 8.1 – a latent with noise
@@ -216,12 +215,12 @@ plots.show_prediction(prediction, f"softer edges; whole captions right: {referen
                       f"{right['caption'].mean():.1%} of the reconstructions")
 
 # %% [markdown]
-# Little is lost. Thin strokes are a little softer, and the judge reads nearly as many captions as on the real pictures.
+# Little is lost.
 #
 # ### How small may a latent be?
 #
-# `python -m benchmarks.prompts` trained the same autoencoder with fewer channels, each for the same short time (500 steps). All its
-# results stand in one file, and this lesson shows them.
+# `python -m benchmarks.prompts` trained the same autoencoder with fewer channels, each for 500 steps. Its result file is shown here and
+# below.
 
 # %%
 def recorded_rows(**wanted):
@@ -247,10 +246,10 @@ if recorded:
 
 # %% [markdown]
 # From 256 numbers on, the colours are nearly as good as in real pictures. The digits are not, because a small change of a stroke
-# makes another digit. The checkpoint was trained for longer than these networks, and loses less.
+# makes another digit. (The checkpoint was trained for longer, and loses less.)
 #
-# The latent of Stable Diffusion is 48 times smaller than its picture (section 8.4). Here only 23 % of the captions survive this. Why
-# does it work there? Most of the bits of a photo describe details that nobody sees ([Rombach et al.
+# The latent of Stable Diffusion is 48 times smaller than its picture. Here only 23 % of the captions survive this. Why does it work
+# there? Most of the bits of a photo describe details that nobody sees ([Rombach et al.
 # 2022](https://arxiv.org/abs/2112.10752), section 1). And the decoder need not keep every pixel. Its loss compares what a trained
 # network sees in the pictures (a *perceptual* loss), and a discriminator asks for plausible details (section 3.1 there). So the
 # decoder invents texture. In our small pictures each stroke matters.
@@ -276,12 +275,11 @@ plots.show(plots.image_table([networks.decode(autoencoder, random_z), mixed], ["
 plots.show_prediction(prediction, "noise: coloured specks, no digit; halfway: parts of both pictures, no digit in between")
 
 # %% [markdown]
-# Random latents give confetti. The latents have mean 0 and standard deviation 1, as the noise has. But their 512 numbers depend on
-# each other, and those of the noise do not. So somebody has to learn *which* latents are pictures. The denoiser learns it.
+# Random latents give confetti. The latents of pictures have mean 0 and standard deviation 1, as the noise has. But their 512 numbers
+# depend on each other, and those of the noise do not. So a network has to learn *which* latents are pictures. The denoiser does.
 #
 # Halfway between two latents, the decoder draws parts of both pictures. It tolerates small errors only. The latent describes *where
-# which stroke is*, not *which digit it is*: each of its numbers belongs to one place of the 8×8 map. Stable Diffusion divides the
-# work in the same way. Its latent, too, is a map of places ([Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.1).
+# which stroke is*, not *which digit it is*. Each of its numbers belongs to one place of the 8×8 map, as in Stable Diffusion.
 #
 # ### What it saves
 #
@@ -321,8 +319,8 @@ plots.show_prediction(prediction, f"{pixels / latents:.0f} times as long on this
 assert pixels > latents
 
 # %% [markdown]
-# Both numbers include the text encoder. The pixels need 15 times as many multiply-adds, and about ten times as long in the saved run.
-# A drawing calls the denoiser 24 times (12 steps with two calls each, section 8.5), and the decoder once.
+# The pixels need 15 times as many multiply-adds, and about ten times as long in the saved run. (The text encoder is included.) A drawing
+# calls the denoiser 24 times and the decoder once.
 #
 # ## 8.3 The second part: words become vectors
 #
@@ -337,17 +335,15 @@ assert pixels > latents
 # ### Attention
 #
 # Attention is a soft look-up in a list. Each word has a *key* k and a *value* v. The key says what the word is about. The value is
-# what a place receives if it attends to the word. What attends has a *query* q. The dot product q·k, the *score*, says how well they
-# fit. The softmax turns the scores into weights that add up to 1:
+# what a place receives if it attends to the word. The place has a *query* q. The dot product q·k, the *score*, says how well query and
+# key fit. The softmax turns the scores into weights that add up to 1:
 #
 # $$ \text{attention}(Q, K, V) = \text{softmax}\!\Big(\frac{Q K^\top}{\sqrt d}\Big)\, V $$
 #
 # d is the length of a query. Without the root the scores of long vectors would be large, and one word would get nearly all the
-# weight. If the queries come from the same sentence, it is *self-attention*. If they come from the picture, and the keys and values
-# from the caption, it is *cross-attention*. Three dense layers make queries, keys and values.
-#
-# The lab uses four *heads*. In the text encoder, each vector of 128 numbers is cut into four parts of 32. Each part has its own
-# attention, so one word can collect several things. One more dense layer joins the four results.
+# weight. In *self-attention* the queries come from the same sentence. In *cross-attention* they come from the picture. Three dense
+# layers make queries, keys and values. The text encoder has four *heads*: each vector of 128 numbers is cut into four parts of 32, and
+# each part has its own attention. One more dense layer joins the results.
 
 # %% [markdown]
 # ### Exercise 8.2 – attention that hides empty places
@@ -393,9 +389,8 @@ def cross_attention(queries, keys, values, is_word):
 checks.check_cross_attention(cross_attention)
 
 # %% [markdown]
-# Now your function works inside the trained text encoder. Its queries, too, come from the words (P = L = 8). The cell takes the
-# queries, keys and values of the first block for two captions, and compares the result with what the network itself computes.
-# (You need not read the lines that take the network apart.)
+# Now your function works inside the trained text encoder, where the queries come from the words, too (P = L = 8). The cell compares it
+# with what the network itself computes. (You need not read how the network is taken apart.)
 
 # %%
 def by_labutils(queries, keys, values, is_word):
@@ -429,7 +424,7 @@ assert difference_from_network("a red three", False) < 1e-3 < difference_from_ne
 # The long caption has no empty place, so both agree with the network. For the short caption only the first does: this network was
 # trained *without* hiding, and the five empty places of "a red three" get weight. The same is true of
 # [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), which fills each caption up to 77 tokens. An empty place is one
-# more token for which the network learns a vector. This token is also all that an empty caption consists of (section 8.5).
+# more token for which the network learns a vector. An empty caption consists of this token only.
 
 # %%
 tokens = caption_data.tokenize([caption])
@@ -547,10 +542,8 @@ for t in maps:
 
 # %% [markdown]
 # The maps differ already in pure noise. The noise does not say where red belongs, but the caption does, and each place of the map
-# knows where it is. Where nothing is drawn, most weight goes to "of", a word that says little about the picture.
-#
-# "three" and "seven" get little weight in this layer. Yet the model draws the right digits, as you will see. A map shows where a
-# word is read. It does not show what the network does with it.
+# has its own vector. "three" and "seven" get little weight in this layer. Yet the model draws the right digits, as you will see. A map
+# shows where a word is read. It does not show what the network does with it.
 #
 # ## 8.5 Guidance
 #
@@ -559,9 +552,8 @@ for t in maps:
 #
 # $$ (1 + w)\, f(x_t, t, \text{caption}) - w\, f(x_t, t, \text{no caption}) $$
 #
-# With w = 0 this is the answer with caption. A larger w follows the caption more strictly, and needs two calls a step. (Stable
-# Diffusion writes the same with $s = 1 + w$; the default s = 7.5 of [its first
-# version](https://github.com/CompVis/stable-diffusion) is w = 6.5 here.)
+# With w = 0 this is the answer with caption. Guidance needs two calls a step. (Stable Diffusion writes $s = 1 + w$. The default s = 7.5
+# of [its first version](https://github.com/CompVis/stable-diffusion) is w = 6.5 here.)
 
 # %% [markdown]
 # ### Exercise 8.3 – guidance
@@ -716,21 +708,19 @@ for label, each in drawn.items():
         print(f"{label}: {line}")
 
 # %% [markdown]
-# The arrangement ("relation") comes first: one digit, two side by side, or one above the other. Digits come last. A digit is right
-# only if all its strokes are right. One wrong stroke turns a 3 into an 8. Section 8.7 shows what happens between this short run and
-# the checkpoint.
+# The arrangement ("relation") comes first. Digits come last. A digit is right only if all its strokes are right. One wrong stroke turns
+# a 3 into an 8. Section 8.7 shows what happens between this short run and the checkpoint.
 #
 # This is a good place for a pause.
 
 # %% [markdown]
 # ## 8.7 Does it compose?
 #
-# A picture that looks right proves little. A proof needs many captions, a judge that had no part in the training, captions that the
-# model cannot know by heart, and a model that fails the same test. The kinds of captions:
+# A picture that looks right proves little. A proof needs a judge that had no part in the training, captions that the model cannot know
+# by heart, and a model that fails the same test. The kinds of captions:
 #
 # - **Seen**: kinds that training shows. These *are* captions of the training, so a model could know them by heart.
-# - **Unseen pair**: at least one pair of colour and digit that training never shows. If there are two digits, the other pair is
-#   mostly one that training shows.
+# - **Unseen pair**: at least one pair of colour and digit that training never shows.
 # - **Unseen order**: an ordered pair of digits that training never shows.
 # - **Turned**: "a red three left of a blue seven" and "a blue three left of a red seven". Both are seen kinds, with the same words.
 #   Only the order of the words tells them apart.
@@ -760,8 +750,7 @@ print(f"64,000 scenes drawn as for the training hold {len(np.unique(training_sce
 # *4 points · code · difficulty ●●●○ · about 15 minutes*
 #
 # Write `encode_for_falsifier(scenes)`. A scene is a row of five numbers: colour, digit, relation, colour, digit. The last three are
-# `caption_data.ALONE` (−1) for a single digit. Return tokens (N, 8) with which no network can learn to draw an unseen pair, while
-# everything else stays as easy as possible:
+# `caption_data.ALONE` (−1) for a single digit. Return tokens (N, 8) with which no network can learn to draw an unseen pair:
 #
 # - The sentence stays. All words but colours and digits keep their numbers and places. Empty places keep −1.
 # - No two scenes of the training get the same tokens.
@@ -832,8 +821,8 @@ plots.show(figure, "Tables of six colours and ten digits. With the usual words a
            "twelve pairs that training never shows have none.")
 
 # %% [markdown]
-# With the usual words an unseen pair consists of two known words. With words of pairs it has none. The vectors of these words keep the
-# random numbers that they had before the training. So what this model draws for them is arbitrary.
+# With the usual words an unseen pair consists of two known words. With words of pairs it has none. The vectors of its words keep the
+# random numbers that they had before the training.
 #
 # ### The measurement
 #
@@ -871,8 +860,8 @@ if recorded:
         f"{KINDS[kind]} {final[source][kind]['caption'][0]:.2f}" for kind in ("seen", "unseen_pair", "turned")) for source in failing))
 
 # %% [markdown]
-# How far does each model fall from seen captions to the other kinds? Two separate intervals do not answer this. The interval of the
-# *difference* does ([lesson 6](06_discussion.ipynb)). If it holds 0, the difference may be chance.
+# How far does each model fall from seen captions to the other kinds? The interval of the *difference* answers this
+# ([lesson 6](06_discussion.ipynb)). If it holds 0, the difference may be chance.
 
 # %%
 def hits(row, word="caption"):
@@ -904,17 +893,11 @@ if recorded:
 #   the 10 digits. Its colours and arrangements are as good as in real pictures. Its mistakes are digits.
 # - **A bag of words** must fail on turned captions, and it does. It can place two colours in two ways and two digits in two ways. So by
 #   guessing it is right in one case of four, and the output above shows 26 %. But it also gets wrong what it could do: only 38.6 % of
-#   its pictures show the right words in any arrangement. The test does not explain this second weakness. Perhaps w = 4, which was
-#   chosen for the other model, mixes its four possible pictures. Perhaps it needs longer training.
-# - **Words of pairs** must fail on unseen pairs only. Its row says how far it falls from seen captions, which is what counts. A model
-#   that knows pairs by heart draws seen captions, and fails on unseen pairs. The model of this lesson does not behave like that.
-#
-# The judge, too, must be doubted. It is one network. So a second reader, `digit_features`, reads the same digits below.
+#   its pictures show the right words in any arrangement. The test does not explain this second weakness.
+# - **Words of pairs** must fail on unseen pairs. What counts is how far it falls from *its* seen captions.
 
 # %% [markdown]
 # ### When does composition appear?
-#
-# The model was measured at five points of its training.
 #
 # **Predict before you run:** are seen pairs ahead of unseen pairs on the way? And what is learned first: colours or digits?
 
@@ -955,18 +938,17 @@ if recorded:
 
 # %% [markdown]
 # Seen pairs are ahead while the model learns: by 0.03 at 2,000 steps, by 0.11 at 3,000 and by 0.03 at 5,000, each time more than by
-# chance. Both end alike. The last two differences may be chance. [Okawa et al. 2023](https://arxiv.org/abs/2310.09336)
+# chance. Both end alike, since the last difference may be chance. [Okawa et al. 2023](https://arxiv.org/abs/2310.09336)
 # describe the same for coloured shapes: a sudden rise, and combinations that training never shows come later.
 #
 # The figure shows *what* jumps. Until 2,000 steps the colours are right no more often than if a model knew the colours and guessed their
 # places. At 3,000 steps they are right in 0.996 of the seen captions. So in these 1,000 steps the model learns which word belongs to
-# which place. The digits rise in the same jump, from 0.104 to 0.557, and go on rising. A whole caption is right only if all of this
-# is right, so it seems to appear suddenly. (This is one training. Another seed may rise earlier or later.)
+# which place. The digits rise in the same jump, from 0.104 to 0.557. (This is one training. Another seed may rise earlier or later.)
 #
 # ### A smaller proof on your machine
 #
-# Your machine now draws captions with an unseen pair. Two readers judge the pictures. `digit_features` is built differently from
-# `digit_recogniser`. Both learned from the digits of MNIST's training images.
+# Your machine now draws captions with an unseen pair. A second reader, `digit_features`, judges them, too. It is built differently from
+# `digit_recogniser`. Both learned from MNIST's training images.
 
 # %%
 second_reader, _ = pretrained.load("digit_features")
@@ -984,9 +966,8 @@ plots.show(plots.write_below(plots.captioned(drawn[:8], caption_data.sentences(n
            + "; ".join(caption_data.sentences(never_shown[:3])) + ". Below each what the judge reads.")
 
 # %% [markdown]
-# A reader must choose one of ten digits, even for a blob. So the next cell also compares the *shapes*: it cuts the digits out of the
-# pictures, and measures their Fréchet distance (lesson 5) from the digits of real pictures of the same captions. The floor is the
-# distance of other real pictures.
+# A reader must choose one of ten digits, even for a blob. So the next cell cuts the digits out of the pictures and measures their
+# Fréchet distance (lesson 5) from those of real pictures of the same captions. The floor is the distance of other real pictures.
 
 # %%
 features, _ = evaluation.load_judges()
@@ -1017,8 +998,8 @@ if recorded:
 # %% [markdown]
 # ## 8.8 Your own captions
 #
-# Change the caption and run the cell as often as you like. The model knows the 22 words of section 8.1 only. A word that it does not
-# know is an error that lists them. The judge needs the usual form of a caption.
+# Change the caption and run the cell as often as you like. The model knows the 22 words of section 8.1 only. The judge needs the usual
+# form of a caption.
 
 # %%
 MY_CAPTION = "a yellow eight above a green two"
@@ -1059,25 +1040,24 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 # %% [markdown]
 # ## 8.9 From here to Stable Diffusion
 #
-# You have met each of its main parts, and written three of its formulas. What the large models do differently:
+# You have met each of its main parts. What the large models do differently:
 #
 # | | this lesson | larger models |
 # | --- | --- | --- |
-# | text | 22 words, each one token; encoder trained with the denoiser, as in [Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.3 | a large encoder, trained before and frozen: CLIP ([Radford et al. 2021](https://arxiv.org/abs/2103.00020)) in [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion); T5 in Imagen ([Saharia et al. 2022](https://arxiv.org/abs/2205.11487)); two CLIPs and T5 in Stable Diffusion 3 ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) |
-# | denoiser | a U-Net with cross-attention | the same, larger (Stable Diffusion 1, 2, XL); transformers without a U-Net: DiT ([Peebles & Xie 2022](https://arxiv.org/abs/2212.09748)), MM-DiT in Stable Diffusion 3 |
-# | what is predicted | v | ε in Stable Diffusion 1; v ([Salimans & Ho 2022](https://arxiv.org/abs/2202.00512)) in [Stable Diffusion 2 at 768×768](https://github.com/Stability-AI/stablediffusion); the velocity of a straight path, *flow matching* ([Lipman et al. 2022](https://arxiv.org/abs/2210.02747)) in Stable Diffusion 3 |
-# | calls | 12 steps, two calls each | 50 steps by default in [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion); few steps after *distillation*: [Salimans & Ho 2022](https://arxiv.org/abs/2202.00512), [consistency models](https://arxiv.org/abs/2303.01469), [adversarial distillation](https://arxiv.org/abs/2311.17042) |
-# | decoder's loss | absolute and squared error, more for strokes, the same for edges, and the KL divergence | also a perceptual loss and a discriminator ([Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.1) |
+# | text | 22 words; the encoder is trained with the denoiser, as in [Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.3 | an encoder that was trained before: [CLIP](https://arxiv.org/abs/2103.00020) in [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), T5 in [Imagen](https://arxiv.org/abs/2205.11487), two CLIPs and T5 in [Stable Diffusion 3](https://arxiv.org/abs/2403.03206) |
+# | denoiser | a U-Net with cross-attention | the same, larger (Stable Diffusion 1, 2, XL); transformers without a U-Net ([DiT](https://arxiv.org/abs/2212.09748), MM-DiT in Stable Diffusion 3) |
+# | predicted | v | ε in Stable Diffusion 1; the velocity of a straight path ([flow matching](https://arxiv.org/abs/2210.02747)) in Stable Diffusion 3 |
+# | calls | 12 steps, two calls each | 50 steps by default in Stable Diffusion 1; few steps after *distillation* ([Salimans & Ho 2022](https://arxiv.org/abs/2202.00512), [consistency models](https://arxiv.org/abs/2303.01469)) |
+# | decoder's loss | absolute and squared error, more for strokes, the same for edges, and the KL divergence | also a perceptual loss and a discriminator |
 # | data | drawn by rule, every caption true | billions of pictures with texts from the web, filtered by CLIP ([Schuhmann et al. 2022](https://arxiv.org/abs/2210.08402)) |
 #
-# There is one more difference. Here the judge can check each word, because the world has six colours and ten digits. For large
-# models such a proof is harder. [Huang et al. 2023](https://arxiv.org/abs/2307.06350) built a benchmark of composition, and large
-# models also fail on parts of it.
+# Here the judge can check each word. For large models such a proof is harder. They fail on parts of a benchmark of composition
+# ([Huang et al. 2023](https://arxiv.org/abs/2307.06350)).
 #
 # ## Remember
 # - A latent space moves the work to small maps. What the autoencoder loses, no denoiser can bring back.
+# - Most latents are no pictures. The denoiser learns which are.
 # - With cross-attention each place of the picture collects a mixture of the words' values: softmax(QKᵀ/√d) V.
-# - A decoder draws confetti from a random latent. The denoiser learns which latents are pictures.
 # - Hide some captions in training. When you draw, go beyond the answer with caption by w times the difference.
 # - To show that a model composes, test what training never showed, report differences with intervals, and show that a model which
 #   cannot compose fails.
