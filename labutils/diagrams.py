@@ -187,9 +187,9 @@ def draw_text_to_image(parts, title):
     _arrow(ax, (wide, 4.2), (6.4, 3.6), "one vector a word", (20, 16))
     _arrow(ax, (4.7 + wide, 2.6), (9.4, 2.6), "$x_0$", (0, 6))
     _arrow(ax, (9.4 + wide, 2.6), (14.4, 2.6), "picture", (0, 6))
-    _arrow(ax, (6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
+    _arrow(ax, (6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -34), "left")
     again = {"connectionstyle": "bar,angle=180,fraction=-0.35"}
-    _arrow(ax, (8.5, 1.6), (7.6, 1.6), "again for\nevery step", (0, -58), **again)
+    _arrow(ax, (8.5, 1.6), (7.6, 1.6), "again for every step", (0, -36), **again)
     _arrow(ax, (wide, 1.2), (5.2, 1.6), "latents,\ntraining only", (6, -32), "left", linestyle="--")
     ax.set(title=title, xlim=(-0.1, 14.6), ylim=(-0.1, 5.9))
     ax.set_axis_off()

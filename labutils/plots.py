@@ -299,6 +299,8 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
 
 def write_below(figure, texts):
     """Write a text below each image of a grid or table of images, such as what a judge reads; returns the figure."""
+    rows = figure.axes[0].get_subplotspec().get_gridspec().nrows
+    figure.set_figheight(figure.get_figheight() + 0.45 * rows)  # inches: room for two lines below each row
     for ax, text in zip(figure.axes, texts, strict=False):
         ax.set_xlabel(textwrap.fill(text, 22), fontsize=SMALL)
     return figure
