@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import ablation, contenders, filling, marking, prompts, quality, report, speed
+from benchmarks import ablation, contenders, filling, marking, prompts, quality, report, schedules, speed
 from lab import idle
 from labutils import pretrained, sampling
 from labutils import results as measured
@@ -66,7 +66,7 @@ def test_the_readme_quotes_three_numbers():
 
 
 def test_no_plan_has_an_item_twice():
-    for plan in (quality.PLAN, ablation.plan(), filling.PLAN, marking.PLAN, prompts.PLAN):
+    for plan in (quality.PLAN, ablation.plan(), schedules.plan(), filling.PLAN, marking.PLAN, prompts.PLAN):
         keys = [json.dumps(item, sort_keys=True) for item in plan]
         assert len(set(keys)) == len(keys)
 

@@ -252,6 +252,9 @@ def test_constrain_keeps_known_pixels():
     keep = {"constrain": lambda x0, t: sampling.inpaint(x0, data[:1], mask)}
     drawn = sampling.sample(exact_for(data), 4, (4, 4, 1), steps=50, progress=False, **keep)
     assert np.abs((drawn - data[:1]) * mask).max() < 1e-3
+    keep = {"constrain": sampling.as_constraint(sampling.inpaint, data[:1], mask)}  # written for NumPy
+    again = sampling.sample(exact_for(data), 4, (4, 4, 1), steps=50, progress=False, **keep)
+    np.testing.assert_allclose(drawn, again, atol=1e-4)
 
 
 @pytest.mark.parametrize(

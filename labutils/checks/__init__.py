@@ -10,7 +10,13 @@ from labutils.checks.feedback import CheckFailed
 from labutils.checks.lesson_1 import check_build_mlp, check_inverses
 from labutils.checks.lesson_2 import check_add_noise, check_alpha_bars, check_posterior_variances, check_reverse_density
 from labutils.checks.lesson_3 import check_add_time, check_sinusoidal_embedding, check_up_block
-from labutils.checks.lesson_4 import check_diagnosis
+from labutils.checks.lesson_4 import (
+    check_diagnosis,
+    check_noise_loss,
+    check_predict_x0,
+    check_relu_floor,
+    check_train_step,
+)
 from labutils.checks.lesson_5 import check_ddim_step, check_exact_x0, check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_difference, check_inpaint
 from labutils.checks.lesson_7 import check_loss_weight, check_space_to_depth, check_split_taps
@@ -37,7 +43,10 @@ __all__ = [
     "check_inpaint",
     "check_inverses",
     "check_loss_weight",
+    "check_noise_loss",
     "check_posterior_variances",
+    "check_predict_x0",
+    "check_relu_floor",
     "check_reverse_density",
     "check_reverse_step",
     "check_sample_latent",
@@ -45,5 +54,6 @@ __all__ = [
     "check_sinusoidal_embedding",
     "check_space_to_depth",
     "check_split_taps",
+    "check_train_step",
     "check_up_block",
 ]

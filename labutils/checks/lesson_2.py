@@ -194,7 +194,7 @@ def _tildes(posterior_variances, betas):
     return as_numbers(run(posterior_variances, betas), betas.shape, "β̃"), right, mistakes
 
 
-@check_reverse_density.property("a density: never negative, and its integral over the grid is 1", alone=False)
+@check_reverse_density.property("a density: never negative, and its integral over the grid is 1")
 def _(reverse_density, rng):
     case = _reverse_case(rng, 3)
     grid = case[0]

@@ -452,7 +452,8 @@ plots.show_prediction(prediction, f"the classifier is sure of {sure(grid.rows[-1
                       f"{history['val_loss'][-1]:.3f}" if reads else "count them in the last row")
 
 # %% [markdown]
-# In the saved run the network has learned bright spots on black, and no digits. The test error is already far
+# In the saved run the network has learned bright spots on black, and no digits. The classifier is sure of most of them all the same: it knows
+# only digits, and must answer with one of them. So its number means little for pictures that are no digits. Trust your eyes. The test error is already far
 # below the two baselines. So a low loss does not guarantee a good picture. Section 4.5 shows why. Section 4.8 trains a network
 # that makes better digits in about as much time.
 
@@ -539,7 +540,8 @@ if quality := results.recorded("quality"):
 
 # %% [markdown]
 # You see it, but less than the losses suggest. After 5 epochs few samples are digits. From 20 to 50 epochs the same strokes become
-# a little clearer. Even after 50 epochs only about half of the samples are clear digits.
+# a little clearer. The classifier's numbers do not show this: eight samples are few, and it is also sure of forms that are no digit. Even of 1,000
+# samples after 50 epochs it is sure of only about half.
 # More epochs alone give little: after 20 epochs the loss hardly falls any more. Section 4.5 looks for the reason.
 # [Lesson 7](07_better_and_faster.ipynb) and section 4.8 show what helps.
 
@@ -1002,7 +1004,7 @@ plots.show(plots.image_table([drawn["50 epochs"], list(cut)], ["from t = 999", f
 plots.show_prediction(prediction, f"the classifier is sure of {sure(drawn['50 epochs'])} above and of {sure(cut)} below")
 
 # %% [markdown]
-# In the saved run the late start gives tangled strokes. The network treats pure noise as a noisy image, and the steps that decide the form
+# In the saved run the late start gives tangled strokes and no digit. (The classifier is sure of some of them, as it was of the spots in section 4.3.) The network treats pure noise as a noisy image, and the steps that decide the form
 # were skipped. (The rows of lesson 2.7 were sharp. Its *perfect* network has a sensible answer for pure noise at this step; a trained
 # network never saw pure noise there.) No noise-prediction loss shows this mistake, because training never shows pure noise at such a t.
 

@@ -11,7 +11,7 @@
 # - measure how much an error counts in a loss, and say what that means for the choice between ε, x_0 and v;
 # - read an ablation, say how large chance is, and say what the ablation does not show.
 #
-# **Time:** about 65 minutes with the exercises.
+# **Time:** about 85 minutes with the exercises.
 #
 # Sources: Salimans & Ho 2022, [v-prediction](https://arxiv.org/abs/2202.00512); Nichol & Dhariwal 2021,
 # [cosine schedule, scale and shift](https://arxiv.org/abs/2102.09672); Hang et al. 2023,
@@ -621,8 +621,8 @@ if speed:
 # table divides by 64.) Go down the table.
 # - **Graph and batch.** The first two rows make the same calls of the same network. An eager call for one image is mostly
 #   overhead, and it leaves most of the processor idle.
-# - **Arithmetic.** A call of `fast` is *not* cheaper than a call of the classic network. It has twice the weights for about the
-#   same work.
+# - **Arithmetic.** A call of `fast` costs about as much as a call of the classic network. It has twice the weights for the same
+#   work.
 # - **Calls.** This factor is the largest: 10 or 24 calls in place of 1000.
 #
 # Compiling comes once, before the first image. For a handful of digits it takes most of the time.
