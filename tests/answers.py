@@ -476,7 +476,9 @@ def attend_by_loops(q, k, v, m):
     result = np.zeros((*q.shape[:2], v.shape[-1]))
     for b in range(len(q)):
         for p in range(q.shape[1]):
-            scores = np.array([q[b, p] @ word for word, here in zip(k[b], m[b], strict=True) if here]) / np.sqrt(q.shape[2])
+            scores = np.array([q[b, p] @ word for word, here in zip(k[b], m[b], strict=True) if here]) / np.sqrt(
+                q.shape[2]
+            )
             if scores.size:
                 weights = np.exp(scores - np.logaddexp.reduce(scores))
                 result[b, p] = sum(w * value for w, value in zip(weights, v[b][m[b]], strict=True))
@@ -647,9 +649,17 @@ LESSON_8_WRONG = [
     (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m | True), "`is_word` is not used"),
     (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, hidden=0.0), "score of 0 does not hide"),
     (checks.check_cross_attention, attend_after_the_softmax, "already counted the empty places"),
-    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, ~m), "the largest score|every word|other way round"),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v, m: attend(q, k, v, ~m),
+        "the largest score|every word|other way round",
+    ),
     (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m[:1]), "its own empty places"),
-    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, hidden=-np.inf), "without any word contains NaN"),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v, m: attend(q, k, v, m, hidden=-np.inf),
+        "without any word contains NaN",
+    ),
     (
         checks.check_cross_attention,
         lambda q, k, v, m: (lambda e: e / e.sum(-1, keepdims=True) @ v)(np.exp(attend_scores(q, k, m))),
