@@ -95,7 +95,7 @@ for text in (caption, "a red three", ""):
 # ### What training never shows
 #
 # Some combinations are kept out of training: 12 of the 60 pairs of colour and digit. Each colour and each digit is still
-# frequent. Also kept out are some ordered pairs of digits ("a three left of a six"). Section 8.7 asks for them.
+# frequent. Also kept out are some ordered pairs of digits ("a three left of a six"). Section 8.7 tests them.
 
 # %%
 colour, digit = np.indices((6, 10))
@@ -226,18 +226,18 @@ def recorded_rows(**wanted):
 
 if recorded:
     shrunk = [row for row in recorded["rows"] if "latent" in row]
-    figure, ax = plots.axes("What is left of the captions when the latent shrinks", "numbers in the latent",
+    figure, ax = plots.axes("What is left when the latent shrinks (95 % intervals)", "numbers in the latent",
                             "proportion read right", size=(7, 4))
-    for word, marker in (("colour", "s"), ("digit", "^"), ("caption", "o")):
+    for word, marker in (("colour", "s"), ("digit", "o")):
         plots.draw_proportions(ax, [row["numbers"] for row in shrunk], [row[word] for row in shrunk], word, marker)
-    ax.axhline(recorded_rows(pictures="real", kind="seen")[0]["caption"][0], color="black", ls=":",
-               label="caption, real pictures")
+    ax.axhline(recorded_rows(pictures="real", kind="seen")[0]["digit"][0], color="black", ls=":",
+               label="digit, real pictures")
     ax.set_xscale("log", base=2)
     ax.set_xticks([row["numbers"] for row in shrunk], [row["numbers"] for row in shrunk])
     ax.set_ylim(0, 1)
     ax.legend()
-    plots.show(figure, "Proportions of colours, digits and whole captions read right from reconstructions, for latents of 64 to "
-               "512 numbers: they rise with the size of the latent, whole captions the most.")
+    plots.show(figure, "Proportions of colours and digits read right from reconstructions, for latents of 64 to 512 numbers: both "
+               "rise with the size of the latent; digits stay below those of real pictures.")
     print(", ".join(f"{3072 // row['numbers']} times smaller: {row['caption'][0]:.0%} of the captions" for row in shrunk))
 
 # %% [markdown]
@@ -315,8 +315,8 @@ plots.show_prediction(prediction, f"{pixels / latents:.0f} times as long on this
 assert pixels > latents
 
 # %% [markdown]
-# The pixels need 15 times as many multiply-adds, and about ten times as long in the saved run. A drawing
-# calls the denoiser 24 times and the decoder once.
+# The pixels need 15 times as many multiply-adds, and about ten times as long in the saved run. A drawing calls the denoiser 24 times
+# and the decoder once.
 #
 # ## 8.3 The second part: words become vectors
 #
@@ -415,9 +415,8 @@ for text in (caption, "a red three"):
 assert difference_from_network("a red three", False) < 1e-3 < difference_from_network("a red three", True)
 
 # %% [markdown]
-# For the short caption only the first line agrees with the network. It was trained *without* hiding, and the five empty places of
-# "a red three" get weight. The same is true of
-# [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), which fills each caption up to 77 tokens. An empty place is one
+# For the short caption, only attention to the empty places agrees with the network. It was trained *without* hiding. So the five empty
+# places of "a red three" get weight. The same is true of [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), which fills each caption up to 77 tokens. An empty place is one
 # more token for which the network learns a vector. An empty caption consists of this token only.
 
 # %%
@@ -492,7 +491,7 @@ assert total < 4e6
 # %% [markdown]
 # ### Which places attend to which word?
 #
-# We can fix a word and ask how much weight each place gives to it. This is one map for each word. The next cell adds noise to the
+# For each word, a map shows how much weight each place gives to it. The next cell adds noise to the
 # latents of eight real pictures of one caption, and shows the weights of the last cross-attention.
 #
 # **Predict before you run:** at t = 999 a latent is nearly pure noise. Can the maps of "red" and "blue" already differ there?
@@ -624,19 +623,19 @@ plots.show(plots.write_below(figure, said),
 if recorded:
     sweep = [row for row in recorded["rows"] if row.get("sweep") is not None]
     figure, ax = plots.axes("Guidance: what is right (95 % intervals)", "guidance w", "proportion right", size=(7, 4))
-    for word, marker in (("colour", "s"), ("digit", "^"), ("caption", "o")):
+    for word, marker in (("colour", "s"), ("digit", "o")):
         plots.draw_proportions(ax, [row["sweep"] for row in sweep], [row[word] for row in sweep], word, marker)
     ax.set_ylim(0, 1.05)
     ax.legend()
-    plots.show(figure, "Proportions right over the guidance w from 0 to 8. Digits and whole captions rise steeply from w = 0 to "
-               "w = 2, are best at w = 4, and fall at w = 8, where colours fall, too.")
+    plots.show(figure, "Proportions right over the guidance w from 0 to 8. Digits rise steeply from w = 0 to w = 2, are best at "
+               "w = 4, and fall at w = 8, where colours fall, too.")
     none, most = sweep[0], sweep[-1]
     plots.show_prediction(prediction, f"w = 0: colour right {none['colour'][0]:.1%}, digit {none['digit'][0]:.1%}; "
                           f"w = 8: colour {most['colour'][0]:.1%}, digit {most['digit'][0]:.1%}")
 
 # %% [markdown]
 # Without guidance the colours are right, but more than half of the digits are not. A perfect conditional model would need no
-# guidance: it would draw as the data are, and the judge would read about 97 %. So our model is not trained enough. Guidance makes up
+# guidance: it would draw as the data are, and the judge would read about 97 %. So our model has not learned the digits well enough. Guidance makes up
 # for it, because it moves away from what the model draws for *any* caption. Too much guidance spoils colours and digits again, and it
 # may cost variety ([Ho & Salimans 2022](https://arxiv.org/abs/2207.12598)).
 #
@@ -645,7 +644,7 @@ if recorded:
 # %% [markdown]
 # ## 8.6 Training: the same step as always
 #
-# Nothing else is new. $x_0$ is now a latent, and the condition is tokens instead of a label. The network predicts
+# The training step is that of [lesson 4](04_training.ipynb). $x_0$ is now a latent, and the condition is tokens instead of a label. The network predicts
 # v = √ᾱ ε − √(1−ᾱ) x₀ ([Salimans & Ho 2022](https://arxiv.org/abs/2202.00512)), with the cosine schedule of
 # [lesson 6](06_discussion.ipynb). The checkpoint comes from 64,000 pictures and 8,000 steps (about 47 CPU minutes). The autoencoder
 # took about 22. The next cell trains for a small part of this.
@@ -713,7 +712,7 @@ for label, each in drawn.items():
 # - **Unseen pair**: at least one pair of colour and digit that training never shows.
 # - **Unseen order**: an ordered pair of digits that training never shows.
 # - **Turned**: "a red three left of a blue seven" and "a blue three left of a red seven". Both are seen kinds. They have the same words
-#   in another order.
+#   in another order. (As they come in twos, 1,000 of them say less than 1,000 independent captions.)
 #
 # (One caption in five of the kinds *seen* and *unseen pair* has a single digit. The other two kinds always have two.)
 
@@ -730,8 +729,8 @@ print(f"64,000 scenes drawn as for the training hold {len(np.unique(training_sce
 #
 # - **A bag of words** gets no positions, so it cannot know the order of its words.
 # - **Words of pairs** gets the same sentence with its eight places. But the two words of a pair belong to this pair only: "a red₁₃
-#   three₁₃ left of a blue₇ seven₇". Nothing that it learns about "red three" can help it with "red four". It was trained for longer,
-#   because each of its words is rarer.
+#   three₁₃ left of a blue₇ seven₇". What it learns about the words of "red three" does not tell it what those of "red four" mean. It was
+#   trained for longer, because each of its words is rarer.
 
 # %% [markdown]
 # ### Exercise 8.4 – build a model that must fail
@@ -934,8 +933,8 @@ if recorded:
 #
 # ### A smaller proof on your machine
 #
-# Your machine now draws captions with an unseen pair. A second reader, `digit_features`, judges them, too. It is built differently from
-# `digit_recogniser`. Both learned from MNIST's training images.
+# Your machine now draws captions with an unseen pair. A second reader, `digit_features`, judges them, too. It has the same training
+# images as `digit_recogniser`, but other layers.
 
 # %%
 second_reader, _ = pretrained.load("digit_features")
@@ -953,8 +952,8 @@ plots.show(plots.write_below(plots.captioned(drawn[:8], caption_data.sentences(n
            + "; ".join(caption_data.sentences(never_shown[:3])) + ". Below each what the judge reads.")
 
 # %% [markdown]
-# A reader must choose one of ten digits, even for a blob like the blue nine of the saved figure. So the next cell cuts the digits out of the pictures and measures their
-# Fréchet distance (lesson 5) from those of real pictures of the same captions. The floor is the distance of other real pictures.
+# A reader must choose one of ten digits, even for a blob like the blue nine of the saved figure. So the next cell cuts out the digits
+# and measures their Fréchet distance (lesson 5) from those of real pictures of the same captions.
 
 # %%
 features, _ = evaluation.load_judges()
@@ -965,9 +964,8 @@ if min(map(len, cut)) > cut[0].shape[1]:
           f"floor {metrics.frechet_distance(cut[2], cut[0]):.0f}")
 
 # %% [markdown]
-# In the saved run both readers find more than nine of ten drawings right, but the first reads real pictures still better. The distance
-# is 12, that of other real pictures 3. So the digits can be read, but do not look like real handwriting. Guidance makes the strokes
-# thicker.
+# In the saved run both readers find more than nine of ten drawings right. The first is right more often on real pictures. The distance
+# is 12, that of other real pictures (the floor) 3. So the digits can be read, but they do not look like real handwriting.
 
 # %% [markdown]
 # ## 8.8 Your own captions
@@ -1017,8 +1015,6 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 # %% [markdown]
 # ## 8.9 From here to Stable Diffusion
 #
-# What the large models do differently:
-#
 # | | this lesson | larger models |
 # | --- | --- | --- |
 # | text | 22 words; the encoder is trained with the denoiser, as in [Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.3 | trained before: [CLIP](https://arxiv.org/abs/2103.00020) in [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), two CLIPs and T5 in [Stable Diffusion 3](https://arxiv.org/abs/2403.03206) |
@@ -1027,7 +1023,7 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 # | decoder's loss | errors of pixels and of edges, and the KL divergence | also a perceptual loss and a discriminator |
 # | data | drawn by rule, every caption true | billions of pictures with texts from the web, filtered by CLIP ([Schuhmann et al. 2022](https://arxiv.org/abs/2210.08402)) |
 #
-# Here the judge can check each word. For large models such a proof is harder. They fail on parts of a benchmark of composition
+# Here the judge can check each word. Large models fail on parts of a benchmark of composition
 # ([Huang et al. 2023](https://arxiv.org/abs/2307.06350)).
 #
 # ## Remember
