@@ -19,6 +19,7 @@ HELPERS = {  # see feedback.in_student_process
     "layers_of_mlp": "lesson_1",
     "block_as_network": "lesson_3",
     "time_as_network": "lesson_3",
+    "weights_of": "lesson_7",
 }
 
 

@@ -12,7 +12,7 @@ from labutils import pretrained, sampling
 from labutils import results as measured
 from labutils.schedule import linear_schedule
 
-FILES = {"quality": quality, "ablation": ablation, "speed": speed, "filling": filling}
+FILES = {"quality": quality, "ablation": ablation, "schedules": schedules, "speed": speed, "filling": filling}
 FILES |= {"grading": marking, "text_to_image": prompts}
 
 

@@ -140,7 +140,7 @@ def test_once_more_as_a_zip_gives_the_same_files_at_once(folder, handed_out, gra
 @needs("bubblewrap")
 def test_a_human_has_the_last_word(folder, handed_out, graded):
     marks = folder / "marks.csv"
-    marks.write_text(f"student_id,question,points\n{GORAN},{FIRST},1.5\n'{STRANGE},{FIRST},\n", encoding="utf-8")
+    marks.write_text(f"student_id,question,points\n{GORAN},{FIRST},0.5\n'{STRANGE},{FIRST},\n", encoding="utf-8")
     assert cli.main(arguments(folder, handed_out, "--marks", str(marks))) == 0
     assert float(table(folder)[GORAN, LESSON]["score"]) == STUDENTS[GORAN].points + 1.5
 
@@ -223,10 +223,10 @@ def test_marks_by_hand_count_for_every_status(handed_out, tmp_path):
         "twice": {LESSON: other, "copy": other},
     }
     marks = tmp_path / "marks.csv"
-    marks.write_text("student_id,question,points\n" + "".join(f"{name},{FIRST},1.5\n" for name in files), "utf-8")
+    marks.write_text("student_id,question,points\n" + "".join(f"{name},{FIRST},0.5\n" for name in files), "utf-8")
     rows, _ = decided(handed_out, tmp_path, files, "--marks", str(marks))
     for name in files:
-        assert sum(float(row["score"]) for row in rows if row["student_id"] == name) == 1.5, name
+        assert sum(float(row["score"]) for row in rows if row["student_id"] == name) == 0.5, name
 
 
 def test_memory_stays_flat(handed_out):

@@ -141,9 +141,9 @@ def test_bad_marks_of_a_spreadsheet(text, words, tmp_path):
 def test_names_typed_and_sent(sent, typed, name, grade, book, tmp_path):
     sent, typed = (unicodedata.normalize(form, name) for form in (sent, typed))
     assert sent != typed
-    (tmp_path / "marks.csv").write_text(f"student_id;question;points\n{typed};{QUESTION};1,5\n", "utf-8")
+    (tmp_path / "marks.csv").write_text(f"student_id;question;points\n{typed};{QUESTION};0,5\n", "utf-8")
     code, _, rows = grade({f"{sent}/{LESSON}.ipynb": book}, "--marks", str(tmp_path / "marks.csv"))
-    assert code == 0 and [row["score"] for row in rows if row["file"]] == ["1.5"]
+    assert code == 0 and [row["score"] for row in rows if row["file"]] == ["0.5"]
 
 
 # --- grades.csv -----------------------------------------------------------------------------------------------------

@@ -80,6 +80,6 @@ def test_the_command(handed_out, tmp_path):
     assert cli.main([*arguments, "--out", str(tmp_path / "out")]) == 0
     with open(tmp_path / "out" / "grades.csv", newline="", encoding="utf-8-sig") as file:
         rows = {row["student_id"]: row for row in csv.DictReader(file) if row["notebook"] == LESSON}
-    assert [(row["score"], row["status"]) for row in rows.values()] == [("8.0", "graded"), ("0.0", "graded")]
+    assert [(row["score"], row["status"]) for row in rows.values()] == [("10.0", "graded"), ("0.0", "graded")]
     assert {row["sandbox"] for row in rows.values()} == {NOT_RUN_AGAIN}
     assert not (tmp_path / "out" / "judged").exists()

@@ -283,7 +283,7 @@ def _(add_time, rng):
     )
 
 
-@check_add_time.property("every pixel of a channel gets the same number")
+@check_add_time.property("every pixel of a channel gets the same number", alone=False)
 def _(add_time, rng):
     _, _, features, _, y = _with_time(add_time, rng)
     added = y - features

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from labutils.checks.feedback import Check, require, run
+from labutils.checks.feedback import Check, in_student_process, require, run
 from labutils.checks.values import as_numbers, compare
 
 check_split_taps = Check(
@@ -94,7 +94,6 @@ def _(space_to_depth, rng):
     )
 
 
-# Of one prediction: its answer for the image x0 at x_t, and how much its squared error is for one unit of that of x0.
 def _noise(x0, xt, alpha_bar):
     return (xt - np.sqrt(alpha_bar) * x0) / np.sqrt(1 - alpha_bar)
 
@@ -103,41 +102,58 @@ def _v(x0, xt, alpha_bar):
     return np.sqrt(alpha_bar) * _noise(x0, xt, alpha_bar) - np.sqrt(1 - alpha_bar) * x0
 
 
-@check_loss_weight.property("1 for a network that predicts x_0")
+HIGH, LOW = 0.8, 0.1  # ᾱ
+CASES = {  # what a network predicts: (its answer for the image x0 at x_t, ᾱ, the weight)
+    "x_0": (lambda x0, xt, alpha_bar: x0, 0.5, 1.0),
+    "ε": (_noise, HIGH, HIGH / (1 - HIGH)),
+    "ε, at much noise": (_noise, LOW, LOW / (1 - LOW)),
+    "v": (_v, HIGH, 1 / (1 - HIGH)),
+    "v, at much noise": (_v, LOW, 1 / (1 - LOW)),
+    "2.3 x_0 + x_t": (lambda x0, xt, alpha_bar: 2.3 * x0 + xt, 0.4, 2.3**2),
+}
+
+
+def weights_of(loss_weight):
+    """What the student's function returns for each of CASES, as a list."""
+    return [run(loss_weight, implied, alpha_bar) for implied, alpha_bar, _ in CASES.values()]
+
+
+@check_loss_weight.property("1 for a network that predicts x_0", alone=False)
 def _(loss_weight, rng):
-    _judge_weight(loss_weight, "x_0", lambda x0, xt, alpha_bar: x0, rng.uniform(0.3, 0.7), 1.0)
+    _judge_weights(loss_weight, "x_0")
 
 
 @check_loss_weight.property("SNR for a network that predicts ε")
 def _(loss_weight, rng):
-    for alpha_bar in (rng.uniform(0.6, 0.95), rng.uniform(0.02, 0.2)):
-        _judge_weight(loss_weight, "ε", _noise, alpha_bar, alpha_bar / (1 - alpha_bar))
+    _judge_weights(loss_weight, "ε")
 
 
 @check_loss_weight.property("SNR + 1 for a network that predicts v")
 def _(loss_weight, rng):
-    for alpha_bar in (rng.uniform(0.6, 0.95), rng.uniform(0.02, 0.2)):
-        _judge_weight(loss_weight, "v", _v, alpha_bar, 1 / (1 - alpha_bar))
+    _judge_weights(loss_weight, "v")
 
 
 @check_loss_weight.property("right for a prediction that nobody has seen before")
 def _(loss_weight, rng):
-    factor = rng.uniform(1.5, 3)
-    _judge_weight(loss_weight, f"{factor:.2f} x_0 + x_t", lambda x0, xt, alpha_bar: factor * x0 + xt, 0.4, factor**2)
+    _judge_weights(loss_weight, "2.3 x_0 + x_t")
 
 
-def _judge_weight(loss_weight, what, implied, alpha_bar, weight):
-    answer = as_numbers(run(loss_weight, implied, float(alpha_bar)), (), "the weight")
-    mistakes = {
-        "0: with the wrong image you also computed another x_t. The network got one x_t, only its answer is wrong": 0,
-        "the wrong way round: divide the error of the answer by the error of the image": 1 / weight,
-        "a root: compare squared errors": np.sqrt(weight),
-    }
-    for sentence, wrong in mistakes.items():
-        if abs(weight - 1) > 0.05 or wrong == 0:
-            require(abs(answer - wrong) > 0.02 * max(weight, 1e-3), f"for {what} you get {answer:.3g}, {sentence}")
-    require(
-        abs(answer - weight) <= 0.05 * weight,
-        f"for a network that predicts {what}, at ᾱ = {alpha_bar:.2f}, you get {answer:.3g}; that is not the weight. "
-        "Compare the squared error of the answer, at one x_t, with the squared error of the image",
-    )
+def _judge_weights(loss_weight, prediction):
+    answers = dict(zip(CASES, in_student_process(weights_of, loss_weight), strict=True))
+    for what, (_, alpha_bar, weight) in CASES.items():
+        if what.split(",")[0] != prediction:
+            continue
+        answer = as_numbers(answers[what], (), "the weight")
+        mistakes = {
+            "0: with the wrong image you also computed another x_t. The network got one, only its answer is wrong": 0,
+            "the wrong way round: divide the error of the answer by the error of the image": 1 / weight,
+            "a root: compare squared errors": np.sqrt(weight),
+        }
+        for sentence, wrong in mistakes.items():
+            if weight != 1 or wrong == 0:
+                require(abs(answer - wrong) > 0.02 * weight, f"for {what} you get {answer:.3g}, {sentence}")
+        require(
+            abs(answer - weight) <= 0.05 * weight,
+            f"for a network that predicts {what}, at ᾱ = {alpha_bar:.2f}, you get {answer:.3g}; that is not the weight."
+            " Compare the squared error of the answer, at one x_t, with the squared error of the image",
+        )

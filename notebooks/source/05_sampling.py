@@ -65,7 +65,7 @@ fast = pretrained.load_diffusion("fast")
 schedule, shape = classic.schedule, classic.shape
 about = pretrained.read_record("classic")
 rng = np.random.default_rng(SEED)
-print(f"preset {settings.name}; data: {name}")
+print(f"preset {settings.name}: data: {name}")
 for diffusion, what in ((classic, "classic"), (fast, "fast")):
     print(f"checkpoint {what}: {pretrained.read_record(what)['epochs']} epochs on {about['dataset']}, "
           f"{diffusion.schedule.name} schedule, predicts {diffusion.prediction}")
@@ -553,10 +553,10 @@ plots.show_prediction(prediction, f"at t = {middle[0]} the SNR is {fast.schedule
 
 # %%
 t, xt, x0_hat = film["classic"][0]
-bar = schedule.alpha_bars[t]
+left = schedule.alpha_bars[t]  # what is left of the image
 predicted = np.asarray(classic.predict_noise(xt, t))
 print(f"classic at t = {t}: the predicted noise is too dark by {np.mean(xt - predicted):.4f} on average")
-print(f"1/√ᾱ = {1 / np.sqrt(bar):.0f}, so the mean of x̂_0 is {x0_hat.mean():.2f}; "
+print(f"1/√ᾱ = {1 / np.sqrt(left):.0f}, so the mean of x̂_0 is {x0_hat.mean():.2f}; "
       f"{np.mean(np.abs(x0_hat) > 1):.0%} of its pixels lie outside ±1")
 
 # %%

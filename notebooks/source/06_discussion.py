@@ -64,7 +64,7 @@ _, classifier = evaluation.load_judges()  # lesson 5: it had no part in making i
 steps = min(100, settings.sample_steps)  # network calls for one drawing of `fast`
 judged = 20 if PRESET == "smoke" else 100  # images for each number of a table
 quiet = {"seed": SEED, "progress": False}  # of all drawings below
-print(f"preset {settings.name}; images: {name}")
+print(f"preset {settings.name}: images: {name}")
 
 # %% [markdown]
 # Each question is about the whole picture, not about one of its boxes:
