@@ -59,6 +59,7 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-8-1-sample-latent": ("0.5 * log_variance", "log_variance"),
     "ex-8-2-cross-attention": (" / np.sqrt(queries.shape[-1])", ""),
     "ex-8-3-guided": (" - w * ", " + w * "),
+    "ex-8-4-encode-for-falsifier": ("after + colour", "after"),
 }
 
 

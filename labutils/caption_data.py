@@ -2,7 +2,7 @@
 
 A *scene* says what is on a picture: the numbers (colour, digit, relation, colour, digit) of its one or two digits. A
 picture shows a scene, a caption names it: "a red three left of a blue seven". Some scenes never occur in training. A
-network that draws them has understood the words one by one.
+network that draws them composes words that it knows.
 
 Which ones: see :func:`has_unseen_pair` and :func:`has_unseen_order`. The idea of captions over placed digits with some
 combinations kept out is from alignDRAW (Mansimov et al. 2015, arXiv:1511.02793).

@@ -7,7 +7,7 @@ the digit of each. The digits are read by ``digit_recogniser``, which saw grey M
 import numpy as np
 import tensorflow as tf
 
-from labutils.caption_data import ALONE, COLOURS, SIZE
+from labutils.caption_data import ALONE, COLOURS, SIZE, sentences
 from labutils.metrics import check_drawn
 from labutils.networks import predict
 
@@ -33,6 +33,39 @@ def read_pictures(images, classifier):
         ValueError: pictures far outside [-1, 1].
     """
     light = (check_drawn(images) + 1) / 2
+    first, second, beside, alone = _parts(light)
+    scenes = np.empty((len(light), 5), np.int32)
+    for columns, part in ((slice(0, 2), first), (slice(3, 5), second)):
+        digits = predict(classifier, _cut_out(part)).argmax(axis=1)
+        scenes[:, columns] = np.stack([_colour(light, part), digits], axis=1)
+    scenes[:, 2] = np.where(beside, 0, 2)
+    scenes[alone, 2:] = ALONE
+    return scenes
+
+
+def cut_digits(images):
+    """The digits of pictures in the manner of MNIST: the first of each picture, then the second ones.
+
+    Args:
+        images: (N, 32, 32, 3) in about [-1, 1].
+
+    Returns:
+        (M, 28, 28, 1) float32 in [-1, 1], N ≤ M ≤ 2 N.
+    """
+    first, second, _, alone = _parts((check_drawn(images) + 1) / 2)
+    return _cut_out(np.concatenate([first, second[~alone]]))
+
+
+def verdicts(scenes, images, classifier):
+    """For each picture the text "✓ as asked", or what the judge reads instead; arguments as for :func:`judge`."""
+    found = read_pictures(images, classifier)
+    right = (as_read(scenes) == found).all(axis=1)
+    said = [f"read: {text.removeprefix('a ').replace(' a ', ' ')}" for text in sentences(found)]
+    return ["✓ as asked" if ok else text for ok, text in zip(right, said, strict=True)]
+
+
+def _parts(light):
+    """The ink (N, 32, 32) of the first and of the second digit; whether two are side by side; whether there is one."""
     ink = light.max(axis=-1)  # (N, 32, 32): every colour is bright in one channel
     ink = np.where(ink < INK, 0, ink)
     spread_y, spread_x = _spread(ink, 1), _spread(ink, 2)
@@ -44,12 +77,7 @@ def read_pictures(images, classifier):
         masked = np.ones((1, SIZE, SIZE), bool)
         masked[cut] = False
         first[rows], second[rows] = first[rows] * masked, second[rows] * ~masked
-    scenes = np.empty((len(ink), 5), np.int32)
-    for columns, part in ((slice(0, 2), first), (slice(3, 5), second)):
-        scenes[:, columns] = np.stack([_colour(light, part), _digit(part, classifier)], axis=1)
-    scenes[:, 2] = np.where(beside, 0, 2)
-    scenes[alone, 2:] = ALONE
-    return scenes
+    return first, second, beside, alone
 
 
 def as_read(scenes):
@@ -99,12 +127,12 @@ def _colour(light, ink):
     return ((mean[:, None] - colours) ** 2).sum(axis=-1).argmin(axis=1)
 
 
-def _digit(ink, classifier):
-    """The digit in ``ink`` (N, 32, 32), as the classifier reads it after it was moved and resized as in MNIST."""
+def _cut_out(ink):
+    """The digit in ``ink`` (N, 32, 32), moved and resized as in MNIST: (N, 28, 28, 1)."""
     place = np.arange(SIZE)
     total = ink.sum(axis=(1, 2)) + 1e-6
     y, x = ((ink.sum(axis=axis) @ place) / total for axis in (2, 1))  # MNIST's digits are centred by mass
     reach = 13.5 * DIGIT_SIZE / 20  # from the middle to the first and to the last pixel's centre, in pixels of ink
     boxes = np.stack([y - reach, x - reach, y + reach, x + reach], axis=1) / (SIZE - 1)
     grey = tf.image.crop_and_resize(ink[..., None], boxes, np.arange(len(ink)), (28, 28))
-    return predict(classifier, 2 * np.clip(grey, 0, 1).astype(np.float32) ** BRIGHTEN - 1).argmax(axis=1)
+    return 2 * np.clip(grey, 0, 1).astype(np.float32) ** BRIGHTEN - 1

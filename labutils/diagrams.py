@@ -7,7 +7,7 @@ import numpy as np
 
 from labutils import plots
 
-__all__ = ["draw_text_to_image", "draw_unet", "show_pipeline"]
+__all__ = ["describe_costs", "draw_text_to_image", "draw_unet", "show_pipeline"]
 
 PIPELINE = {  # part: column, row, text of its box, the lessons that are about it
     "image": (0, 2, "an image $x_0$", ()),
@@ -156,6 +156,16 @@ STABLE_DIFFUSION_PLACES = {  # part: left edge, bottom edge and colour of its bo
 }
 
 
+def describe_costs(costs):
+    """Parameters and multiply-adds in words, such as "1.7 M parameters, 31 M multiply-adds"."""
+
+    def short(number):
+        unit, name = (1e9, "G") if number >= 1e9 else (1e6, "M")
+        return f"{number / unit:,.{0 if number >= 20 * unit else 1}f} {name}"
+
+    return f"{short(costs['parameters'])} parameters, {short(costs['multiply_adds'])} multiply-adds"
+
+
 def draw_text_to_image(parts, title):
     """Draw the parts of a latent diffusion model that is conditional on captions, with text in each box.
 
@@ -177,7 +187,9 @@ def draw_text_to_image(parts, title):
     _arrow(ax, (wide, 4.2), (6.4, 3.6), "one vector a word", (20, 16))
     _arrow(ax, (4.7 + wide, 2.6), (9.4, 2.6), "$x_0$", (0, 6))
     _arrow(ax, (9.4 + wide, 2.6), (14.4, 2.6), "picture", (0, 6))
-    _arrow(ax, (6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -4), "left")
+    _arrow(ax, (6.7, 0.6), (6.7, 1.6), "noise $x_T$, then each $x_t$ and t", (8, -34), "left")
+    again = {"connectionstyle": "bar,angle=180,fraction=-0.35"}
+    _arrow(ax, (8.5, 1.6), (7.6, 1.6), "again for every step", (0, -36), **again)
     _arrow(ax, (wide, 1.2), (5.2, 1.6), "latents,\ntraining only", (6, -32), "left", linestyle="--")
     ax.set(title=title, xlim=(-0.1, 14.6), ylim=(-0.1, 5.9))
     ax.set_axis_off()

@@ -27,6 +27,7 @@ __all__ = [
     "axes",
     "captioned",
     "draw_image",
+    "draw_proportions",
     "grid_png",
     "image_grid",
     "image_table",
@@ -38,6 +39,7 @@ __all__ = [
     "show_slider",
     "show_table",
     "use_lab_style",
+    "write_below",
 ]
 
 # Okabe & Ito's palette (https://jfly.uni-koeln.de/color/), ordered so that neighbours also differ in lightness.
@@ -74,13 +76,14 @@ def use_lab_style():
     plt.rcParams.update(STYLE)
 
 
-def show(figure, alt):
+def show(figure, alt, exact=False):
     """Display a figure with alternative text and close it.
 
     Args:
         figure: matplotlib figure. In its texts, a dollar that does not belong to a formula is drawn as it is.
         alt: describes the figure to readers who cannot see it, in at least four words. The notebook stores it,
             nbconvert uses it, and a terminal shows it.
+        exact: keep all colours, for a figure with more than 256 that matter, such as grey maps with a colour bar.
 
     Raises:
         ValueError: if ``alt`` is too short to describe anything.
@@ -94,7 +97,8 @@ def show(figure, alt):
     plt.close(figure)
     # 256 colours make the file two times smaller. Maximum coverage keeps rare colours, which a median cut mixes.
     few = {"colors": 256, "method": Image.Quantize.MAXCOVERAGE, "dither": Image.Dither.NONE}
-    small = png(Image.open(buffer).convert("RGB").quantize(**few))
+    drawn = Image.open(buffer).convert("RGB")
+    small = png(drawn if exact else drawn.quantize(**few))
     display({"image/png": as_text(small), "text/plain": alt}, raw=True, metadata={"image/png": {"alt": alt}})
 
 
@@ -238,6 +242,12 @@ def measure_curves(ax, curves, real):
     ax.minorticks_off()
 
 
+def draw_proportions(ax, x, proportions, label, marker="o", **style):
+    """Draw proportions, each (value, low, high), at the places x: points with their intervals."""
+    value, low, high = np.transpose(proportions)
+    ax.errorbar(x, value, [value - low, high - value], label=label, marker=marker, capsize=3, **style)
+
+
 def draw_image(ax, image, title=None):
     """Draw one image (H, W, C) with values in [-1, 1]; values outside are shown as black or white."""
     pixels = np.clip((np.asarray(image) + 1) / 2, 0, 1)
@@ -284,6 +294,15 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
             draw_image(ax, image)
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=SMALL)
     figure.suptitle(title)
+    return figure
+
+
+def write_below(figure, texts):
+    """Write a text below each image of a grid or table of images, such as what a judge reads; returns the figure."""
+    rows = figure.axes[0].get_subplotspec().get_gridspec().nrows
+    figure.set_figheight(figure.get_figheight() + 0.45 * rows)  # inches: room for two lines below each row
+    for ax, text in zip(figure.axes, texts, strict=False):
+        ax.set_xlabel(textwrap.fill(text, 22), fontsize=SMALL)
     return figure
 
 

@@ -18,7 +18,7 @@ SIZES = {
     "samples": (4, 64, 64),  # lesson 5: images drawn
     "few_samples": (4, 16, 64),  # images drawn where a lesson compares several settings
     "measured_images": (130, 500, 2_000),  # lesson 5: images whose quality is measured; the judges need more than 128
-    "captioned_images": (128, 12_800, 64_000),  # lesson 8: its short run with captions
+    "captioned_images": (128, 6_400, 64_000),  # lesson 8: its short run with captions
     "captioned_epochs": (1, 2, 8),
     "captioned_test": (12, 300, 1_000),  # lesson 8: captions drawn where it counts the right ones
     "sample_steps": (20, 1_000, 1_000),  # steps where a lesson draws to show something other than the sampler

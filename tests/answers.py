@@ -464,20 +464,97 @@ MORE_WRONG = [
 
 
 # --- lesson 8 ---------------------------------------------------------------------------------------------------------
-def attend(q, k, v, scale=None, axis=-1):
+def attend(q, k, v, m, scale=None, axis=-1, hidden=-1e9):
+    """An answer to 8.2: softmax over ``axis`` of the scores; ``hidden`` is the score of an empty place."""
     scores = np.asarray(q) @ np.swapaxes(np.asarray(k), -1, -2) * (q.shape[-1] ** -0.5 if scale is None else scale)
+    scores = np.where(m[:, None], scores, hidden)
     weights = np.exp(scores - scores.max(axis=axis, keepdims=True))
     return weights / weights.sum(axis=axis, keepdims=True) @ np.asarray(v)
 
 
-def attend_by_loops(q, k, v):
+def attend_by_loops(q, k, v, m):
     result = np.zeros((*q.shape[:2], v.shape[-1]))
     for b in range(len(q)):
         for p in range(q.shape[1]):
-            scores = np.array([q[b, p] @ word for word in k[b]]) / np.sqrt(q.shape[2])
-            weights = np.exp(scores - np.logaddexp.reduce(scores))
-            result[b, p] = sum(w * value for w, value in zip(weights, v[b], strict=True))
+            scores = np.array([q[b, p] @ word for word, here in zip(k[b], m[b], strict=True) if here]) / np.sqrt(
+                q.shape[2]
+            )
+            if scores.size:
+                weights = np.exp(scores - np.logaddexp.reduce(scores))
+                result[b, p] = sum(w * value for w, value in zip(weights, v[b][m[b]], strict=True))
     return result
+
+
+def attend_and_renormalise(q, k, v, m):
+    scores = q @ k.swapaxes(1, 2) / np.sqrt(q.shape[-1])
+    largest = np.max(scores, axis=-1, keepdims=True, where=m[:, None], initial=-1e30)
+    weights = np.exp(np.minimum(scores - largest, 0)) * m[:, None]
+    return weights @ v / np.maximum(weights.sum(axis=-1, keepdims=True), 1e-9)
+
+
+def attend_scores(q, k, m):
+    return np.where(m[:, None], q @ k.swapaxes(1, 2) / 2, -1e9)
+
+
+def attend_after_the_softmax(q, k, v, m):
+    return keras.ops.softmax(q @ k.swapaxes(1, 2) / 2) * m[:, None] @ v
+
+
+def pair_words(scenes, colour_word=lambda c, d: 22 + 10 * c + d, digit_word=lambda c, d: 82 + 10 * c + d):
+    """An answer to 8.4: the numbers of the words of a pair as functions of its colour and digit."""
+    tokens = []
+    for c, d, relation, c2, d2 in np.asarray(scenes).tolist():
+        row = [0, colour_word(c, d), digit_word(c, d)]
+        if relation >= 0:
+            middle = ([18, 1], [19, 1], [20], [21])[relation]
+            row += [*middle, 0, colour_word(c2, d2), digit_word(c2, d2)]
+        tokens.append(row + [-1] * (8 - len(row)))
+    return tokens
+
+
+def pair_words_by_arrays(scenes):
+    tokens = caption_data.tokenize(caption_data.sentences(scenes))
+    colours, digits = (tokens >= 2) & (tokens < 8), (tokens >= 8) & (tokens < 18)
+    pairs = 10 * tokens[colours] + tokens[digits]
+    tokens[colours], tokens[digits] = 100 + 2 * pairs, 101 + 2 * pairs
+    return tokens
+
+
+def pair_words_from_texts(scenes):
+    names = [f"{c} {d}" for c in caption_data.COLOURS for d in caption_data.DIGITS]
+    tokens = np.full((len(scenes), 8), -1)
+    for row, text in zip(tokens, caption_data.sentences(scenes), strict=True):
+        words = text.split()
+        for i, word in enumerate(words):
+            if word in caption_data.COLOURS:
+                row[i] = row[i + 1] = 22 + names.index(f"{word} {words[i + 1]}")
+            elif word not in caption_data.DIGITS:
+                row[i] = caption_data.NUMBERS[word]
+    return tokens
+
+
+def pair_words_by_row(scenes):
+    rows = pair_words(scenes)
+    return [[22 + 8 * i + j if token >= 22 else token for j, token in enumerate(row)] for i, row in enumerate(rows)]
+
+
+def pair_words_turned(scenes):
+    scenes = np.array(scenes)
+    two = scenes[:, 2] >= 0
+    scenes[two] = scenes[two][:, [3, 4, 2, 0, 1]]
+    return pair_words(scenes)
+
+
+def pair_words_first_only(scenes):
+    tokens = caption_data.tokenize(caption_data.sentences(scenes))
+    tokens[:, 1] = 22 + 10 * scenes[:, 0] + scenes[:, 1]
+    tokens[:, 2] = 60 + tokens[:, 1]
+    return tokens
+
+
+def pair_words_by_batch(scenes):
+    pairs = sorted({(c, d) for row in np.asarray(scenes).tolist() for c, d in (row[:2], row[3:]) if c >= 0})
+    return pair_words(scenes, lambda c, d: 22 + 2 * pairs.index((c, d)), lambda c, d: 23 + 2 * pairs.index((c, d)))
 
 
 def told_and_untold(network, x, time, tokens, empty=-1):
@@ -521,17 +598,22 @@ LESSON_8_RIGHT = [
     (checks.check_sample_latent, lambda m, v, e: tf.add(m, tf.sqrt(tf.exp(v)) * e)),
     (checks.check_cross_attention, attend),
     (checks.check_cross_attention, attend_by_loops),
-    (checks.check_cross_attention, lambda q, k, v: tf.nn.softmax(q @ tf.linalg.matrix_transpose(k) / 2.0) @ v),
+    (checks.check_cross_attention, attend_and_renormalise),
     (
         checks.check_cross_attention,
-        lambda q, k, v: keras.ops.einsum(
-            "bpl,ble->bpe", keras.ops.softmax(keras.ops.einsum("bpd,bld->bpl", q, k) / np.sqrt(q.shape[-1])), v
+        lambda q, k, v, m: (
+            tf.nn.softmax(tf.where(m[:, None], q @ tf.linalg.matrix_transpose(k) / 2.0, tf.float32.min)) @ v
         ),
     ),
     (
         checks.check_cross_attention,
-        lambda q, k, v: np.stack([attend(*item) for item in zip(q, k, v, strict=True)]),
+        lambda q, k, v, m: networks.scaled_dot_product_attention(q, k, v, m[:, None])[0],
     ),
+    (checks.check_encode_for_falsifier, pair_words),
+    (checks.check_encode_for_falsifier, pair_words_by_arrays),
+    (checks.check_encode_for_falsifier, pair_words_from_texts),
+    (checks.check_encode_for_falsifier, lambda s: tf.constant(pair_words(s), tf.int32)),
+    (checks.check_encode_for_falsifier, lambda s: np.array(pair_words(s, lambda c, d: 500 - 10 * c - d), float)),
     (checks.check_guided, guide(lambda w: 1 + w, lambda w: -w)),
     (checks.check_guided, guide_in_one_call),
     (checks.check_guided, guide_by_difference),
@@ -554,23 +636,49 @@ LESSON_8_WRONG = [
     (checks.check_sample_latent, lambda m, v, e: e + np.exp(v / 2) * m, "changed places"),
     (checks.check_sample_latent, lambda m, v, e: np.exp(v / 2) * (m + e), "only the noise is"),
     (checks.check_sample_latent, lambda m, v, e: m + np.sqrt(v) * e, "NaN or infinity|not μ"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1.0), "not divided by √d"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1 / q.shape[-1]), "divided by d; it must"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, q.shape[-1] ** 0.5), "multiplied by √d"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, k.shape[1] ** -0.5), "number of words"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, axis=1), "over the positions"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, axis=0), "over the batch"),
-    (checks.check_cross_attention, lambda q, k, v: q @ k.swapaxes(1, 2) / 2 @ v, "softmax is missing"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, np.eye(3)[None]), "you returned the weights"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, 0 * k, v), "every word gets the same"),
-    (checks.check_cross_attention, lambda q, k, v: attend(q, k, v, 1e6), "largest score"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, 1.0), "not divided by √d"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, 1 / q.shape[-1]), "divided by d; it must"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, q.shape[-1] ** 0.5), "multiplied by √d"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, k.shape[1] ** -0.5), "number of words"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, axis=1), "over the positions"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, axis=0), "over the batch"),
+    (checks.check_cross_attention, lambda q, k, v, m: q @ k.swapaxes(1, 2) / 2 @ v, "softmax is missing"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, np.eye(3)[None], m), "you returned the weights"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, 0 * k, v, m), "every word gets the same"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, 1e6), "largest score"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m | True), "`is_word` is not used"),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m, hidden=0.0), "score of 0 does not hide"),
+    (checks.check_cross_attention, attend_after_the_softmax, "already counted the empty places"),
     (
         checks.check_cross_attention,
-        lambda q, k, v: (
-            (np.exp(q @ k.swapaxes(1, 2) / 2) / np.exp(q @ k.swapaxes(1, 2) / 2).sum(-1, keepdims=True)) @ v
-        ),
-        "NaN or infinity",
+        lambda q, k, v, m: attend(q, k, v, ~m),
+        "the largest score|every word|other way round",
     ),
+    (checks.check_cross_attention, lambda q, k, v, m: attend(q, k, v, m[:1]), "its own empty places"),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v, m: attend(q, k, v, m, hidden=-np.inf),
+        "without any word contains NaN",
+    ),
+    (
+        checks.check_cross_attention,
+        lambda q, k, v, m: (lambda e: e / e.sum(-1, keepdims=True) @ v)(np.exp(attend_scores(q, k, m))),
+        "contains NaN or infinity",
+    ),
+    (checks.check_encode_for_falsifier, lambda s: caption_data.tokenize(caption_data.sentences(s)), "share the word"),
+    (checks.check_encode_for_falsifier, lambda s: pair_words(s, lambda c, d: 22 + c), "share the word"),
+    (checks.check_encode_for_falsifier, lambda s: pair_words(s, lambda c, d: 22 + c + d), "share the word"),
+    (checks.check_encode_for_falsifier, lambda s: pair_words(s, lambda c, d: 10 * c + d), "a word such as 'a'"),
+    (checks.check_encode_for_falsifier, lambda s: pair_words(s, lambda c, d: 50, lambda c, d: 51), "the same tokens"),
+    (checks.check_encode_for_falsifier, pair_words_by_row, "depend on which other scenes"),
+    (checks.check_encode_for_falsifier, pair_words_by_batch, "depend on which other scenes|number the pairs"),
+    (checks.check_encode_for_falsifier, pair_words_turned, "different encodings"),
+    (checks.check_encode_for_falsifier, pair_words_first_only, "different encodings"),
+    (checks.check_encode_for_falsifier, lambda s: np.maximum(pair_words(s), 0), "must keep caption_data.NO_WORD"),
+    (checks.check_encode_for_falsifier, lambda s: [row[:3] for row in pair_words(s)], "it should be"),
+    (checks.check_encode_for_falsifier, lambda s: np.array(pair_words(s)) + 0.5, "whole numbers"),
+    (checks.check_encode_for_falsifier, lambda s: np.array(pair_words(s))[:, ::-1], "must keep|at least 0"),
+    (checks.check_encode_for_falsifier, caption_data.sentences, "should be numbers"),
     (checks.check_guided, guide(lambda w: 1 + w, lambda w: -w, empty=0), "the word 'a'"),
     (checks.check_guided, guide(lambda w: -w, lambda w: 1 + w), "pushed away"),
     (checks.check_guided, guide(lambda w: 1 - w, lambda w: w), "you mix the two"),
@@ -641,8 +749,9 @@ def loop_in_place(network, s, x, rng):
     return x
 
 
-def attend_as_in_the_tutorial(q, k, v):
+def attend_as_in_the_tutorial(q, k, v, m):
     scores = tf.matmul(q, k, transpose_b=True) / tf.math.sqrt(tf.cast(tf.shape(k)[-1], tf.float32))
+    scores += (1.0 - tf.cast(m, tf.float32)[:, tf.newaxis, :]) * -1e9
     return tf.matmul(tf.nn.softmax(scores, axis=-1), v)
 
 

@@ -8,7 +8,7 @@ from conftest import needs
 
 from labutils import caption_data, data, pretrained
 from labutils.caption_data import ALONE, COLOURS, NO_WORD, RELATIONS, VOCABULARY
-from labutils.caption_reader import as_read, judge, read_pictures
+from labutils.caption_reader import as_read, cut_digits, judge, read_pictures, verdicts
 from labutils.networks import NO_LABEL
 
 RNG = np.random.default_rng(0)
@@ -139,6 +139,17 @@ def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
     found = read_pictures(made.images, lambda images, training: np.zeros((len(images), 10), np.float32))
     right = as_read(made.scenes)[:, [0, 2, 3]] == found[:, [0, 2, 3]]
     assert right.mean() > 0.98
+
+
+def test_verdicts_say_what_is_read_instead(digits):
+    scenes = caption_data.parse(["a red zero above a blue zero", "a red one"])
+    images = caption_data.draw_pictures(digits, scenes)
+
+    def zeros(images, training):
+        return np.eye(1, 10).repeat(len(images), axis=0)
+
+    assert verdicts(scenes, images, zeros) == ["✓ as asked", "read: red zero"]
+    assert cut_digits(images).shape == (3, 28, 28, 1)
 
 
 @needs("MNIST")

@@ -66,6 +66,10 @@ def test_attention_by_hand():
     scores = np.exp(q @ k.T / 2)
     np.testing.assert_allclose(weights, scores / scores.sum(axis=1, keepdims=True), rtol=1e-5)
     np.testing.assert_allclose(answers, np.array(weights) @ v, rtol=1e-5)
+    mask = np.array([True, True, False, True, False])
+    hidden, weights = networks.scaled_dot_product_attention(q, k, v, mask)
+    assert not np.any(np.array(weights)[:, ~mask])
+    np.testing.assert_allclose(hidden, networks.scaled_dot_product_attention(q, k[mask], v[mask])[0], rtol=1e-5)
 
 
 def test_reparameterised_latents():

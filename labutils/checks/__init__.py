@@ -20,7 +20,12 @@ from labutils.checks.lesson_4 import (
 from labutils.checks.lesson_5 import check_ddim_step, check_exact_x0, check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_difference, check_inpaint
 from labutils.checks.lesson_7 import check_loss_weight, check_space_to_depth, check_split_taps
-from labutils.checks.lesson_8 import check_cross_attention, check_guided, check_sample_latent
+from labutils.checks.lesson_8 import (
+    check_cross_attention,
+    check_encode_for_falsifier,
+    check_guided,
+    check_sample_latent,
+)
 
 __all__ = [
     "CheckFailed",
@@ -32,6 +37,7 @@ __all__ = [
     "check_ddim_step",
     "check_diagnosis",
     "check_difference",
+    "check_encode_for_falsifier",
     "check_exact_x0",
     "check_guided",
     "check_inpaint",

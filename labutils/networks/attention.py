@@ -6,16 +6,19 @@ import keras
 from keras import layers, ops
 
 
-def scaled_dot_product_attention(queries, keys, values):
+def scaled_dot_product_attention(queries, keys, values, mask=None):
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1): softmax(Q Kᵀ / √d) V.
 
     Args:
         queries: (…, n, d), one per position. keys: (…, m, d). values: (…, m, e).
+        mask: None, or bool (…, 1 or n, m): False where a value gets no weight, unless no value of the row may have any.
 
     Returns:
         (answers, weights): (…, n, e), and (…, n, m), the weight of each value for each query: rows that sum to 1.
     """
     scores = ops.matmul(queries, ops.swapaxes(keys, -1, -2)) / math.sqrt(keys.shape[-1])
+    if mask is not None:
+        scores = ops.where(mask, scores, -1e9)
     weights = ops.softmax(scores, axis=-1)
     return ops.matmul(weights, values), weights
 

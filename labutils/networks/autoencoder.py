@@ -2,7 +2,7 @@
 
 Latent diffusion (Rombach et al. 2022, https://arxiv.org/abs/2112.10752) draws in the latent space of such a network.
 It is a variational autoencoder (Kingma & Welling 2013, https://arxiv.org/abs/1312.6114): the encoder gives a mean and a
-variance for each number of the latent, and training decodes a sample, z = μ + σ·ε. So the decoder learns to forgive
+variance for each number of the latent, and training decodes a sample, z = μ + σ·ε. So the decoder learns to tolerate
 small errors, and pictures whose latents are near each other look alike.
 """
 
