@@ -12,7 +12,7 @@
 # - write guidance, which makes a model follow its caption;
 # - build a model that must fail, and use it to test whether another model *composes* words.
 #
-# **Time:** about 75 minutes with the exercises. Make a pause before section 8.7.
+# **Time:** about 80 minutes with the exercises. Make a pause before section 8.7.
 #
 # Sources: [latent diffusion](https://arxiv.org/abs/2112.10752), [variational autoencoder](https://arxiv.org/abs/1312.6114),
 # [attention](https://arxiv.org/abs/1706.03762), [captions over digits](https://arxiv.org/abs/1511.02793).
