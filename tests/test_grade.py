@@ -82,7 +82,7 @@ def verdicts(folder, student, lesson=LESSON):
 @pytest.mark.parametrize("student", STUDENTS)
 def test_marks_of_the_class(student, graded):
     row = graded["'" + student if student[0] == "=" else student, LESSON]
-    assert float(row["score"]) == STUDENTS[student].points and row["max_score"] == "8"
+    assert float(row["score"]) == STUDENTS[student].points and row["max_score"] == "10"
     assert row["status"] == ("unreadable" if student == TOM else "graded")
     assert row["sandbox"] == "bubblewrap"
 
@@ -104,9 +104,9 @@ def test_what_was_not_sent_has_a_row(graded):
 
 @needs("bubblewrap")
 def test_verdicts_say_how_and_what(folder, graded):
-    first, _, third = verdicts(folder, GORAN).values()
+    first, _, third, _ = verdicts(folder, GORAN).values()
     assert first["question"] == FIRST and "you returned α_t" in first["found"] and first["matched"] == "grade_id"
-    assert [each["holds"] for each in third["properties"]] == [True, False] and third["points"] == 1.5
+    assert [each["holds"] for each in third["properties"]] == [True, False] and third["points"] == 1.0
     assert verdicts(folder, GORAN, SAMPLING)["ex-5-2-sampling-loop"]["status"] == "partly right"
     assert {each["matched"] for each in verdicts(folder, STRANGE).values()} == {"cell id"}
     assert {each["status"] for each in verdicts(folder, MO).values()} == {"not answered"}
@@ -142,7 +142,7 @@ def test_a_human_has_the_last_word(folder, handed_out, graded):
     marks = folder / "marks.csv"
     marks.write_text(f"student_id,question,points\n{GORAN},{FIRST},0.5\n'{STRANGE},{FIRST},\n", encoding="utf-8")
     assert cli.main(arguments(folder, handed_out, "--marks", str(marks))) == 0
-    assert float(table(folder)[GORAN, LESSON]["score"]) == STUDENTS[GORAN].points + 1.5
+    assert float(table(folder)[GORAN, LESSON]["score"]) == STUDENTS[GORAN].points + 0.5
 
 
 @pytest.mark.slow
