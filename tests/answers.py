@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from labutils import caption_data, checks, metrics, networks, sampling, schedule
 from labutils.diffusion import Diffusion
-from labutils.toys import inversion
+from labutils.toys import inversion, reverse_steps
 
 L = keras.layers
 
@@ -50,8 +50,8 @@ def reverse(grid, x_t, t, s, clean, table, kept=None, around=None, seen=None, to
     """By Bayes' rule on the grid, as in the lesson; the last arguments are for mistakes."""
     kept = table[t] / table[s] if kept is None else kept
     scale, spread = (np.sqrt(table[s]), 1 - table[s]) if around is None else around(table)
-    before = sum(inversion.gaussian(grid, scale * value, spread) for value in clean)
-    product = before * (inversion.gaussian(x_t, np.sqrt(kept) * grid, 1 - kept) if seen is None else seen(kept))
+    before = sum(reverse_steps.gaussian(grid, scale * value, spread) for value in clean)
+    product = before * (reverse_steps.gaussian(x_t, np.sqrt(kept) * grid, 1 - kept) if seen is None else seen(kept))
     return product / (product.sum() * (grid[1] - grid[0]) if total is None else total(product))
 
 
@@ -1063,7 +1063,7 @@ RIGHT = [
     (checks.check_reverse_density, reverse),
     (checks.check_reverse_density, reverse_by_loop),
     (checks.check_reverse_density, reverse_by_logarithms),
-    (checks.check_reverse_density, inversion.reverse_density),
+    (checks.check_reverse_density, reverse_steps.reverse_density),
     (checks.check_reverse_density, lambda *a: tf.constant(reverse(*a), tf.float32)),
     (checks.check_posterior_variances, tilde_by_loop),
     (checks.check_posterior_variances, lambda b: schedule.NoiseSchedule(b).posterior_variances.astype("float32")),

@@ -8,7 +8,7 @@ from conftest import needs
 
 from labutils import caption_data, data, pretrained
 from labutils.caption_data import ALONE, COLOURS, NO_WORD, RELATIONS, VOCABULARY
-from labutils.caption_reader import as_read, cut_digits, judge, read_pictures, verdicts
+from labutils.caption_reader import as_read, judge, read_pictures, verdicts
 from labutils.networks import NO_LABEL
 
 RNG = np.random.default_rng(0)
@@ -149,7 +149,6 @@ def test_verdicts_say_what_is_read_instead(digits):
         return np.eye(1, 10).repeat(len(images), axis=0)
 
     assert verdicts(scenes, images, zeros) == ["✓ as asked", "read: red zero"]
-    assert cut_digits(images).shape == (3, 28, 28, 1)
 
 
 @needs("MNIST")

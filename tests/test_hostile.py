@@ -51,7 +51,7 @@ HEADS = {
     ),
     FOUR: (
         "def reverse_density(grid, x_t, t, s, clean, alpha_bars):",
-        "inversion.reverse_density(grid, x_t, t, s, clean, alpha_bars)",
+        "reverse_steps.reverse_density(grid, x_t, t, s, clean, alpha_bars)",
     ),
 }
 RIGHT = {question: f"{head}\n    return {right}" for question, (head, right) in HEADS.items()}

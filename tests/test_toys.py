@@ -6,7 +6,7 @@ import pytest
 
 from labutils import toys
 from labutils.schedule import linear_schedule
-from labutils.toys import inversion
+from labutils.toys import inversion, reverse_steps
 
 
 @pytest.mark.parametrize(("hidden", "parameters"), [((3,), 10), ((3, 3), 22), ((16,), 49), ((64, 64), 4353)])
@@ -62,7 +62,8 @@ def test_a_reverse_step_is_what_simulated_values_say():
         near = x_s[np.abs(x_t - 0.2) < 0.02]
         counts, edges = np.histogram(near, 40, (-3, 3))
         grid = np.linspace(-3, 3, 40 * 250, endpoint=False) + 3 / (40 * 250)
-        expected = inversion.reverse_density(grid, 0.2, t, s, clean, bars).reshape(40, 250).sum(axis=1) * 6 / (40 * 250)
+        density = reverse_steps.reverse_density(grid, 0.2, t, s, clean, bars)
+        expected = density.reshape(40, 250).sum(axis=1) * 6 / (40 * 250)
         assert np.isclose(expected.sum(), 1, atol=1e-3) and 0.5 * np.abs(counts / len(near) - expected).sum() < 0.03
 
 
@@ -70,11 +71,11 @@ def test_small_steps_are_gaussian_and_draw_the_answers():
     bars, clean = linear_schedule().alpha_bars, inversion.inverses(0.5) / inversion.SPAN
     grid = np.linspace(-3, 3, 6001)
     far = [
-        inversion.nearest_gaussian(grid, inversion.reverse_density(grid, 0.1, 500, s, clean, bars))[1]
+        reverse_steps.nearest_gaussian(grid, reverse_steps.reverse_density(grid, 0.1, 500, s, clean, bars))[1]
         for s in (499, 450, 0)
     ]
     assert far[0] < 1e-6 < far[1] < 1e-3 and far[2] > 0.5
-    found = {n: inversion.sample_by_gaussians(clean, bars, n, 4000) for n in (1, 999)}
+    found = {n: reverse_steps.sample_by_gaussians(clean, bars, n, 4000) for n in (1, 999)}
     hit = {n: np.mean(np.abs(x[:, None] - clean).min(axis=1) < 0.05) for n, x in found.items()}
     assert hit[1] < 0.4 and hit[999] > 0.97 and np.allclose(found[1].mean(), clean.mean(), atol=0.05)
 

@@ -5,7 +5,8 @@ import numpy as np
 from labutils.checks.feedback import Check, require, run
 from labutils.checks.values import as_numbers, compare, ignores, require_everywhere
 from labutils.schedule import linear_schedule
-from labutils.toys.inversion import SPAN, gaussian, inverses, nearest_gaussian
+from labutils.toys.inversion import SPAN, inverses
+from labutils.toys.reverse_steps import gaussian, nearest_gaussian
 
 check_alpha_bars = Check("2.1", "alpha_bars", "``alpha_bars(betas)`` is ᾱ_t = (1-β_0)(1-β_1)…(1-β_t).")
 check_add_noise = Check(

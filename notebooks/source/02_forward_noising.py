@@ -49,8 +49,8 @@ import numpy as np
 from labutils import checks, data, diagrams, plots, presets, sampling
 from labutils.diffusion import Diffusion
 from labutils.schedule import NoiseSchedule, linear_schedule
-from labutils.toys import inversion
-from labutils.toys.inversion import gaussian
+from labutils.toys import inversion, reverse_steps
+from labutils.toys.reverse_steps import gaussian
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
@@ -734,14 +734,14 @@ checks.check_reverse_density(reverse_density)
 prediction = "…"  # write your guess between the quotes
 
 # %%
-own_density = checks.check_reverse_density.answer_or(inversion.reverse_density)
+own_density = checks.check_reverse_density.answer_or(reverse_steps.reverse_density)
 grid = np.linspace(-6, 6, 6001)
 jumps = [(t, t - size) for t in (100, 500, 950) for size in (1, 50, min(t, 500))]
 figure, axes = plt.subplots(3, 3, figsize=(11, 8))
 found = []
 for ax, (t, s) in zip(axes.flat, jumps):
     density = np.asarray(own_density(grid, -0.25, t, s, clean, schedule.alpha_bars))
-    normal, distance = inversion.nearest_gaussian(grid, density)
+    normal, distance = reverse_steps.nearest_gaussian(grid, density)
     ax.fill_between(grid, density, color=plots.COLOURS["sky"], label=r"$q(x_s \mid x_t)$")
     ax.plot(grid, normal, color="black", label="one Gaussian")
     near = grid[normal > 0.002 * normal.max()]
@@ -775,7 +775,7 @@ for t, (colour, mark) in {100: ("black", "s"), 500: ("blue", "o"), 950: ("red", 
     distances = []
     for s in t - able:
         densities = [own_density(grid, float(x), t, int(s), clean, schedule.alpha_bars) for x in starts]
-        distances.append(np.mean([inversion.nearest_gaussian(grid, density)[1] for density in densities]))
+        distances.append(np.mean([reverse_steps.nearest_gaussian(grid, density)[1] for density in densities]))
     ax.loglog(able, distances, marker=mark, color=plots.COLOURS[colour], label=f"from t = {t}")
 ax.set_ylim(1e-7, 1.5)
 ax.legend()
@@ -797,7 +797,7 @@ prediction = "…"  # write your guess between the quotes
 figure, axes = plt.subplots(1, 4, figsize=(11.5, 2.9), sharey=True)
 found = []
 for ax, count in zip(axes, (1, 20, 100, T - 1)):
-    values = inversion.sample_by_gaussians(clean, schedule.alpha_bars, count, 20_000, seed=SEED)
+    values = reverse_steps.sample_by_gaussians(clean, schedule.alpha_bars, count, 20_000, seed=SEED)
     near = np.mean(np.abs(values[:, None] - clean).min(axis=1) < 0.05)
     ax.hist(values, bins=120, range=(-1.8, 1.8), density=True, color=plots.COLOURS["blue"])
     ax.plot(clean, np.full(4, -0.4), "^", color="black", markersize=6, clip_on=False)
