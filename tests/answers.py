@@ -1346,7 +1346,11 @@ WRONG = [
     (checks.check_difference, lambda a, b: (np.sum(a) - np.sum(b), *compared(a, b)[1:]), "difference of counts"),
     (checks.check_difference, unscaled, "variance of one outcome"),
     (checks.check_difference, pooled, "one common proportion"),
-    (checks.check_difference, lambda a, b: compared(a[: len(b)], b[: len(a)]), "should be the proportion of a|items of b"),
+    (
+        checks.check_difference,
+        lambda a, b: compared(a[: len(b)], b[: len(a)]),
+        "should be the proportion of a|items of b",
+    ),
     (checks.check_inpaint, lambda x, k, m: m * x + (1 - m) * k, "upside down"),
     (checks.check_inpaint, lambda x, k, m: m * k, "estimate x̂_0 is lost"),
     (checks.check_inpaint, lambda x, k, m: x + m * k, "are added"),
