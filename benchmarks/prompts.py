@@ -3,8 +3,8 @@
 ``python -m benchmarks.prompts [--minutes M]`` draws 1,000 pictures for each row, lets a reader that had no part
 in training read them (labutils.caption_reader), and writes ``results/text_to_image.json``, which lesson 8 quotes.
 What it compares with is trained first, if it is not in ``build/text_to_image``: the model once more, with its weights
-after some epochs kept, and two networks that must fail: ``text_to_image_pairs`` gets one number for each
-colour–digit pair instead of words, ``text_to_image_bag`` gets the words without their order. It may be stopped and
+after some epochs kept, and two networks that must fail: ``text_to_image_matched`` gets, in place of each colour and each
+digit, a word of the pair of both; ``text_to_image_bag`` gets the words without their order. It may be stopped and
 started again: each row is kept as soon as it is measured, and each epoch of a training run.
 """
 
@@ -103,11 +103,12 @@ def drawer(model, epoch, dataset):
     return pipeline.TextToImage(name, RUNS / model)
 
 
-def variant(model, dataset, count=DRAWN, epochs=EXPERIMENT.epochs):
+def variant(model, dataset, count=DRAWN):
     """A network of benchmarks.variants.TEXT, trained as the lab's own; its run may be stopped."""
     folder, parts = RUNS / model, pipeline.TextToImage()
+    build, _, epochs = variants.TEXT[model]
     keras.utils.set_random_seed(0)
-    parts.diffusion = EXPERIMENT.diffusion(variants.TEXT[model][0]())
+    parts.diffusion = EXPERIMENT.diffusion(build())
     if not (folder / f"{model}.json").is_file():
         pictures = caption_data.make(dataset, count)
         history = train(
@@ -243,7 +244,7 @@ NAMES = {
     "real": "real pictures",
     "decoded": "real pictures through the autoencoder",
     "text_to_image": "`text_to_image`",
-    "text_to_image_pairs": "one number for each colour–digit pair",
+    "text_to_image_matched": "words of pairs in place of colours and digits",
     "text_to_image_bag": "words without their order",
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 from labutils import caption_data, networks
-from labutils.caption_data import ALONE, LENGTH, NO_WORD, PAIRS, RELATIONS
+from labutils.caption_data import ALONE, LENGTH, NO_WORD, PAIRS
 from labutils.diffusion import Diffusion
 from labutils.networks.attention import attention_block, mlp_block
 from labutils.networks.text_to_image import TEXT_DIM, TIME_SCALE, VOCABULARY_SIZE
@@ -102,28 +102,30 @@ def scale_and_shift(input_shape=(28, 28, 1), widths=(48, 96), blocks=(1, 2)):
     return keras.Model([image, time], networks.depth_to_space(conv_out(ops.silu(x))), name="scale_and_shift")
 
 
-def pairs():
-    """A text-to-image network that must fail: its condition is the numbers of :func:`encode_pairs` instead of words."""
-    return networks.build_text_to_image(encoder=networks.build_text_encoder(PAIRS + len(RELATIONS)))
-
-
-def encode_pairs(scenes):
-    """Scenes as numbers without words, (N, LENGTH) int32: one for each colour–digit pair and each relation.
-
-    "A red three left of a blue seven" has three numbers. The pairs are 0 … 59, the relations 60 … 63. So no
-    number stands for a colour alone or a digit alone.
-    """
-    tokens = np.full((len(scenes), LENGTH), NO_WORD, np.int32)
-    two = scenes[:, 2] != ALONE
-    tokens[:, 0] = 10 * scenes[:, 0] + scenes[:, 1]
-    tokens[two, 1] = PAIRS + scenes[two, 2]
-    tokens[two, 2] = (10 * scenes[:, 3] + scenes[:, 4])[two]
-    return tokens
-
-
 def encode_words(scenes):
     """The condition of the lab's network: the words of their captions, (N, LENGTH) int32."""
     return caption_data.tokenize(caption_data.sentences(scenes))
+
+
+def matched():
+    """A text-to-image network that must fail: its text encoder has the words of :func:`encode_matched`."""
+    return networks.build_text_to_image(encoder=networks.build_text_encoder(VOCABULARY_SIZE + 2 * PAIRS))
+
+
+def encode_matched(scenes):
+    """Captions without a word for a colour or a digit, (N, LENGTH) int32: the same places, but the words of pairs.
+
+    The pairs of colour and digit have numbers p = 0 … 59. In place of the colour stands the word VOCABULARY_SIZE + p,
+    in place of the digit VOCABULARY_SIZE + 60 + p. So two different pairs share no word.
+    """
+    tokens, rows = encode_words(scenes), np.arange(len(scenes))
+    last = np.sum(tokens != NO_WORD, axis=1) - 1  # place of the last word
+    for digit_at, (colour, digit) in ((2, scenes[:, :2].T), (last, scenes[:, 3:].T)):
+        there = (scenes[:, 2] != ALONE) | np.isscalar(digit_at)
+        pair = VOCABULARY_SIZE + 10 * colour + digit
+        for place, word in ((digit_at - 1, pair), (digit_at, pair + PAIRS)):
+            tokens[rows[there], np.broadcast_to(place, len(rows))[there]] = word[there]
+    return tokens
 
 
 def bag():
@@ -139,5 +141,5 @@ def bag():
     return networks.build_text_to_image(encoder=encoder)
 
 
-# What lesson 8 compares with: name → (builder, function from scenes to tokens)
-TEXT = {"text_to_image_pairs": (pairs, encode_pairs), "text_to_image_bag": (bag, encode_words)}
+# What lesson 8 compares with: name → (builder, function from scenes to tokens, epochs of 1,000 steps)
+TEXT = {"text_to_image_matched": (matched, encode_matched, 14), "text_to_image_bag": (bag, encode_words, 8)}

@@ -66,8 +66,14 @@ def test_a_bag_of_words_loses_their_order():
     assert spread[0] > 0.1 > 1e-3 > spread[1]
 
 
-def test_pairs_are_numbers_of_their_own():
+def test_matched_captions_have_words_of_pairs():
     scenes = caption_data.all_scenes()
-    tokens = variants.encode_pairs(scenes)
-    assert tokens.max() == 63 and len(np.unique(tokens, axis=0)) == len(scenes)
-    assert variants.pairs().label_count == 64 and networks.build_text_to_image().label_count == 22
+    words, tokens = variants.encode_words(scenes), variants.encode_matched(scenes)
+    assert len(np.unique(tokens, axis=0)) == len(scenes) and tokens.max() < variants.matched().label_count == 142
+    named = (words >= 2) & (words < 18)  # colours and digits; every other place keeps its word
+    assert np.array_equal(tokens >= 22, named) and np.array_equal(tokens[~named], words[~named])
+    pairs = {(w, other): set() for w in range(2, 8) for other in range(8, 18)}
+    for row, new in zip(words, tokens, strict=True):
+        for i in np.flatnonzero((row >= 2) & (row < 8)):
+            pairs[row[i], row[i + 1]] |= {new[i], new[i + 1]}
+    assert sorted(word for found in pairs.values() for word in found) == list(range(22, 142))
