@@ -3,8 +3,8 @@
 ``python -m benchmarks.prompts [--minutes M]`` draws 1,000 pictures for each row, lets a reader that had no part
 in training read them (labutils.caption_reader), and writes ``results/text_to_image.json``, which lesson 8 quotes.
 What it compares with is trained first, if it is not in ``build/text_to_image``: the model once more, with its weights
-after some epochs kept, and two networks that must fail: ``text_to_image_matched`` gets, in place of each colour and each
-digit, a word of the pair of both; ``text_to_image_bag`` gets the words without their order. It may be stopped and
+after some epochs kept, and two networks that must fail. ``text_to_image_matched`` gets a word of the pair of both in
+place of each colour and each digit. ``text_to_image_bag`` gets the words without their order. It may be stopped and
 started again: each row is kept as soon as it is measured, and each epoch of a training run.
 """
 
