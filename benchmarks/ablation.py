@@ -34,6 +34,7 @@ class Variant:
 
     Attributes:
         min_snr: γ of benchmarks.variants.ErrorOfX0. error_of_x0: its weight 1 at every t.
+        tau: "uniform" or "logit-normal" for benchmarks.variants.Flow.
         clipped: drawn with x̂_0 clipped to [-1, 1] at every call.
     """
 
@@ -44,6 +45,7 @@ class Variant:
     min_snr: float | None = None
     error_of_x0: bool = False
     clipped: bool = False
+    tau: str | None = None
     passes: int = 1
     seeds: int = 1
 
@@ -53,6 +55,8 @@ class Variant:
         guidance = EXPERIMENTS["fast_conditional"].guidance if len(network.inputs) > 2 else 0.0
         if self.min_snr or self.error_of_x0:
             return variants.ErrorOfX0(network, self.schedule, self.prediction, guidance, self.min_snr)
+        if self.tau:
+            return variants.Flow(network, self.schedule, self.prediction, guidance, self.tau == "logit-normal")
         return Diffusion(network, self.schedule, self.prediction, guidance)
 
 
@@ -62,6 +66,8 @@ VARIANTS = {
     "predict the noise, clipped": Variant(prediction="noise", clipped=True),
     "predict v": Variant(prediction="v"),
     "predict v, weighted as x_0": Variant(prediction="v", error_of_x0=True),
+    "flow, uniform τ": Variant(prediction="velocity", tau="uniform"),
+    "flow, logit-normal τ": Variant(prediction="velocity", tau="logit-normal"),
     "no folding": Variant(variants.no_folding),
     "linear schedule": Variant(schedule=linear_schedule()),
     "no warm-up": Variant(config=replace(FAST.config, warmup_steps=0)),
@@ -84,7 +90,7 @@ def plan(variants=VARIANTS):
     for name, variant in variants.items():
         config = variant.config.for_run(variant.passes, -(-TRAIN_IMAGES // variant.config.batch_size))
         about = {key: getattr(variant, key) for key in ("passes", "prediction", "min_snr")}
-        about |= {key: True for key in ("error_of_x0", "clipped") if getattr(variant, key)}
+        about |= {key: getattr(variant, key) for key in ("error_of_x0", "clipped", "tau") if getattr(variant, key)}
         about |= {"config": asdict(config), "schedule": variant.schedule.record()}
         items += [{"variant": name, "seed": seed, **about} for seed in range(variant.seeds)]
     return items

@@ -36,6 +36,23 @@ class ErrorOfX0(Diffusion):
         return ops.mean(at(weights, t, len(xt.shape)) * (predicted - x0) ** 2)
 
 
+@dataclass(frozen=True)
+class Flow(Diffusion):
+    """A network that is trained from scratch as a flow: steps t with the SNR of a random τ on the straight path.
+
+    Attributes:
+        logit_normal: τ is the logistic function of a standard normal number, so the middle of the path gets more
+            examples (Esser et al. 2024, https://arxiv.org/abs/2403.03206, section 3.1); else τ is uniform.
+    """
+
+    logit_normal: bool = False
+
+    def draw_t(self, count, rng):
+        """The steps of a batch, (count,) int32."""
+        tau = 1 / (1 + np.exp(-rng.standard_normal(count))) if self.logit_normal else rng.random(count)
+        return self.schedule.t_of(tau)
+
+
 def no_folding(input_shape=(28, 28, 1), widths=(24, 48), blocks=(1, 2)):
     """The fast network without space-to-depth: maps of twice the size and half the channels, so about the same work."""
     image, time = keras.Input(input_shape, name="noisy_image"), keras.Input((1,), name="time")

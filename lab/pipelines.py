@@ -7,6 +7,7 @@ import numpy as np
 
 from lab import autoencoder_training
 from lab.classifier_training import fit_classifier
+from lab.student_training import CONFIG, RECIPES, fit_student
 from labutils import caption_data, networks, pretrained
 from labutils.networks import classifiers
 from labutils.support.progress import keras_progress
@@ -15,6 +16,7 @@ from labutils.training import EXPERIMENTS, noise_prediction_loss, train
 VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
 CLASSIFIER_EPOCHS = 8
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
+MODELS = (*networks.NETWORKS, *RECIPES)
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
 
 
@@ -24,13 +26,13 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     ``text_to_image`` learns from latents of the checkpoint ``autoencoder``, in ``folder`` or the lab's own.
 
     Args:
-        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, or of labutils.networks.classifiers.CLASSIFIERS
-            (whose short run cannot be resumed).
+        model: a key of labutils.training.EXPERIMENTS, ``autoencoder``, a key of lab.student_training.RECIPES (which
+            needs no images), or of labutils.networks.classifiers.CLASSIFIERS (whose short run cannot be resumed).
         dataset: labutils.data.Images.
         folder: pathlib.Path for the checkpoint and ``state.npz``, the state of the run.
         epochs: length of the run; None for the experiment's. The config is cut to it, see
             labutils.training.TrainingConfig.for_run.
-        images: use only the first so many training images; None for all.
+        images: use only the first so many training images; None for all. For a student, the number of pairs.
         seed: of the starting weights, the shuffling, t and ε.
         milestones: epochs after which a checkpoint ``MODEL_epoch_NN`` is kept as well.
 
@@ -45,6 +47,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     if labelled and len(np.unique(dataset.y_train)) < 2:
         raise ValueError(f"{model} learns from labels, and the images of {dataset.name} have no labels that differ")
     keras.utils.set_random_seed(seed)
+    if model in RECIPES:
+        return _train_student(model, dataset, folder, epochs, images, seed)
     if model == "autoencoder":
         return _train_autoencoder(dataset, folder, epochs or autoencoder_training.EPOCHS, images or CAPTIONED, seed)
     material = (_latents if model == "text_to_image" else _images)(model, dataset, folder, images, seed)
@@ -98,8 +102,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
 
 def check_model(model):
     """Raise ``ValueError`` unless :func:`train_model` knows ``model``."""
-    if model not in networks.NETWORKS:
-        raise ValueError(f"unknown network {model!r}, known: {', '.join(networks.NETWORKS)}")
+    if model not in MODELS:
+        raise ValueError(f"unknown network {model!r}, known: {', '.join(MODELS)}")
 
 
 def _images(model, dataset, folder, images, seed):
@@ -171,6 +175,26 @@ def _train_classifier(network, dataset, folder, epochs, images, seed):
     }
     about["test_accuracy"] = classifiers.accuracy(network, dataset.x_test, dataset.y_test)
     return pretrained.save(network, name, about, folder)
+
+
+def _train_student(model, dataset, folder, epochs, count, seed):
+    recipe = RECIPES[model]
+    count = count or recipe.pairs
+    student, history = fit_student(recipe, folder, epochs or recipe.epochs, count, seed)
+    pairs = history.pop("pairs")
+    about = provenance(dataset, count, seed, history)
+    for name, seconds in pairs.items():  # drawing the pairs belongs to the cost
+        about[name] = round(about[name] + seconds, 1)
+    about |= {"teacher": recipe.teacher, "pairs": {name: round(seconds, 1) for name, seconds in pairs.items()}}
+    about["config"] = {
+        "optimizer": "Adam",
+        "loss": "pseudo-Huber",
+        "c": student.c,
+        "edges": student.edges,
+        "at_noise": student.at_noise,
+    }
+    about["config"] |= asdict(CONFIG.for_run(len(history["loss"]), -(-count // CONFIG.batch_size)))
+    return pretrained.save(student, model, about, folder, half=True)
 
 
 def provenance(dataset, images, seed, history):

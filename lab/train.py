@@ -5,8 +5,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from lab.pipelines import check_model, train_model
-from labutils import data, networks, presets
+from lab.pipelines import MODELS, check_model, train_model
+from lab.student_training import RECIPES
+from labutils import data, presets
 from labutils.support.files import check_writable
 from labutils.training import EXPERIMENTS
 
@@ -15,7 +16,7 @@ MILESTONES = (1, 5, 20)  # after these epochs a full run saves an extra checkpoi
 
 def add_arguments(parser):
     """The command's arguments."""
-    parser.add_argument("--model", required=True, help=", ".join(networks.NETWORKS))
+    parser.add_argument("--model", required=True, help=", ".join(MODELS))
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--preset", default="full", help="size of the run (default: full, all epochs of the experiment)")
     size.add_argument("--epochs", type=int, help="this many epochs on all training images")
@@ -50,7 +51,7 @@ def main(options):
     dataset = data.load(options.dataset)
     record = train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)
     print(f"wrote {record}")
-    if options.model in EXPERIMENTS:
+    if options.model in EXPERIMENTS or options.model in RECIPES:
         picture = folder / f"{options.model}.png"
         words = f"python -m lab sample --checkpoint {options.model}".split()
         words += ["--folder", str(folder), "--out", str(picture)]

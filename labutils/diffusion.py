@@ -90,23 +90,16 @@ class Diffusion:
         signal_scale, noise_scale = self.schedule.scales(t, len(xt.shape))
         return (xt - signal_scale * self.predict_x0(xt, t, condition)) / noise_scale
 
-    def t_of(self, tau):
-        """The step with the SNR of x_τ = (1−τ) x_0 + τ ε on the straight path of flow matching; τ = 1 is T - 1.
+    def draw_t(self, count, rng):
+        """The steps of a training batch: uniform in 0 … T - 1 (DDPM, algorithm 1, line 3).
 
         Args:
-            tau: numbers in [0, 1], any shape.
+            count: number of images, B. rng: NumPy generator.
 
         Returns:
-            Integers of that shape: the step t whose τ_t = √(1 - ᾱ_t) / (√ᾱ_t + √(1 - ᾱ_t)) is nearest.
-
-        Raises:
-            ValueError: τ outside [0, 1].
+            (B,) int32.
         """
-        tau = np.asarray(tau, np.float64)
-        if not np.all((tau >= 0) & (tau <= 1)):
-            raise ValueError(f"tau must lie in [0, 1], got {tau.min()} … {tau.max()}")
-        taus = 1.0 / (1.0 + np.sqrt(self.schedule.snr))
-        return np.abs(taus - tau[..., None]).argmin(axis=-1)
+        return rng.integers(0, self.schedule.T, size=count, dtype=np.int32)
 
     def with_guidance(self, guidance):
         """The same model with another weight w."""

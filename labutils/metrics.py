@@ -172,6 +172,21 @@ def nearest_images(images, train_images):
     return distance[:, 0] / np.sqrt(train.shape[1]), index[:, 0]
 
 
+def sharpness(images):
+    """Mean length of the brightness gradient at strokes: pixels brighter than mid grey.
+
+    Args:
+        images: (N, H, W, C) in about [-1, 1].
+
+    Returns:
+        float, in brightness per pixel; 0 if there is no stroke. A blurred image has a smaller one.
+    """
+    images = np.asarray(images, np.float32)
+    rows, columns = np.gradient(images, axis=(1, 2))
+    lengths = np.hypot(rows, columns)[images > 0]
+    return float(lengths.mean()) if len(lengths) else 0.0
+
+
 def proportion(hits):
     """Proportion of the items that are True, with its 95 % interval by Wilson's method (Wilson 1927).
 

@@ -8,6 +8,8 @@ Here x̂_0' is the estimate of the call before, and z is fresh noise. The sample
 - ``dpmpp_2m``: DDIM with x̂_0 extrapolated from the last two estimates. No noise, K calls.
 - ``heun``: DDIM with a second call that corrects each step. No noise, 2K - 1 calls.
 
+:func:`flow` is Euler's method of flow matching: DDIM again, at other steps.
+
 In the updates ``alpha_bar`` is ᾱ where the step begins, ``next_alpha_bar`` is ᾱ' where it ends: 1 for the clean image.
 """
 
@@ -134,6 +136,19 @@ def heun(schedule, steps):
     order = np.argsort([*range(len(steps)), *(i + 0.5 for i in range(len(steps) - 1))])
     both = zip(vars(step).values(), vars(correction).values(), strict=True)
     return Coefficients(*(np.concatenate(columns)[order] for columns in both))
+
+
+def flow(schedule, steps):
+    """The coefficients of Euler's method for flow matching: :func:`ddim` at evenly spaced τ, from 1 down.
+
+    A step of DDIM keeps x̂_0 and ε and mixes them again. So does a step of Euler's method along u = ε − x̂_0 on the path
+    x_τ = (1−τ) x_0 + τ ε (Liu et al. 2022, https://arxiv.org/abs/2209.03003). At equal SNR both states are the same but
+    for a factor.
+
+    Args:
+        schedule, steps: as in :func:`ddim`; of ``steps`` only the number counts.
+    """
+    return ddim(schedule, schedule.t_of(1.0 - np.arange(len(steps)) / len(steps)))
 
 
 def _levels(schedule, steps):

@@ -138,6 +138,28 @@ class NoiseSchedule:
             return signal_scale * xt - noise_scale * output
         return (xt - noise_scale * output) / (signal_scale + noise_scale)
 
+    def t_of(self, tau):
+        """The step with the SNR of x_τ = (1−τ) x_0 + τ ε on the straight path of flow matching; τ = 1 is T - 1.
+
+        Args:
+            tau: numbers in [0, 1], any shape.
+
+        Returns:
+            int32 of that shape: the step t whose τ_t = √(1 - ᾱ_t) / (√ᾱ_t + √(1 - ᾱ_t)) is nearest.
+
+        Raises:
+            ValueError: τ outside [0, 1].
+        """
+        tau = np.asarray(tau, np.float64)
+        if not np.all((tau >= 0) & (tau <= 1)):
+            raise ValueError(f"tau must lie in [0, 1], got {tau.min()} … {tau.max()}")
+        return np.abs(self.taus - tau[..., None]).argmin(axis=-1).astype(np.int32)
+
+    @property
+    def taus(self):
+        """τ_t, the place on the straight path with the SNR of step t: float64 (T,), growing."""
+        return 1.0 / (1.0 + np.sqrt(self.snr))
+
     def record(self):
         """What :func:`from_record` makes the schedule from again: a dict of JSON types."""
         return {"name": self.name, "T": self.T, **(self.options or {"betas": self.betas.tolist()})}

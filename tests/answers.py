@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
-from labutils import caption_data, checks, metrics, networks, sampling, schedule
+from labutils import caption_data, checks, flow, metrics, networks, sampling, schedule
 from labutils.diffusion import Diffusion
 from labutils.toys import inversion, reverse_steps
 
@@ -1028,6 +1028,118 @@ LESSON_5_WRONG = [
 ]
 
 
+def path(x0, noise, tau):
+    return (1 - tau) * x0 + tau * noise, noise - x0
+
+
+def walk(network, x, taus, velocity=lambda x, x0, tau, following: (x - x0) / tau, at=lambda tau, following: tau):
+    for tau, following in zip(taus[:-1], taus[1:], strict=True):
+        x0 = network([x, np.full((len(x), 1), at(tau, following), np.float32)])
+        x = x + (following - tau) * np.asarray(velocity(x, x0, tau, following))
+    return x
+
+
+def walk_by_mixing(network, x, taus):
+    x = tf.constant(x)
+    for i in range(len(taus) - 1):
+        x0 = network([x, tf.fill([len(x), 1], float(taus[i]))])
+        noise = (x - (1 - taus[i]) * x0) / taus[i]
+        x = (1 - taus[i + 1]) * x0 + taus[i + 1] * noise
+    return x
+
+
+def walk_by_proportion(network, x, taus):
+    states = [x]
+    for tau, following in zip(taus, taus[1:], strict=False):
+        keep = following / tau
+        states += [keep * states[-1] + (1 - keep) * network.predict([states[-1], np.ones((len(x), 1)) * tau])]
+    return states[-1].tolist()
+
+
+def walk_in_place(network, x, taus):
+    for number, step in enumerate(np.diff(taus)):
+        tau = np.repeat(np.float32(taus[number]), len(x))[:, None]
+        x += step * (x - network((x, tau)).numpy()) / taus[number]
+    return x
+
+
+def walk_without_the_end(network, x, taus):
+    return walk(network, x, taus[:-1])
+
+
+def walk_at_the_end(network, x, taus):
+    found = walk(network, x, taus)
+    network([x, np.zeros((len(x), 1))])
+    return found
+
+
+LESSON_9_RIGHT = [
+    (checks.check_straight_path, path),
+    (checks.check_straight_path, lambda x0, e, t: (x0 + t * (e - x0), e - x0)),
+    (checks.check_straight_path, lambda x0, e, t: [tf.constant(x0) * (1 - t) + t * e, tf.subtract(e, x0)]),
+    (checks.check_straight_path, lambda x0, e, t: np.stack(path(x0, e, t))),
+    (checks.check_straight_path, flow.straight_path),
+    (checks.check_flow_sampler, walk),
+    (checks.check_flow_sampler, walk_by_mixing),
+    (checks.check_flow_sampler, walk_by_proportion),
+    (checks.check_flow_sampler, walk_in_place),
+    (checks.check_flow_sampler, flow.flow_sampler),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u - (t - r) * s),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u + (r - t) * s),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: tf.subtract(u, tf.multiply(t - r, s))),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: (np.array(u) - np.array(t) * s + r * s).tolist()),
+    (checks.check_mean_velocity_target, flow.mean_velocity_target),
+]
+LESSON_9_WRONG = [
+    (checks.check_straight_path, lambda x0, e, t: path(e, x0, t), "upside down"),
+    (checks.check_straight_path, lambda x0, e, t: (np.sqrt(1 - t) * x0 + np.sqrt(t) * e, e - x0), "with roots"),
+    (checks.check_straight_path, lambda x0, e, t: (x0 + t * e, e - x0), "factor of the image"),
+    (checks.check_straight_path, lambda x0, e, t: ((1 - t) * x0 + e, e - x0), "factor of the noise"),
+    (checks.check_straight_path, lambda x0, e, t: path(x0, e, t)[::-1], "the velocity first"),
+    (checks.check_straight_path, lambda x0, e, t: path(x0, e, t)[0], "two things"),
+    (checks.check_straight_path, lambda x0, e, t: (path(x0, e, t)[0], x0 - e), "points to the image"),
+    (checks.check_straight_path, lambda x0, e, t: (path(x0, e, t)[0], t * (e - x0)), "does not depend on τ"),
+    (checks.check_straight_path, lambda x0, e, t: (path(x0, e, t)[0], e), "not the noise"),
+    (checks.check_straight_path, lambda x0, e, t: None, "two things"),
+    (checks.check_flow_sampler, lambda n, x, taus: x, "nothing moved"),
+    (checks.check_flow_sampler, lambda n, x, taus: walk(n, x, taus, lambda x, x0, a, b: x - x0), "way that is left"),
+    (
+        checks.check_flow_sampler,
+        lambda n, x, taus: walk(n, x, taus, lambda x, x0, a, b: (x0 - x) / a),
+        "wrong sign|walk away",
+    ),
+    (
+        checks.check_flow_sampler,
+        lambda n, x, taus: walk(n, x, taus, lambda x, x0, a, b: (x - x0) / max(b, 1e-3)),
+        "next τ|should end at the image",
+    ),
+    (
+        checks.check_flow_sampler,
+        lambda n, x, taus: walk(n, x, taus, lambda x, x0, a, b: (x - x0) / max(1 - a, 1e-3)),
+        "another number|should end at the image",
+    ),
+    (checks.check_flow_sampler, walk_without_the_end, "nothing moved|last step is missing"),
+    (checks.check_flow_sampler, lambda n, x, taus: walk(n, x, taus, at=lambda a, b: 1 - a), "gets 1 − τ"),
+    (
+        checks.check_flow_sampler,
+        lambda n, x, taus: walk(n, x, taus, at=lambda a, b: b),
+        "where the walk has ended|begins",
+    ),
+    (checks.check_flow_sampler, walk_at_the_end, "where the walk has ended"),
+    (checks.check_flow_sampler, lambda n, x, taus: n([x, np.ones((len(x), 1))]), "three steps need three calls"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u + (t - r) * s, "sign of the slope"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u - s, "factor τ − r is missing"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u - t * s, "not τ"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u - r * s, "not r"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u - s / (t - r), "divides by"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u, "velocity at τ"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: s, "slope alone"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: s - (t - r) * u, "changed places"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u - (t - r) * s / 2, "½"),
+    (checks.check_mean_velocity_target, lambda u, s, r, t: u * (t - r) - s, "Differentiate"),
+]
+
+
 RIGHT = [
     (checks.check_loss_weight, weigh),
     (checks.check_loss_weight, lambda implied, a: weigh(implied, a, change=np.linspace(-2, 2, 500)).astype("float32")),
@@ -1118,6 +1230,7 @@ RIGHT = [
     *MORE_RIGHT,
     *LESSON_5_RIGHT,
     *LESSON_8_RIGHT,
+    *LESSON_9_RIGHT,
     (checks.check_predict_x0, implied),
     (checks.check_predict_x0, lambda xt, e, a: xt / a**0.5 - e * (1 / a - 1) ** 0.5),
     (checks.check_predict_x0, lambda xt, e, a: tf.constant(implied(xt, e, a), tf.float32)),
@@ -1358,6 +1471,7 @@ WRONG = [
     *MORE_WRONG,
     *LESSON_5_WRONG,
     *LESSON_8_WRONG,
+    *LESSON_9_WRONG,
     (checks.check_predict_x0, lambda xt, e, a: xt - np.sqrt(1 - a) * e, "still faded"),
     (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) / a, "divide by ᾱ"),
     (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) * np.sqrt(a), "fades the image once more"),

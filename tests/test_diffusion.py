@@ -56,13 +56,12 @@ def test_the_velocity_is_that_of_the_straight_path():
 @pytest.mark.parametrize("s", [S, cosine_schedule()], ids=repr)
 def test_steps_of_tau(s):
     """Equal SNR; the ends belong together."""
-    diffusion = Diffusion(zero, s)
-    assert diffusion.t_of(1.0) == s.T - 1 and diffusion.t_of(0.0) == 0
+    assert s.t_of(1.0) == s.T - 1 and s.t_of(0.0) == 0
     taus = np.linspace(0.05, 0.95, 7).reshape(7, 1)
-    t = diffusion.t_of(taus)
+    t = s.t_of(taus)
     assert t.shape == (7, 1) and np.allclose(np.sqrt(s.snr[t]), (1 - taus) / taus, rtol=0.03)
     with pytest.raises(ValueError, match=r"tau must lie in \[0, 1\]"):
-        diffusion.t_of([0.5, 1.5])
+        s.t_of([0.5, 1.5])
 
 
 def test_bad_arguments():

@@ -164,7 +164,9 @@ def test_unknown_words_are_refused_at_the_call(bad, denoiser):
 def test_a_caption_is_dropped_as_a_whole():
     tokens = np.tile(caption_data.tokenize(TEXTS), (32, 1))
     images = np.zeros((64, 4, 4, 1), np.float32)
-    batches = training.training_batches(images, 1000, 64, seed=0, condition=tokens, condition_dropout=0.5)
+    batches = training.training_batches(
+        images, Diffusion(None, cosine_schedule()).draw_t, 64, seed=0, condition=tokens, condition_dropout=0.5
+    )
     told = next(batches)[3]
     dropped = (told == networks.NO_LABEL).all(axis=1)
     assert 10 < dropped.sum() < 54

@@ -24,6 +24,7 @@ from labutils.networks import build_fast
 from labutils.schedule import linear_schedule
 
 S = linear_schedule()
+draw_t = Diffusion(None, S).draw_t
 RNG = np.random.default_rng(0)
 
 
@@ -49,7 +50,7 @@ def test_fit_does_the_training_step_of_the_paper_for_every_batch():
     x, config = images(40), training.TrainingConfig(batch_size=16)
     plain, compiled = fresh(), fresh()
     optimizer, losses = config.optimizer(3), []
-    batches = training.training_batches(x, S.T, 16, seed=4)
+    batches = training.training_batches(x, draw_t, 16, seed=4)
     for x0, t, noise in itertools.islice(batches, 6):
         losses.append(len(x0) * float(training.training_step(plain, optimizer, x0, t, noise)))
     history = training.train(compiled, x, 2, config=config, seed=4)
@@ -77,7 +78,7 @@ def test_batches_are_functions_of_seed_epoch_and_step():
     x = images(10)
 
     def take(count, **options):
-        stream = training.training_batches(x, 1000, batch_size=4, **{"seed": 0, **options})
+        stream = training.training_batches(x, draw_t, batch_size=4, **{"seed": 0, **options})
         return [next(stream) for _ in range(count)]
 
     six = take(6)
@@ -270,7 +271,7 @@ def test_the_rate_rises_and_falls():
 
 
 def test_labels_are_hidden_as_often_as_asked():
-    stream = training.training_batches(images(40), 1000, 40, seed=0, condition=np.full(40, 7), condition_dropout=0.25)
+    stream = training.training_batches(images(40), draw_t, 40, seed=0, condition=np.full(40, 7), condition_dropout=0.25)
     shown = np.concatenate([next(stream)[3] for _ in range(50)])
     assert set(shown) == {7, networks.NO_LABEL} and abs(np.mean(shown == networks.NO_LABEL) - 0.25) < 0.03
 

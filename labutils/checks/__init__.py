@@ -26,6 +26,7 @@ from labutils.checks.lesson_8 import (
     check_guided,
     check_sample_latent,
 )
+from labutils.checks.lesson_9 import check_flow_sampler, check_mean_velocity_target, check_straight_path
 
 __all__ = [
     "CheckFailed",
@@ -39,10 +40,12 @@ __all__ = [
     "check_difference",
     "check_encode_for_falsifier",
     "check_exact_x0",
+    "check_flow_sampler",
     "check_guided",
     "check_inpaint",
     "check_inverses",
     "check_loss_weight",
+    "check_mean_velocity_target",
     "check_noise_loss",
     "check_posterior_variances",
     "check_predict_x0",
@@ -54,6 +57,7 @@ __all__ = [
     "check_sinusoidal_embedding",
     "check_space_to_depth",
     "check_split_taps",
+    "check_straight_path",
     "check_train_step",
     "check_up_block",
 ]

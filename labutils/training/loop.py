@@ -13,6 +13,7 @@ import numpy as np
 
 from labutils.data import check_images
 from labutils.networks import NO_LABEL, check_known
+from labutils.schedule import check_same_shape
 from labutils.support.arguments import check_count
 from labutils.support.startup import keep_freed_memory
 from labutils.training.config import TrainingConfig
@@ -54,6 +55,7 @@ def train(
     config=None,
     seed=0,
     condition=None,
+    noise=None,
     validation_images=None,
     validation_condition=None,
     latents=False,
@@ -70,6 +72,7 @@ def train(
         seed: makes the run repeatable.
         condition: for a conditional network: labels (N,), or tokens (N, L), see labutils.caption_data.tokenize. None
             for an unconditional one.
+        noise: the ε that belongs to each image, (N, H, W, C); None for new noise in each batch, as in diffusion.
         validation_images: if given, ``val_loss`` is measured on them after each epoch, always with the same t and ε.
         validation_condition: their conditions; needed if ``condition`` and ``validation_images`` are given.
         latents: True if the images are latents of an autoencoder, which have no bounds.
@@ -93,6 +96,9 @@ def train(
     check_count("epochs", epochs)
     check_count("seed", seed, low=0)
     condition = _check_condition(network, condition, images, "condition")
+    if noise is not None:
+        noise = check_latents(noise, "noise")
+        check_same_shape("noise", noise, "images", images)
     if validation_condition is not None and (condition is None or validation_images is None):
         raise ValueError("validation_condition needs condition and validation_images")
     if condition is not None and validation_images is not None and validation_condition is None:
@@ -112,6 +118,7 @@ def train(
         "images": hashlib.sha256(np.ascontiguousarray(images)).hexdigest(),
         "condition": None if condition is None else hashlib.sha256(condition).hexdigest(),
         "schedule": hashlib.sha256(diffusion.schedule.betas).hexdigest(),
+        **({} if noise is None else {"noise": hashlib.sha256(np.ascontiguousarray(noise)).hexdigest()}),
     }
     state = RunState(state_file, network, optimizer, run)
     validation = None
@@ -122,7 +129,8 @@ def train(
         validation = ((*inputs, validation_condition) if condition is not None else inputs,)
     done = len(state.history["loss"])
     if done < epochs:
-        batches = training_batches(images, T, config.batch_size, seed, done, condition, config.condition_dropout)
+        conditions = condition, config.condition_dropout
+        batches = training_batches(images, diffusion.draw_t, config.batch_size, seed, done, *conditions, noise)
         model.fit(
             ((batch,) for batch in batches),
             steps_per_epoch=steps_per_epoch,
@@ -167,16 +175,19 @@ def _check_condition(network, condition, images, name):
     return np.ascontiguousarray(condition, dtype=np.int32)
 
 
-def training_batches(images, T, batch_size, seed, first_epoch=0, condition=None, condition_dropout=0.0):
+def training_batches(
+    images, draw_t, batch_size, seed, first_epoch=0, condition=None, condition_dropout=0.0, noise=None
+):
     """Yield training batches (x_0, t, ε), or (x_0, t, ε, condition), for ever, epoch after epoch.
 
     Args:
         images: (N, H, W, C).
-        T: t is drawn uniformly from 0 … T - 1.
+        draw_t: function (count, rng) → steps t, see :meth:`labutils.diffusion.Diffusion.draw_t`.
         batch_size: the last batch of an epoch may be smaller.
         seed, first_epoch: every batch is a function of (seed, epoch, step), so a run can start at any epoch.
         condition: (N,) or (N, L) integers, or None.
         condition_dropout: proportion of the conditions replaced by NO_LABEL, in tokens at each place.
+        noise: the ε of each image, shape of ``images``; None for new noise in each batch.
     """
     starts = range(0, len(images), batch_size)
     for epoch in itertools.count(first_epoch):
@@ -184,7 +195,8 @@ def training_batches(images, T, batch_size, seed, first_epoch=0, condition=None,
         for step, start in enumerate(starts):
             rng = np.random.default_rng([seed, epoch, step + 1])
             chosen = order[start : start + batch_size]
-            batch = images[chosen], *draw_noise(images[chosen], T, rng)
+            x0, t = images[chosen], draw_t(len(chosen), rng)
+            batch = x0, t, rng.standard_normal(x0.shape, dtype=np.float32) if noise is None else noise[chosen]
             if condition is not None:
                 shown = condition[chosen]
                 shown[rng.random(len(chosen)) < condition_dropout] = NO_LABEL

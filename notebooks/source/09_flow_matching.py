@@ -1,0 +1,639 @@
+# %% [markdown]
+# # 9 · Straight paths: from many calls to one
+#
+# In [lesson 5](05_sampling.ipynb) a thousand calls of the network became twenty. Can it be one? Stable Diffusion 3 and
+# FLUX are trained in the way with which this lesson begins: *flow matching*. It ends with a network that draws a digit, and
+# another one that draws a caption, with a single call.
+#
+# **You will be able to**
+# - write the path, the loss and the sampler of flow matching;
+# - show that a diffusion network is a flow already;
+# - say why the paths bend, and make them straight;
+# - explain three ways to learn the whole path at once;
+# - say what one call costs, and what a single distance does not tell.
+#
+# **Time:** about 80 minutes with the exercises. You need lessons 1 to 6; section 9.7 also needs lesson 8.
+
+# %% [markdown] tags=["badges"]
+# [Text source of this lesson](source/09_flow_matching.py) · no account or GPU needed
+
+# %% tags=["parameters"]
+# PRESET: "smoke" (seconds, a test), "quick" (minutes, a laptop),
+# "full" (hours: the numbers that the lab reports)
+# DATASET: "auto" takes MNIST, else the digits of scikit-learn
+PRESET = "quick"
+DATASET = "auto"
+SEED = 0
+
+# %% tags=["setup"]
+# Setup: finds labutils beside the notebooks. On Colab it fetches the lab first; it upgrades nothing.
+import importlib.util, subprocess, sys
+
+REPOSITORY, TAG = "", "v1.1.0"
+sys.path += ["..", "lab"]
+if importlib.util.find_spec("labutils") is None:
+    if not REPOSITORY:
+        raise ModuleNotFoundError("labutils is not here: take the file that `python -m lab colab` makes of this lesson")
+    subprocess.run(["git", "clone", "-q", "--depth", "1", "--branch", TAG, REPOSITORY, "lab"], check=True)
+    importlib.invalidate_caches()
+import labutils  # before TensorFlow: it keeps the start-up messages away
+
+# %%
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from labutils import caption_data, checks, data, diagrams, flow, metrics, networks, pipeline
+from labutils import plots, presets, pretrained, results, samplers, sampling, toys
+from labutils.diffusion import Diffusion
+from labutils.toys import straight_roads
+
+settings = presets.get(PRESET, SEED)
+plots.use_lab_style()
+fast = pretrained.load_diffusion("fast")  # lesson 7: predicts x_0, cosine schedule
+schedule, shape = fast.schedule, fast.shape
+images = data.load(DATASET)
+if images.image_shape != shape:
+    images = data.load("digits")  # images of the shape that the checkpoint draws
+name = images.note or images.name  # what the figures call the data
+rng = np.random.default_rng(SEED)
+recorded = results.recorded("one_call")  # measured by python -m benchmarks.one_call
+print(f"preset {settings.name}: images: {name}")
+
+# %% [markdown]
+# This lesson changes how an image is drawn from noise, and for this it changes what the network learns:
+
+# %%
+diagrams.show_pipeline(9)
+
+# %% [markdown]
+# ## 9.1 A straight path
+#
+# Diffusion mixes image and noise with two roots: $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1-\bar\alpha_t}\, \varepsilon$. The
+# simplest mixture has no roots. Let τ grow from 0 to 1:
+#
+# $$x_\tau = (1-\tau)\, x_0 + \tau\, \varepsilon$$
+#
+# At τ = 0 this is the image, at τ = 1 it is noise, and between them x_τ moves along a straight line ([Liu et al.
+# 2022](https://arxiv.org/abs/2209.03003), [Lipman et al. 2022](https://arxiv.org/abs/2210.02747)). It moves with a
+# *velocity* u: how much x_τ changes when τ grows by one unit.
+
+# %% [markdown]
+# ### Exercise 9.1 – place and velocity
+# *2 points · code · difficulty ●○○○ · about 5 minutes*
+#
+# Write `straight_path(x0, noise, tau)` for one number `tau`. Return two things: the place x_τ and the velocity u.
+#
+# <details><summary>Hint: what is a velocity?</summary>
+#
+# How far does x move between τ = 0 and τ = 1, and how long does it take? Does the velocity change on the way?
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-9-1-straight-path", "grade": false, "solution": true, "locked": false, "task": false}
+def straight_path(x0, noise, tau):
+    """The place x_τ on the straight path from x0 to noise, and the velocity u there."""
+    ### BEGIN SOLUTION
+    return (1 - tau) * x0 + tau * noise, noise - x0
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-9-1-straight-path", "grade": true, "solution": false, "locked": true, "points": 2, "task": false}
+checks.check_straight_path(straight_path)
+
+# %% [markdown]
+# Is this another kind of noise than before? The next figure shows one digit on both paths. In each column both pictures have
+# the same signal-to-noise ratio (SNR). On the straight path it is $((1-\tau)/\tau)^2$.
+#
+# **Predict before you run:** what is the difference between the two pictures of a column?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+path = checks.check_straight_path.answer_or(flow.straight_path)  # your function, from here on
+x0, noise = images.x_test[:1], rng.standard_normal((1, *shape)).astype("float32")
+taus = np.array([0.1, 0.3, 0.5, 0.7, 0.9])
+steps = schedule.t_of(taus)  # the step of the cosine schedule with the same SNR
+straight = [np.asarray(path(x0, noise, tau)[0])[0] for tau in taus]
+curved = [np.asarray(schedule.add_noise(x0, t, noise))[0] for t in steps]
+ratios = [float(np.sum(a * b) / np.sum(b * b)) for a, b in zip(straight, curved)]
+heads = [f"τ = {tau:.1f}, t = {t}\nratio {ratio:.2f}" for tau, t, ratio in zip(taus, steps, ratios)]
+scaled = [ratio * picture for ratio, picture in zip(ratios, curved)]
+rows = [straight, curved, scaled]
+labels = ["straight path", "diffusion", "diffusion · ratio"]
+plots.show(
+    plots.image_table(rows, labels, heads, f"One digit ({name}) on two paths, at equal SNR", scale=1.5),
+    "Three rows of five pictures of a digit with more and more noise. Straight path, diffusion, and diffusion times the "
+    "ratio: in each column the same picture but for its contrast.",
+)
+plots.show_prediction(prediction, "only a factor, from " + " to ".join(f"{r:.2f}" for r in (max(ratios), min(ratios))))
+assert all(np.allclose(a, b, atol=0.02) for a, b in zip(straight, scaled))
+
+# %% [markdown]
+# The two pictures differ only by a factor. So flow matching adds the same noise as diffusion. It differs in which noise levels a
+# network sees how often, and in what the network answers.
+#
+# A *flow network* answers the velocity. Its loss is the loss of [lesson 4](04_training.ipynb) with the target changed:
+
+# %%
+def flow_loss(network, x0, tau, noise):
+    """The loss of flow matching: the mean squared error of the velocity."""
+    place, velocity = path(x0, noise, tau)
+    return np.mean((network(place, tau) - velocity) ** 2)
+
+
+some = images.x_test[:500]
+epsilon = rng.standard_normal(some.shape)
+answers_zero = flow_loss(lambda x, tau: 0.0 * x, some, 0.5, epsilon)
+print(f"loss of a network that always answers 0: {answers_zero:.2f}; mean of ε² + mean of x_0²: "
+      f"{np.mean(epsilon**2) + np.mean(some**2):.2f}")
+assert abs(answers_zero - np.mean(epsilon**2) - np.mean(some**2)) < 0.05
+
+# %% [markdown]
+# ## 9.2 You have a flow already
+#
+# A flow network answers u. The network `fast` of [lesson 7](07_better_and_faster.ipynb) answers x̂_0, the estimate of the clean
+# image. Do we have to train again?
+
+# %% [markdown]
+# ### Exercise 9.2 – walk back along the velocity
+# *4 points · code · difficulty ●●●○ · about 20 minutes*
+#
+# Write `flow_sampler(network, x, taus)`. It starts at the noise `x`, shape (B, H, W, C), where τ is 1. `taus` holds decreasing
+# numbers from 1 to 0. For each step from τ to the next τ′:
+#
+# - ask the network once: `network([x, times])` gives x̂_0. `times` holds τ for each image, shape (B, 1);
+# - find the velocity u that leads from x̂_0 to x_τ;
+# - move x by u for the time of this step. (This is *Euler's method*.)
+#
+# Return the state at the last τ.
+#
+# <details><summary>Hint: the velocity from x̂_0</summary>
+#
+# Put $u = \varepsilon - x_0$ into the formula of $x_\tau$, so that ε disappears. What is x_τ, written with x_0 and u? Which u follows
+# if the network's x̂_0 takes the place of x_0?
+# </details>
+#
+# <details><summary>Hint: the step</summary>
+#
+# Is τ′ − τ positive or negative? Where should x be after a single step from τ = 1 to τ′ = 0?
+# </details>
+#
+# <details><summary>Help: "the way that is left, not the velocity"</summary>
+#
+# The difference x_τ − x̂_0 is a way. How much time is left for this way, if τ must fall to 0?
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-9-2-flow-sampler", "grade": false, "solution": true, "locked": false, "task": false}
+def flow_sampler(network, x, taus):
+    """From noise x at τ = 1 to the state at the last τ; network([x_τ, τ (B, 1)]) gives x̂_0."""
+    ### BEGIN SOLUTION
+    for tau, next_tau in zip(taus[:-1], taus[1:]):
+        times = np.full((len(x), 1), tau, np.float32)
+        u = (x - network([x, times])) / tau  # x_τ = x_0 + τ u
+        x = x + (next_tau - tau) * u
+    return x
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-9-2-flow-sampler", "grade": true, "solution": false, "locked": true, "points": 4, "task": false}
+checks.check_flow_sampler(flow_sampler)
+
+# %% [markdown]
+# First your sampler gets the exact denoiser of [lesson 5](05_sampling.ipynb): a formula that knows 16 images. Whoever walks
+# correctly must end at these images. `flow.on_straight_path` reads a diffusion model as a flow: it multiplies x_τ by the factor of 9.1,
+# and finds the step t with the same SNR.
+
+# %%
+walk = checks.check_flow_sampler.answer_or(flow.flow_sampler)  # your function, from here on
+known = images.x_test[:16]
+oracle = Diffusion(sampling.exact_noise_predictor(known, schedule), schedule)
+start = rng.standard_normal((8, *shape)).astype("float32")
+ends = np.asarray(walk(flow.on_straight_path(oracle), start, np.linspace(1, 0, 21)))
+nearest, which = metrics.nearest_images(ends, known)
+plots.show(
+    plots.image_table([list(ends), list(known[which])], ["where the walk ends", "nearest known image"],
+                      [f"{d:.2f}" for d in nearest], "20 steps with the exact denoiser of 16 images (below: the distance)", scale=1.1),
+    "Two equal rows of eight digits: where your walk ends, and the nearest of the 16 known images.",
+)
+assert np.max(nearest) < 0.5
+
+# %% [markdown]
+# Now `fast`. It was never trained as a flow.
+#
+# **Predict before you run:** what will a *single* step from pure noise draw? Think of what a network answers that minimises the squared
+# error and sees only noise ([lesson 4](04_training.ipynb)).
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+start = rng.standard_normal((8, *shape)).astype("float32")
+counts = (1, 2, 4, 10, 20)
+by_flow = {n: np.asarray(walk(flow.on_straight_path(fast), start, np.linspace(1, 0, n + 1))) for n in counts}
+
+
+def by_ddim(count):
+    """DDIM of lesson 5 from the same noise, at evenly spaced t."""
+    *_, (_, _, drawn) = sampling.trajectory(fast, start, sampler="ddim", steps=count, x0=False)
+    return np.asarray(drawn)
+
+
+rows = {"1 call": by_flow[1]}
+for count in counts[1:]:
+    rows |= {f"flow, {count} calls": by_flow[count], f"DDIM, {count} calls": by_ddim(count)}
+plots.show(
+    plots.image_table([list(row) for row in rows.values()], list(rows), [""] * 8, "`fast` from the same noise, never trained as a flow"),
+    "Rows of eight pictures. One call: a grey blob, the same in every column. Two and four calls: blurred strokes. Ten and twenty "
+    "calls: digits, with both samplers.",
+)
+blob = np.asarray(by_flow[1])
+plots.show_prediction(prediction, f"the same blob eight times: its distance from the mean image is {np.sqrt(np.mean((blob - images.x_train.mean(axis=0))**2)):.2f}, "
+                      f"that of a digit is {np.sqrt(np.mean((images.x_test[:100] - images.x_train.mean(axis=0))**2)):.2f} (root mean square)")
+
+# %% [markdown]
+# One step draws nearly the mean image: from pure noise every image is possible, and the mean has the smallest squared error. With
+# 20 calls your sampler draws digits with a network that knows nothing of τ. Why does this work?
+#
+# A step of DDIM keeps x̂_0 and the implied noise ε̂, and mixes them again at the next level. Your step does the same:
+#
+# $$x_\tau + (\tau'-\tau)\,u = (1-\tau')\,\hat x_0 + \tau'\,\hat\varepsilon$$
+#
+# So **Gaussian flow matching is diffusion** with another list of noise levels, another weight of the loss and another answer of the
+# network. The next cell checks it: DDIM at the steps with the SNR of evenly spaced τ ends at the same pictures.
+
+# %%
+*_, (_, _, at_same_levels) = sampling.trajectory(fast, start, sampler=samplers.flow, steps=20, x0=False)
+apart = np.abs(np.asarray(at_same_levels) - by_flow[20]).max()
+print(f"largest difference of a pixel, out of 2: {apart:.3f} (τ is rounded to one of 1000 steps)")
+assert apart < 0.5
+even, spaced = schedule.taus[samplers.spaced_steps(schedule.T, 10)], 1 - np.arange(10) / 10
+figure, ax = plots.axes("Which noise levels do ten calls visit?", "τ of the straight path (1 is noise)", "", size=(8, 2.2))
+ax.plot(even, np.zeros(10), "o", color=plots.COLOURS["blue"])
+ax.plot(spaced, np.ones(10), "s", color=plots.COLOURS["red"])
+ax.set_yticks([0, 1], ["DDIM, even t", "flow, even τ"])
+ax.set_ylim(-0.6, 1.6)
+plots.show(figure, "Two rows of ten dots between τ = 0 and 1. Flow: evenly spaced. DDIM on the cosine schedule: closer together near the ends.")
+
+# %% [markdown]
+# ## 9.3 Why the paths bend
+#
+# Each training pair moves along a straight line. Why does drawing need more than one step then? We go back to points in the plane:
+# the eight islands of [lesson 6](06_discussion.ipynb). Here the best possible answer x̂_0 is a formula, so nothing is trained.
+#
+# **Predict before you run:** 40 straight lines lead from noise to points of the islands, and many cross. At a crossing the network sees
+# one place x_τ. What will it answer there? Will the paths of the sampler cross, too?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+points = toys.ring_points(20_000, rng)
+starts = rng.standard_normal((2_000, 2))
+fine = np.linspace(1, 0, 101)
+exact = straight_roads.paths(straight_roads.exact_velocity, starts, fine)
+
+
+def draw_paths(ax, states, title, marker="."):
+    """Forty paths from noise (grey) to their ends (blue)."""
+    ax.plot(*np.moveaxis(states[:, :40], 2, 0), color="grey", linewidth=0.7)
+    ax.plot(*states[0, :40].T, marker, color="grey", markersize=5)
+    ax.plot(*states[-1, :40].T, "o", color=plots.COLOURS["blue"], markersize=5)
+    ax.plot(*toys.ring_centres().T, "+", color="black", markersize=8)
+    ax.set(title=title, xlabel="first coordinate", xlim=(-2.5, 2.5), ylim=(-2.5, 2.5), aspect="equal")
+
+
+figure, row = plt.subplots(1, 3, figsize=(13, 4.6), sharey=True)
+draw_paths(row[0], np.stack([starts[:40], points[:40]]), "training pairs: straight lines")
+draw_paths(row[1], exact, "exact flow, 100 steps")
+draw_paths(row[2], straight_roads.paths(straight_roads.exact_velocity, starts, [1, 0]), "exact flow, one step")
+row[0].set_ylabel("second coordinate")
+plots.show(figure, "Three plots of 40 paths. Pairs: straight lines that cross. Exact flow in 100 steps: curves that first run to the "
+           "middle, then turn to the islands, and do not cross. One step: all end in the middle, away from every island.")
+plots.show_prediction(prediction, "at a crossing the mean of all lines; the paths of the sampler do not cross; one step ends at the mean of all points")
+bend = straight_roads.bend(exact, fine)
+print(f"bend of the exact flow: {bend:.2f} (mean distance from the straight line between both ends, over the length of this line)")
+assert np.linalg.norm(straight_roads.paths(straight_roads.exact_velocity, starts, [1, 0])[-1], axis=1).max() < 0.2
+
+# %% [markdown]
+# **Pairs go straight. Their mean bends.** Where lines cross, the squared error makes the network answer the mean of their velocities
+# ([lesson 1](01_function_inversion.ipynb)). So the field has one velocity at each place, and paths that follow it cannot cross. At τ = 1
+# each point may come from every island: the mean velocity leads to the middle. One Euler step follows it to the end.
+#
+# ### Three names on one page
+#
+# The same field appears under three names in the literature:
+#
+# - The **probability flow ODE** is the walk of your sampler: dx = u dτ. Nothing is random after the start.
+# - The **score** is the direction in which x_τ becomes more probable: $\nabla \log p_\tau(x) = -\hat\varepsilon/\tau$ with
+#   $\hat\varepsilon = x_\tau + (1-\tau)\,u$ ([Song et al. 2021](https://arxiv.org/abs/2011.13456)).
+# - An **SDE** adds new noise on the way and follows the score a little more, which takes the added noise away again. Ancestral sampling
+#   of lesson 5 is of this kind. Single paths differ, but all together they have the same distribution.
+
+# %%
+def score(x, tau):
+    """The score at x_τ, from the velocity."""
+    return -(x + (1 - tau) * straight_roads.exact_velocity(x, tau)) / tau
+
+
+def sde_paths(x, taus, strength=1.0):
+    """Like straight_roads.paths, but with new noise of variance strength · τ per unit of time."""
+    states = [x]
+    for tau, next_tau in itertools.pairwise(taus):
+        h, variance = tau - next_tau, strength * tau
+        drift = straight_roads.exact_velocity(states[-1], tau) - variance / 2 * score(states[-1], tau)
+        states.append(states[-1] - h * drift + np.sqrt(h * variance) * rng.standard_normal(x.shape))
+    return np.stack(states)
+
+
+finer = np.linspace(1, 0, 401)
+walks = {"ODE": straight_roads.paths(straight_roads.exact_velocity, starts, finer), "SDE": sde_paths(starts, finer)}
+figure, row = plt.subplots(1, 4, figsize=(15, 4.3), sharey=True)
+grid = np.stack(np.meshgrid(*[np.linspace(-1.6, 1.6, 14)] * 2), axis=-1).reshape(-1, 2)
+for ax, tau in zip(row, (0.8, 0.3)):
+    ax.quiver(*grid.T, *-straight_roads.exact_velocity(grid, tau).T, color=plots.COLOURS["blue"], angles="xy")
+    ax.plot(*toys.ring_centres().T, "+", color="black", markersize=8)
+    ax.set(title=f"the way back, −u, at τ = {tau}", xlabel="first coordinate", aspect="equal")
+for ax, (label, states) in zip(row[2:], walks.items()):
+    draw_paths(ax, states, f"{label}: {toys.coverage(states[-1])[1]:.0%} on an island")
+row[0].set_ylabel("second coordinate")
+plots.show(figure, "Four plots. Arrows at τ = 0.8 all point to the middle; at τ = 0.3 each points to the nearest island. Paths of the "
+           "ODE are smooth, those of the SDE rough. Both end on the islands.")
+assert all(toys.coverage(states[-1])[1] > 0.9 for states in walks.values())
+
+# %% [markdown]
+# ## 9.4 Train a flow, then straighten it
+#
+# Now a small network learns the velocity from samples, with the loss of 9.1. Then comes *reflow*: take new noise, let the flow draw its
+# end, and train a second network on these *pairs*. Each noise now has only one partner.
+#
+# **Predict before you run:** pairs of reflow hardly cross. How many calls will the second network need? And what will it copy from its
+# teacher besides the good points?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+flows, straightened = [], []
+for seed in range(SEED, SEED + settings.seeds):
+    flows.append(straight_roads.train_velocity(points, settings.toy_steps, seed=seed))
+    noise = np.random.default_rng(seed).standard_normal(points.shape)
+    ends = straight_roads.paths(straight_roads.velocity_of(flows[-1]), noise, fine)[-1]
+    straightened.append(straight_roads.train_velocity(ends, settings.toy_steps, noise=noise, seed=seed))
+
+# %%
+counts = (1, 2, 4, 8, 20, 100)
+
+
+def on_islands(velocity, count):
+    """Proportion of 2,000 points on an island after ``count`` steps."""
+    return toys.coverage(straight_roads.paths(velocity, starts, np.linspace(1, 0, count + 1))[-1])[1]
+
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4))
+kinds = {"trained flow": (flows, "blue", "o"), "after reflow": (straightened, "red", "s")}
+found = {label: np.array([[on_islands(straight_roads.velocity_of(n), c) for c in counts] for n in nets]) for label, (nets, _, _) in kinds.items()}
+left.plot(counts, [on_islands(straight_roads.exact_velocity, c) for c in counts], "k--", label="exact flow")
+left.axhline(toys.coverage(points[:2_000])[1], color="black", linestyle=":", label="real points")
+for label, (_, colour, marker) in kinds.items():
+    left.plot(counts, found[label].T, marker + "-", color=plots.COLOURS[colour], label=label)
+handles = dict(zip(*left.get_legend_handles_labels()[::-1]))
+left.legend(handles.values(), handles.keys())
+left.set(title=f"Points on an island, {settings.seeds} seeds each", xlabel="calls of the network", ylabel="proportion", xscale="log", ylim=(0, 1.03))
+left.set_xticks(counts, counts)
+states = straight_roads.paths(straight_roads.velocity_of(straightened[0]), starts, fine)
+draw_paths(right, states, "paths after reflow")
+right.set_ylabel("second coordinate")
+means = {label: dict(zip(counts, values.mean(axis=0))) for label, values in found.items()}
+plots.show(figure, "Left: the proportion of points on an island over the calls. "
+           + " ".join(f"{label}: one call {m[1]:.2f}, 100 calls {m[100]:.2f}." for label, m in means.items())
+           + " Right: forty paths after reflow, nearly straight.")
+bends = {label: straight_roads.bend(straight_roads.paths(straight_roads.velocity_of(nets[0]), starts, fine), fine) for label, (nets, _, _) in kinds.items()}
+plots.show_prediction(prediction, f"one call: {means['after reflow'][1]:.0%} on an island, before {means['trained flow'][1]:.0%}; 100 calls: "
+                      f"{means['after reflow'][100]:.0%}, the teacher {means['trained flow'][100]:.0%}")
+print("bend:", ", ".join(f"{label} {value:.2f}" for label, value in bends.items()))
+
+# %% [markdown]
+# Reflow makes the paths nearly straight, so one call is enough for most points. But the second network learns from the ends that the
+# first one drew. It copies its teacher's points between the islands, and adds its own errors: with 100 calls it is worse than the
+# teacher. (Both networks are small, and one seed is one line of the figure.)
+
+# %% [markdown]
+# ## 9.5 Learn the whole path at once
+#
+# A velocity says where x moves *now*. One call needs the *mean velocity* of a whole step. Let ū(x_τ, r, τ) be the mean velocity on
+# the way from τ to r. Then one step leads all the way:
+#
+# $$x_r = x_\tau - (\tau - r)\,\bar u(x_\tau, r, \tau), \qquad (\tau - r)\,\bar u = \int_r^\tau u\; \mathrm ds$$
+#
+# The integral is not known in training. *MeanFlow* ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)) gets rid of it: it
+# differentiates the second equation with respect to τ.
+
+# %% [markdown]
+# ### Exercise 9.3 – the target of mean velocities
+# *3 points · code · difficulty ●●●○ · about 15 minutes*
+#
+# Write `mean_velocity_target(u, slope, r, tau)`. It returns ū. You are given the velocity u at x_τ, and `slope`: the derivative dū/dτ
+# along the path, while r stays fixed. (In training, u is ε − x_0, and the slope comes from the network itself.)
+#
+# Differentiate both sides of $(\tau - r)\,\bar u = \int_r^\tau u\,\mathrm ds$ with respect to τ. Then solve for ū. The check uses
+# normally distributed data in one dimension, where u, the slope and ū are known formulas.
+#
+# <details><summary>Hint: the left side</summary>
+#
+# It is a product of two things that depend on τ. Which rule gives its derivative?
+# </details>
+#
+# <details><summary>Hint: the right side</summary>
+#
+# What is the derivative of an integral with respect to its upper end?
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-9-3-mean-velocity-target", "grade": false, "solution": true, "locked": false, "task": false}
+def mean_velocity_target(u, slope, r, tau):
+    """The mean velocity ū from r to τ, from the velocity u at τ and the derivative of ū along the path."""
+    ### BEGIN SOLUTION
+    return u - (tau - r) * slope  # ū + (τ − r) dū/dτ = u
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-9-3-mean-velocity-target", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+checks.check_mean_velocity_target(mean_velocity_target)
+
+# %% [markdown]
+# Your target now trains a network ū(x, r, τ) on the islands. It has no teacher. The figure shows three networks, each with **one** call.
+#
+# **Predict before you run:** which of the three is best with one call?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+target = checks.check_mean_velocity_target.answer_or(flow.mean_velocity_target)
+mean_flow = straight_roads.train_velocity(points, settings.toy_steps, target=target, seed=SEED)
+one_step = {
+    "velocity (flow)": straight_roads.paths(straight_roads.velocity_of(flows[0]), starts, [1, 0])[-1],
+    "straightened (reflow)": straight_roads.paths(straight_roads.velocity_of(straightened[0]), starts, [1, 0])[-1],
+    "mean velocity (MeanFlow)": straight_roads.in_one_call(mean_flow, starts),
+}
+figure, row = plt.subplots(1, 3, figsize=(13, 4.6), sharey=True)
+for ax, (label, ends) in zip(row, one_step.items()):
+    ax.plot(*ends.T, ".", markersize=3, alpha=0.3, color=plots.COLOURS["blue"])
+    ax.plot(*toys.ring_centres().T, "+", color="black", markersize=8)
+    ax.set(title=f"{label}\n{toys.coverage(ends)[1]:.0%} on an island", xlabel="first coordinate", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
+row[0].set_ylabel("second coordinate")
+near = {label: toys.coverage(ends)[1] for label, ends in one_step.items()}
+plots.show(figure, "2,000 points after one call. " + " ".join(f"{label}: {value:.0%} on an island." for label, value in near.items()))
+plots.show_prediction(prediction, "; ".join(f"{label} {value:.0%}" for label, value in near.items()))
+
+# %% [markdown]
+# The velocity alone draws the middle. The straightened flow is best here, but it needed a teacher and 100 calls for each pair. MeanFlow
+# finds all islands without a teacher, with bridges between them. A table of the ideas, and of two more:
+#
+# | what the network answers | idea | with one call |
+# | --- | --- | --- |
+# | the velocity now | flow matching | the mean of all data |
+# | the velocity now, on pairs of a teacher | reflow ([Liu et al. 2022](https://arxiv.org/abs/2209.03003)) | good if the pairs do not cross |
+# | the mean velocity of a step from τ to r | MeanFlow ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)) | learned without a teacher |
+# | a jump of a told size; two jumps of half the size are the target | shortcut models ([Frans et al. 2024](https://arxiv.org/abs/2410.12557)) | learned without a teacher |
+# | the end of the path, the same from every place on it | consistency models ([Song et al. 2023](https://arxiv.org/abs/2303.01469)) | with or without a teacher |
+#
+# (The last two rows are from their papers. This lesson does not measure them.)
+
+# %% [markdown]
+# ## 9.6 Digits in one call
+#
+# Which idea works for digits? The checkpoint `one_call` was made with the second one. `python -m lab train --model one_call` does it:
+#
+# 1. **Pairs.** The teacher `fast_conditional` draws 20,000 pictures with 24 calls each, from known noise and labels.
+# 2. **The student** starts with the weights of its teacher. It learns x̂_0 on the straight path between noise and picture. In 60 % of a
+#    batch τ is 1, since there it will be asked.
+# 3. **The loss** is a *pseudo-Huber* distance of the whole picture: $\sqrt{\lVert \hat x_0 - x_0\rVert^2 + c^2} - c$, with the mean square
+#    over the pixels as ‖ ‖² and c = 0.03. It grows like the distance, not like its square, so the few worst pictures do not rule the run.
+#
+# **Predict before you run:** the teacher has 24 calls, the student one. Where will the student be worse: do fewer digits look as asked, are
+# they less varied, or less sharp?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+student, teacher = (pretrained.load_diffusion(checkpoint) for checkpoint in ("one_call", "fast_conditional"))
+labels = networks.even_labels(10)
+
+
+def drawn_by(diffusion, **options):
+    """Ten digits from the same noise."""
+    return sampling.sample(diffusion, 10, condition=labels, seed=SEED, progress=False, **options)
+
+
+rows = {"teacher, 24 calls": drawn_by(teacher, sampler="dpmpp_2m", steps=12),
+        "teacher, 1 call": drawn_by(teacher.with_guidance(0.0), sampler="ddim", steps=1),
+        "student, 1 call": drawn_by(student, sampler="ddim", steps=1)}
+plots.show(
+    plots.image_table([list(row) for row in rows.values()], list(rows), [str(label) for label in labels], "The same noise and labels", scale=1.1),
+    "Three rows of the digits 0 to 9. Teacher with 24 calls: digits. Teacher with one call: the mean image of each digit. Student with one "
+    "call: digits that resemble those of the teacher.",
+)
+
+# %%
+NAMES = {"frechet": "Fréchet distance", "as_asked": "as asked", "recognised": "recognised", "recall": "recall", "coverage": "coverage"}
+
+
+def mean_of(model, calls, measure):
+    """Mean of a recorded measure over its seeds."""
+    rows = [row for row in recorded["rows"] if row.get("model") == model and row["calls"] == calls]
+    return np.mean([row["measures"][measure]["value"] if measure in NAMES else row[measure] if measure != "copies" else row[measure][0] for row in rows])
+
+
+if recorded:
+    measured = {"teacher, 24 calls": ("fast_conditional", 24), "student, 1 call": ("one_call", 1), "student, 2 calls": ("one_call", 2),
+                "student, 4 calls": ("one_call", 4), "teacher, 1 call": ("fast_conditional", 1)}
+    first = next(row for row in recorded["rows"] if row.get("model") == "one_call")
+    lines = [["real digits", *(f"{first['measures'][m]['floor']:.{1 if m == 'frechet' else 3}f}" for m in NAMES), f"{first['real_sharpness']:.2f}", "0.010"]]
+    for label, which in measured.items():
+        lines.append([label, *(f"{mean_of(*which, m):.{1 if m == 'frechet' else 3}f}" for m in NAMES), f"{mean_of(*which, 'sharpness'):.2f}", f"{mean_of(*which, 'copies'):.3f}"])
+    plots.show_table([f"{recorded['images']:,} digits, mean of 3 seeds", *NAMES.values(), "sharpness", "copies"], lines)
+    one, many = measured["student, 1 call"], measured["teacher, 24 calls"]
+    told = ", ".join(f"{m} {mean_of(*one, m):.3f} against {mean_of(*many, m):.3f}" for m in ("as_asked", "recall", "sharpness"))
+    plots.show_prediction(prediction, f"student against teacher: {told}")
+    for row in recorded["rows"]:
+        if "difference" in row:
+            print("Fréchet distance, student − teacher, seed {}: {:+.2f} ({:+.2f} … {:+.2f})".format(row["seed"], *row["frechet"]))
+
+# %% [markdown]
+# PROSE96
+
+# %% [markdown]
+# ## 9.7 A caption in one call
+#
+# The same recipe works for the model of [lesson 8](08_text_to_image.ipynb). Its teacher draws 12,000 latents for captions, with guidance 4
+# and 24 calls each. The student learns from these pairs. It needs no guidance: what guidance does stands in the pairs.
+
+# %%
+text = pipeline.TextToImage("one_call_text")
+captions = ["a red three left of a blue seven", "a green nine above a pink one", "a white four", "a yellow zero right of a red eight"]
+drawn = text.draw([caption for caption in captions for _ in range(2)], steps=1, sampler="ddim", seed=SEED)
+plots.show(
+    plots.captioned(drawn, [caption for caption in captions for _ in range(2)], "One call for each picture"),
+    "Eight pictures, two for each caption: " + "; ".join(captions) + ". The digits have the colours and places of the captions.",
+)
+
+# %%
+lesson_8 = results.recorded("text_to_image")
+KINDS = {"seen": "seen", "unseen_pair": "unseen pair", "unseen_order": "unseen order", "turned": "turned"}
+if recorded and lesson_8:
+    by_student = {row["captions"]: row["caption"] for row in recorded["rows"] if "captions" in row}
+    by_teacher = {row["kind"]: row["caption"] for row in lesson_8["rows"] if row.get("pictures") == "text_to_image" and row["epoch"] is None}
+    lines = []
+    for kind, label in KINDS.items():
+        hits = [np.arange(1_000) < round(1_000 * found[kind][0]) for found in (by_student, by_teacher)]
+        lines.append([label, f"{by_student[kind][0]:.3f}", f"{by_teacher[kind][0]:.3f}", "{:+.3f} ({:+.3f} … {:+.3f})".format(*metrics.difference(*hits))])
+    plots.show_table(["whole captions right", "student, 1 call", "teacher, 24 calls", "difference (95 % interval)"], lines)
+
+# %% [markdown]
+# PROSE97
+
+# %% [markdown]
+# ## 9.8 Where you meet it
+#
+# | model | what it does, and where it says so |
+# | --- | --- |
+# | Stable Diffusion 3 | straight paths in the latent space, τ logit-normal, a transformer as the network ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) |
+# | FLUX.1 | straight paths, too; its version "schnell" draws with 1 to 4 steps ([Black Forest Labs](https://github.com/black-forest-labs/flux)) |
+# | InstaFlow | Stable Diffusion 1.5, straightened by reflow and distilled to one step ([Liu et al. 2023](https://arxiv.org/abs/2309.06380)) |
+# | SDXL Turbo | distilled to one to four steps with a discriminator in the loss ([Sauer et al. 2023](https://arxiv.org/abs/2311.17042)) |
+#
+# Why a discriminator? A student that minimises a distance of pixels draws softer strokes where it is not sure. A discriminator sees this.
+
+# %% [markdown]
+# ### Exercise 9.4 – equal distances, equal models?
+# *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
+#
+# A one-call model and a 20-call model have the same Fréchet distance. Name two things that you would still measure before you call them
+# equally good. For each, say which failure it would show that the distance can hide, and which number of this lesson (or of lesson 5 or 6)
+# tells you that such a failure happens.
+
+# %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-9-4-equal-distances", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
+# <!-- ### BEGIN SOLUTION -->
+# Example. (1) *Recall*: the proportion of real digits with a drawing near them. The Fréchet distance compares only means and covariances of
+# features. A model that leaves out rare ways to write a digit changes them little. In the table of 9.6 the student's recall is lower than
+# the teacher's, although the distances hardly differ. (2) *As asked*, by a judge: the distance does not look at labels. If every 4 were
+# drawn where a 9 was asked, the set of all pictures would be the same.
+#
+# Also right: sharpness (the judge's features may not see soft strokes; 9.6 shows a lower value for the student); copies of training
+# images (copies have a very good distance); another judge or other features; the interval of the distance, or another training seed
+# (the distance itself varies); the calls and seconds.
+#
+# 1 point each for two things that are no part of the Fréchet distance itself.
+# 1 point each for the failure that it shows, with a number of a lesson.
+# <!-- ### END SOLUTION -->
+
+# %% [markdown]
+# ## Remember
+# - Flow matching is a regression on velocities: x_τ = (1−τ) x_0 + τ ε, target ε − x_0.
+# - A diffusion network is a flow already. Only the noise levels, the weights of the loss and the answer differ.
+# - Pairs go straight. Their mean bends. One Euler step draws the mean of all data.
+# - One call *can* draw if the network learned the whole path: from a teacher's pairs, or as a mean velocity.
+# - Compare at the same noise, with the interval of the difference, and never by one number alone.
