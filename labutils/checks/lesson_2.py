@@ -46,7 +46,7 @@ def _judge_alpha_bars(alpha_bars, betas):
         "you returned α_t where ᾱ_t is needed: the noise level barely changes between t=0 and t=999. "
         "Multiply all α up to t": alphas,
         "you multiplied the β: the signal that is kept is the product of α = 1 − β": np.cumprod(betas),
-        "you added where you should multiply: each step keeps a proportion of what the last one kept": np.cumsum(alphas),
+        "you added where you should multiply: each step keeps a part of what the last one kept": np.cumsum(alphas),
         "ᾱ is shifted by one: ᾱ_0 is α_0, since the step t = 0 already adds noise, and not 1": np.concatenate(
             [[1.0], right[:-1]]
         ),
