@@ -46,7 +46,7 @@ def _judge_alpha_bars(alpha_bars, betas):
         "you returned α_t where ᾱ_t is needed: the noise level barely changes between t=0 and t=999. "
         "Multiply all α up to t": alphas,
         "you multiplied the β: the signal that is kept is the product of α = 1 − β": np.cumprod(betas),
-        "you added where you should multiply: each step keeps a share of what the last one kept": np.cumsum(alphas),
+        "you added where you should multiply: each step keeps a part of what the last one kept": np.cumsum(alphas),
         "ᾱ is shifted by one: ᾱ_0 is α_0, since the step t = 0 already adds noise, and not 1": np.concatenate(
             [[1.0], right[:-1]]
         ),
@@ -140,7 +140,7 @@ def _noising(rng):
     return x0, rng.permutation(50), noise, linear_schedule(50, 1e-3, 0.3)
 
 
-FIRST_TILDE = "β̃_0 should be 0, not β_0: at the last step no noise is added, because ᾱ_{-1} = 1"
+FIRST_TILDE = "β̃_0 should be 0, not β_0: at t = 0, x_{t-1} is the clean image, which is known (ᾱ_{-1} = 1)"
 
 
 @check_posterior_variances.property("right for every t > 0")

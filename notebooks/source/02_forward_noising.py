@@ -2,8 +2,8 @@
 # # 2 · Forward noising: from a digit to pure noise
 #
 # A diffusion model learns to reverse a process that destroys images. So we first need this *forward process*. It turns
-# any image into pure noise in T = 1000 steps. Nothing is learned in this lesson: every line is a formula. At the end you
-# find out why there are so many steps: only a small step can be reversed with a simple distribution.
+# any image into pure noise in T = 1000 steps. No network is trained in this lesson: every line is a formula. At the end you
+# find out why there are so many steps: a small step can be reversed with a simple distribution.
 #
 # **You will be able to**
 # - load images and scale them for a network;
@@ -71,7 +71,7 @@ diagrams.show_pipeline(2)
 # - **Scale to [-1, 1]:** pixel / 127.5 − 1. There are two reasons. *The noise:* it has mean 0 and variance 1. Pixels in
 #   [-1, 1] have a similar size, so the noise covers them at a similar rate. Pixels in 0 … 255 would hardly change.
 #   *The training:* the starting weights of a network and the usual learning rates are chosen for inputs and targets of
-#   about size 1. Inputs of size 100 make outputs and gradients a hundred times too large, and the first updates too.
+#   about size 1. Inputs of size 100 make outputs and gradients far too large.
 # - **Add a channel axis:** a convolution expects (batch, height, width, channels). A grey image has one channel, a colour
 #   image three.
 #
@@ -115,7 +115,7 @@ plots.show(plots.image_grid(images.x_train[:16], f"Training images: {name}"),
 # | the result of the middle step | 500 | 499 |
 # | the result of the last step, nearly pure noise | T = 1000 | T − 1 = 999 |
 #
-# The clean image is called $x_0$, as in all papers. Our steps start at t = 0, so the result of the first step would be
+# The clean image is called $x_0$, as in the paper. Our steps start at t = 0, so the result of the first step would be
 # $x_0$, too. To avoid this we call it "the result of step 0". A formula with $x_{t-1}$ means the clean image when t = 0.
 #
 # | name | code | meaning |
@@ -145,14 +145,14 @@ plots.show(figure, "Left: β rises in a straight line from 0.0001 to 0.02. Right
 # Why these numbers?
 #
 # - **T = 1000: small steps, but not for free.** A reverse step draws from one Gaussian. Section 2.9 measures that this is
-#   right only if the step is small. With more steps, each step is smaller. But each reverse step is one call of the
+#   nearly right if the step is small. With more steps, each step is smaller. But each reverse step is one call of the
 #   network, so T also sets the cost of an image. [Lesson 5](05_sampling.ipynb) shows how to skip steps.
 # - **$\beta_{start}$ is tiny.** The first step hides the finest detail, and the last reverse step must restore it. Its
 #   noise has standard deviation $\sqrt{0.0001} = 0.01$, about one grey level of 255 (one level is 0.008).
 # - **$\beta_{end}$ is two hundred times larger.** Near the end $x_t$ is almost pure noise. More noise changes it little, so
 #   these steps may be larger. And ᾱ must reach almost 0, because sampling starts from pure noise.
-# - **β grows linearly** between the two. This is the DDPM paper's choice: two numbers, nothing to tune. It is not the only
-#   one: [lesson 6](06_discussion.ipynb) compares it with a cosine.
+# - **β grows linearly** between the two. This is the DDPM paper's choice. It is not the only one:
+#   [lesson 6](06_discussion.ipynb) compares it with a cosine.
 
 # %% [markdown]
 # ## 2.3 Many small steps
@@ -241,7 +241,7 @@ assert np.allclose(schedule.alpha_bars, bars)
 #
 # Two conditions tell you a and b:
 #
-# 1. *The image:* each step multiplies by $\sqrt{1-\beta_t}$ what is left of the image (section 2.2).
+# 1. *The image:* each step multiplies what is left of the image by $\sqrt{1-\beta_t}$ (section 2.2).
 # 2. *The noise:* if the pixels of $x_0$ have variance 1, the values of $x_t$ have variance 1, too, at every t.
 #
 # First write a and b on paper, with $\bar\alpha_t$. Then write `add_noise(x0, t, noise, alpha_bars)`: the jump, for a
@@ -283,7 +283,7 @@ checks.check_add_noise(add_noise)
 # $$ x_t = \sqrt{\bar\alpha_t}\; x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon, \quad\text{or}\quad
 #    q(x_t \mid x_0) = \mathcal N\big(\sqrt{\bar\alpha_t}\,x_0,\; (1-\bar\alpha_t) I\big) $$
 #
-# Two steps prove it without condition 2. The first gives $x' = \sqrt{\alpha_0}\,x_0 + \sqrt{\beta_0}\,z_0$, the second
+# Two steps show it without condition 2. The first gives $x' = \sqrt{\alpha_0}\,x_0 + \sqrt{\beta_0}\,z_0$, the second
 # $x_1 = \sqrt{\alpha_1}\,x' + \sqrt{\beta_1}\,z_1$. The image is multiplied by $\sqrt{\alpha_1\alpha_0}$. The noise has
 # variance $\alpha_1\beta_0 + \beta_1 = \alpha_1(1-\alpha_0) + 1 - \alpha_1 = 1 - \alpha_1\alpha_0$. And so on for every step.
 #
@@ -395,7 +395,8 @@ plots.show_prediction(prediction, "; ".join(found))
 
 # %% [markdown]
 # The dots do not lie exactly on the curves. But with 21 dots, a distance of up to about three times the scatter can be
-# chance. A wrong formula would be off by far more. Mean and variance agree, and so does the whole distribution:
+# chance. A formula with $\alpha_t$ in place of $\bar\alpha_t$ would be off by far more. Mean and variance agree, and so does
+# the whole distribution:
 
 # %%
 figure, axes = plt.subplots(1, 3, figsize=(10, 2.8), sharey=True)
@@ -436,8 +437,7 @@ plots.show_prediction(prediction, f"SNR falls from {schedule.snr[0]:.0f} to {sch
 
 # %% [markdown]
 # SNR reaches 1 well before the middle. In about a quarter of the steps the image is stronger than the noise. In three
-# quarters the noise is stronger. (In a large image neighbouring pixels carry nearly the same information. So the same SNR
-# hides less of a large image.)
+# quarters the noise is stronger.
 #
 # Next, a check with real images: mean and variance of $x_t$ over a data set. The images' own variance is below 1, so the
 # variance of $x_t$ is not 1 at small t.
@@ -514,7 +514,7 @@ plots.show_table(["schedule", "ᾱ at the end", "KL to pure noise, nats an image
 assert end_term(careless) > 1000 * max(end_term(schedule), end_term(rescaled))
 
 # %% [markdown]
-# The careless schedule stands out by a factor of about ten thousand.
+# The careless schedule is more than ten thousand times as far from pure noise as the others.
 #
 # How does this change the samples? To see the fault of the schedule alone, we take a *perfect* network. We pretend that
 # only 500 images exist. Then many of them could have led to $x_t$, some with a high and some with a low probability. The
@@ -570,13 +570,13 @@ if PRESET != "smoke":
     assert abs(differences["T = 1000"]) < 4 * scatter
 
 # %% [markdown]
-# The careless schedule draws good images of the wrong kind: too many bright ones. Why? In its training the last $x_t$ has
+# The careless schedule draws good images of the wrong kind: too many bright ones. Why? Its last noised $x_t$ has
 # the mean of a faded image, 0.60 · (−0.75) = −0.45 with MNIST. Pure noise has the mean 0. For the network, pure noise looks
 # like a noisy image that is brighter than usual. So the sampler draws too many bright images.
 #
 # The *noise-prediction loss* does not show this fault: this network is perfect, its loss is the smallest possible. ᾱ at the
-# last step and the end term do show it. A real network has one more fault: it has never seen pure noise in training, so
-# its answer may be anything.
+# last step and the end term do show it. A trained network would have one more problem: it has never seen pure noise, so its
+# answer may be anything.
 
 # %% [markdown]
 # ## 2.8 One step back, if the clean image is known
@@ -655,9 +655,9 @@ plots.show_prediction(prediction, "β̃ / β = " + ", ".join(f"{ratio[t]:.3f} at
 assert variances[0] <= 1e-9 and np.all(variances < schedule.betas)
 
 # %% [markdown]
-# $\tilde\beta$ is always smaller: if $x_0$ is known, less is uncertain. The two differ most at the first few steps,
-# where $x_t$ still shows $x_0$ almost exactly. From t = 50 on they differ by less than 5 %. At t = 0 the reverse step leads
-# to the clean image, which is known: the last step of sampling adds no noise.
+# $\tilde\beta$ is smaller at every t: if $x_0$ is known, less is uncertain. The two differ most at the first few steps.
+# There $x_{t-1}$ is still almost $x_0$, so the known $x_0$ says much about it. From t = 50 on they differ by less than 5 %.
+# At t = 0 the reverse step leads to the clean image, which is known: the last step of sampling adds no noise.
 
 # %% [markdown]
 # ## 2.9 Is a reverse step Gaussian?
@@ -688,7 +688,7 @@ print("the clean value is one of", clean.round(3))
 # 1. if such values occur at step s at all, **and**
 # 2. if the known $x_t$ is a likely result of noising this $x_s$ further, from s to t.
 #
-# Give each a number for each value of the grid, and multiply the two. At the end divide by the integral, so that the
+# Compute both numbers for each value of the grid, and multiply the two. At the end divide by the integral, so that the
 # density has the integral 1. You may use `gaussian(x, mean, variance)`, the density of a Gaussian; it takes arrays.
 #
 # <details><summary>Hint: what values occur at step s?</summary>
@@ -724,9 +724,10 @@ def reverse_density(grid, x_t, t, s, clean, alpha_bars):
 checks.check_reverse_density(reverse_density)
 
 # %% [markdown]
-# Your function draws the next picture: the density of a small step (1), a middle one (50) and a large one, from t = 100,
-# 500 and 950. The known value is $x_t$ = −0.25. Over each density lies one Gaussian with the same mean and variance. We measure their *distance*: half the area between the two curves,
-# from 0 (equal) to 1 (nothing in common). It is called the total variation distance.
+# Your function draws the next picture: the density of a small step (1), a middle one (50) and a large one (500, or 100 from
+# t = 100), from t = 100, 500 and 950. The known value is $x_t$ = −0.25, the mean of the four answers. Over each density lies
+# one Gaussian with the same mean and variance. We measure their *distance*: half the area between the two curves, from 0
+# (equal) to 1 (nothing in common). It is called the total variation distance.
 #
 # **Predict before you run:** which of the nine steps can one Gaussian replace?
 
@@ -762,8 +763,8 @@ plots.show_prediction(prediction, "distances " + "; ".join(found))
 #
 # The last panel may surprise you: a step of 500 that is nearly Gaussian. At s = 450 the value is still mostly noise, and
 # noise is Gaussian. So the step from t = 950 to s = 450 need not decide between the answers. The step from t = 500 to s = 0
-# must decide. **A large step is a mixture where it must decide between clean values.** Now we measure the distance for more
-# steps, as a mean over ten values $x_t$ that occur at t:
+# must decide. **A large step is far from Gaussian where it must decide between clean values.** Now we measure the distance
+# for more steps, as a mean over ten values $x_t$ that occur at t:
 
 # %%
 sizes = np.array([1, 2, 5, 10, 20, 50, 100, 200, 500, 950])
@@ -783,9 +784,9 @@ plots.show(figure, "Three rising lines on logarithmic axes: for each t the dista
            "size of the step; at the same size it is largest for t = 100.")
 
 # %% [markdown]
-# From every t the rule is the same: the smaller the step, the nearer it is to a Gaussian. How small it must be depends on
-# t. With less noise the same step is further from a Gaussian. That is one more reason to make
-# β small at the first steps. (Distances below $10^{-7}$ are not drawn.)
+# From each of the three t the rule is the same: the smaller the step, the nearer it is to a Gaussian. How small it must be
+# depends on t. With less noise the same number of steps is further from a Gaussian. That is one more reason to make β small
+# at the first steps. (Distances below $10^{-7}$ are not drawn.)
 #
 # **Predict before you run:** we draw from pure noise down to s = 0, each step from *one* Gaussian with exactly the right mean
 # and variance. What will 1 step draw? And how many steps are needed until nearly all draws lie at one of the four answers?
@@ -813,12 +814,12 @@ print(f"the mean of the four answers is {clean.mean():.2f}")
 # One step draws one wide hill around the mean of the four answers, where no answer lies. That is the mean that the regression
 # network of [lesson 1](01_function_inversion.ipynb) gave, with noise around it. For images such a mean is a blur. With more
 # steps the hill splits into four peaks. With 20 steps most draws still miss. With 100 nearly all lie at an answer, and with
-# 999 all.
+# 999 practically all. (One step is not at 0 %, because a wide hill covers the answers, too.)
 #
 # How can Gaussians draw four peaks? Each step is one Gaussian, but its mean depends on the value that the step before has
 # drawn. Each step decides a little. Many small decisions lead to one of the answers. **This is why DDPM takes many small
-# steps.** A Gaussian needs only a mean and a variance, and a mean is what a network can learn. Four numbers need about 100
-# equal steps. The paper took 1000 for images. [Lesson 5](05_sampling.ipynb) measures what fewer steps cost there.
+# steps.** A Gaussian needs only a mean and a variance, and a mean is what a network can learn. For four numbers 100 equal
+# steps are enough. The paper took 1000 for images. [Lesson 5](05_sampling.ipynb) measures what fewer steps cost there.
 
 # %% [markdown]
 # ## Remember
