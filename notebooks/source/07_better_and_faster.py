@@ -394,7 +394,7 @@ for label, right in {"predict ε": snr, "predict v": snr + 1, "predict $x_0$": n
     assert np.allclose(measured[label], right, rtol=0.05), label
 
 # %% [markdown]
-# The last cell compares your dots with what the formulas give. Suppose the image has the squared error e. The loss of a network
+# The last cell compares your dots with the formulas. Suppose the image has the squared error e. The loss of a network
 # that predicts $x_0$ is then e. For ε it is e · SNR, and for v it is e · (SNR + 1).
 #
 # The loss for ε gives large t almost no weight. The loss for v has a weight of at least 1 everywhere, but counts small t far
@@ -624,8 +624,7 @@ if speed:
 # - **Graph and batch.** The first two rows make the same number of calls of the same weights. An eager call for one image is mostly
 #   overhead, and it leaves most of the processor idle. (The second row also uses the fused network of section 7.1, which saves
 #   31 % of the arithmetic.)
-# - **Arithmetic.** A call of `fast` costs about as much as a call of the fused classic network. It has twice the weights for the
-#   same work.
+# - **Arithmetic.** A call of `fast` costs about as much as a call of the fused classic network.
 # - **Calls.** 10 calls in place of 1000 are the largest factor, 100. With 24 calls this factor is 42.
 #
 # Compiling comes once, before the first image. For a handful of digits it takes most of the time.

@@ -12,7 +12,7 @@
 # - write guidance, which makes a model follow its caption;
 # - build a model that must fail, and use it to test whether another model *composes* words.
 #
-# **Time:** about 80 minutes with the exercises. Take a break before section 8.7.
+# **Time:** about 75 minutes with the exercises. Take a break before section 8.7.
 #
 # Sources: [latent diffusion](https://arxiv.org/abs/2112.10752), [variational autoencoder](https://arxiv.org/abs/1312.6114),
 # [attention](https://arxiv.org/abs/1706.03762), [captions over digits](https://arxiv.org/abs/1511.02793).
@@ -315,8 +315,8 @@ plots.show_prediction(prediction, f"{pixels / latents:.0f} times as long on this
 assert pixels > latents
 
 # %% [markdown]
-# The pixels need 15 times as many multiply-adds. (Both numbers include the text encoder, about 2 million.) The time depends on the
-# machine and on what else it does. A drawing calls the denoiser 24 times and the decoder once.
+# The pixels need 15 times as many multiply-adds. (Both numbers include the text encoder, about 2 million.) A drawing calls the
+# denoiser 24 times and the decoder once.
 #
 # ## 8.3 The second part: words become vectors
 #
@@ -460,8 +460,8 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 #   are three such layers, two on 8×8 and one on 4×4.
 #
 # The next drawing has all parts, with the numbers of this lab, and those of Stable Diffusion 1.5, counted from its published
-# configuration (`python -m benchmarks.stable_diffusion`). (In the checkpoint of this lab the text encoder is a part of the network, so
-# each call runs it again. The vectors are the same each time, so once would be enough.)
+# configuration (`python -m benchmarks.stable_diffusion`). (Here one network holds text encoder and
+# denoiser, so each call runs both. For the text encoder, once would be enough.)
 
 # %%
 inside = {"encoder": autoencoder.get_layer("encoder"), "decoder": autoencoder.get_layer("decoder"),
@@ -701,7 +701,7 @@ for label, each in drawn.items():
 
 # %% [markdown]
 # The arrangement ("relation") comes first. Digits come last. A digit is right only if all its strokes are right. One wrong stroke turns
-# a 3 into an 8. Section 8.7 shows what happens between this short run and the checkpoint.
+# a 3 into an 8.
 
 # %% [markdown]
 # ## 8.7 Does it compose?
