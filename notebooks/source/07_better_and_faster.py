@@ -2,7 +2,7 @@
 # # 7 · Better and faster (optional)
 #
 # The classic network learned for 50 passes over MNIST, and it needs a thousand calls to draw. This lesson makes the same network
-# faster without changing its answers. Then it builds a network and a recipe for two cores, and asks for many of their
+# faster without changing its answers. Then it builds a network and a recipe for two cores, and tests many of their
 # ingredients: **does it help?**
 #
 # **You will be able to**
@@ -73,8 +73,8 @@ diagrams.show_pipeline(7)
 # ## 7.1 Where the time goes
 #
 # [Lesson 3](03_unet.ipynb) counted multiply-adds. If the network is computed layer by layer, as it is drawn there, its last two
-# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` measured the time of every layer of the classic network alone, forward and
-# backward, for a batch of 64.
+# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` timed each layer of the classic network by itself, forward and backward, for
+# a batch of 64.
 #
 # The names are those of the drawing in lesson 3: `down` and `pool` on the way down, `grow`, `skip` and `up` on the way up.
 #
@@ -878,8 +878,8 @@ plots.show_prediction(prediction, f"{ratio:.0f} times: {ratio * thousand:.0f} im
 #
 # ## 7.9 Guidance: ask for a digit
 #
-# The checkpoint `fast_conditional` is a *conditional* network: its third input is the digit to draw. In training the digit was hidden in
-# one image of ten. So the network can predict with the digit and without it, and the difference is what the digit adds. *Classifier-free
+# The checkpoint `fast_conditional` is a *conditional* network: its third input is the digit to draw. In training the digit was hidden for
+# one image in ten. So the network can predict with the digit and without it, and the difference is what the digit adds. *Classifier-free
 # guidance* exaggerates this difference with a weight w (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)):
 #
 # $$ (1 + w)\,f(x_t, t, \text{digit}) - w\,f(x_t, t, \text{no digit}) $$

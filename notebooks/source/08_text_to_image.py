@@ -248,7 +248,7 @@ if recorded:
 # there? Most of the bits of a photo describe details that nobody sees ([Rombach et al.
 # 2022](https://arxiv.org/abs/2112.10752), section 1). And the decoder need not keep every pixel. Its loss compares what a trained
 # network sees in the pictures (a *perceptual* loss), and a discriminator demands plausible details (section 3.1 there). So the
-# decoder invents texture. In our small pictures each stroke matters.
+# decoder invents texture.
 
 # %% [markdown]
 # ### Is every latent a picture?
@@ -326,7 +326,7 @@ assert pixels > latents
 # itself. Both results are *added* to the old vector. This is a *residual connection*: a block learns only the change.
 # Before each of the two parts the vector is *normalised*, that is shifted and scaled to mean 0 and variance 1.
 #
-# Why not the first table alone? A list of single words does not say that "red" is the colour of the three.
+# A list of single words would not say that "red" is the colour of the three.
 #
 # ### Attention
 #
@@ -460,8 +460,8 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 #   are three such layers, two on 8×8 and one on 4×4.
 #
 # The next drawing has all parts, with the numbers of this lab, and those of Stable Diffusion 1.5, counted from its published
-# configuration (`python -m benchmarks.stable_diffusion`). (Here one network holds text encoder and
-# denoiser, so each call runs both. For the text encoder, once would be enough.)
+# configuration (`python -m benchmarks.stable_diffusion`). (This lab runs the text encoder again
+# in each call. Once would be enough.)
 
 # %%
 inside = {"encoder": autoencoder.get_layer("encoder"), "decoder": autoencoder.get_layer("decoder"),
@@ -701,7 +701,7 @@ for label, each in drawn.items():
 
 # %% [markdown]
 # The arrangement ("relation") comes first. Digits come last. A digit is right only if all its strokes are right. One wrong stroke turns
-# a 3 into an 8.
+# a 3 into an 8. (3 % is no better than a guess.)
 
 # %% [markdown]
 # ## 8.7 Does it compose?
@@ -981,7 +981,7 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 # *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
 #
 # Find a caption that the model often gets wrong. (a) Write it down, and say in how many of 100 pictures the judge reads something
-# else, and what. (b) Give a reason why it is hard. (c) Test the reason: change only what it names, draw 100 pictures of the new
+# else, and what (`verdicts` in the cell above says it). (b) Give a reason why it is hard. (c) Test the reason: change only what it names, draw 100 pictures of the new
 # caption, and give both proportions and the interval of their difference (`metrics.difference(outcomes(one), outcomes(other))`). What
 # follows? (d) Name one change of the data, the model or the drawing that could help, if your reason is right.
 
