@@ -73,8 +73,8 @@ diagrams.show_pipeline(7)
 # ## 7.1 Where the time goes
 #
 # [Lesson 3](03_unet.ipynb) counted multiply-adds. If the network is computed layer by layer, as it is drawn there, its last two
-# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` timed each layer of the classic network by itself, forward and backward, for
-# a batch of 64.
+# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` timed each layer of the classic network by
+# itself, forward and backward, for a batch of 64.
 #
 # The names are those of the drawing in lesson 3: `down` and `pool` on the way down, `grow`, `skip` and `up` on the way up.
 #
@@ -625,7 +625,7 @@ if speed:
 #   overhead, and it leaves most of the processor idle. (The second row also uses the fused network of section 7.1, which saves
 #   31 % of the arithmetic.)
 # - **Arithmetic.** A call of `fast` costs about as much as a call of the fused classic network.
-# - **Calls.** 10 calls in place of 1000 are the largest factor, 100. With 24 calls this factor is 42.
+# - **Calls.** 10 calls in place of 1000 give the largest factor, 100. With 24 calls it is 42.
 #
 # Compiling comes once, before the first image. For a handful of digits it takes most of the time.
 #
@@ -663,8 +663,8 @@ if speed:
 
 # %% [markdown]
 # The numbers at the bars are parts of the rate of the matrix product. The networks reach about two thirds and more. The original
-# program reaches one fiftieth: for one image at a time, most of the time is not arithmetic. So better programs can gain a factor of
-# 1.6 at most, and fewer calls gain much more.
+# program reaches one fiftieth: for one image at a time, most of the time is not arithmetic. So faster arithmetic
+# could make the lab's classic network about 1.5 times as fast. Fewer calls gain much more.
 #
 # PyTorch's compiled program does *more* arithmetic a second than the lab, and still needs more time for an image: the
 # lab's network multiplies less for the same answer (section 7.1). The lines below the figure compare times. Their

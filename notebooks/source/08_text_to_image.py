@@ -460,8 +460,8 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 #   are three such layers, two on 8×8 and one on 4×4.
 #
 # The next drawing has all parts, with the numbers of this lab, and those of Stable Diffusion 1.5, counted from its published
-# configuration (`python -m benchmarks.stable_diffusion`). (This lab runs the text encoder again
-# in each call. Once would be enough.)
+# configuration (`python -m benchmarks.stable_diffusion`). (This lab runs the text encoder again in each call. Once would be
+# enough.)
 
 # %%
 inside = {"encoder": autoencoder.get_layer("encoder"), "decoder": autoencoder.get_layer("decoder"),
@@ -981,9 +981,10 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 # *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
 #
 # Find a caption that the model often gets wrong. (a) Write it down, and say in how many of 100 pictures the judge reads something
-# else, and what (`verdicts` in the cell above says it). (b) Give a reason why it is hard. (c) Test the reason: change only what it names, draw 100 pictures of the new
-# caption, and give both proportions and the interval of their difference (`metrics.difference(outcomes(one), outcomes(other))`). What
-# follows? (d) Name one change of the data, the model or the drawing that could help, if your reason is right.
+# else, and what (`verdicts` in the cell above says it). (b) Give a reason why it is hard. (c) Test the reason: change only what
+# it names, draw 100 pictures of the new caption, and give both proportions and the interval of their difference
+# (`metrics.difference(outcomes(one), outcomes(other))`). What follows? (d) Name one change of the data, the model or the drawing
+# that could help, if your reason is right.
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-8-5-wrong-caption", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
