@@ -65,7 +65,9 @@ def as_numbers(answer, shape=None, what="the result", like=None):
     if shape is not None and array.shape != tuple(shape):
         raise CheckFailed(f"{what} has shape {array.shape}, it should be {tuple(shape)}")
     if not np.all(np.isfinite(array)):
-        raise CheckFailed(f"{what} contains NaN or infinity: is there a division by zero or the root of a negative?")
+        raise CheckFailed(
+            f"{what} contains NaN or infinity: is there a division by 0, the root of a negative, or ∞ − ∞?"
+        )
     return array
 
 

@@ -2,7 +2,7 @@
 # # 7 · Better and faster (optional)
 #
 # The classic network learned for 50 passes over MNIST, and it needs a thousand calls to draw. This lesson makes the same network
-# faster without changing its answers. Then it builds a network and a recipe for two cores, and asks for many of their
+# faster without changing its answers. Then it builds a network and a recipe for two cores, and tests many of their
 # ingredients: **does it help?**
 #
 # **You will be able to**
@@ -73,8 +73,8 @@ diagrams.show_pipeline(7)
 # ## 7.1 Where the time goes
 #
 # [Lesson 3](03_unet.ipynb) counted multiply-adds. If the network is computed layer by layer, as it is drawn there, its last two
-# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` measured the time of every layer of the classic network alone, forward and
-# backward, for a batch of 64.
+# 3×3 convolutions `up_2` and `up_1` do 85 % of the work. `python -m benchmarks.speed` timed each layer of the classic network by
+# itself, forward and backward, for a batch of 64.
 #
 # The names are those of the drawing in lesson 3: `down` and `pool` on the way down, `grow`, `skip` and `up` on the way up.
 #
@@ -116,7 +116,7 @@ if speed:
 
 # %% [markdown]
 # They take less than 85 % of the time. Other layers take time, too. `down_1` multiplies little, but it reads and writes maps of
-# the full size. Pooling multiplies nothing, and still takes some per cent. But most of the time is spent on the way up.
+# the full size. Pooling multiplies nothing, and still takes time. But most of the time is spent on the way up.
 #
 # ### The same answer with less arithmetic
 #
@@ -183,9 +183,9 @@ plots.show(figure, "Two curves over the position in the row; the dashed one lies
 assert np.allclose(doubled, by_two, atol=1e-5)
 
 # %% [markdown]
-# Write your rows one after the other: $w_0,\; w_0 + w_1,\; w_1 + w_2,\; w_2$. This is a filter of four taps. Each value of the small
-# map adds four numbers to the large map, and it moves on by two positions for the next value. Such an operation is a
-# *transposed convolution* with stride 2 and four taps. In two dimensions the kernel is 4×4.
+# Now follow one value of the small map, b in the table. It counts at the positions 1, 2, 3 and 4, with the weights $w_2,\; w_1 + w_2,\;
+# w_0 + w_1,\; w_0$: the four numbers of your rows. So each value adds four numbers to the large map, and the next value adds them
+# two positions further. This is a *transposed convolution* with stride 2 and four taps. In two dimensions its kernel is 4×4.
 #
 # `networks.upsample_and_convolve` does it. The other half of the convolution's input, the skip connection, is convolved as
 # before, and the two are added. `networks.fuse_upsampling` makes such a network from the classic one; the lab trains and
@@ -221,9 +221,10 @@ if speed:
 # Only the channels that were just doubled become cheaper: 128 of the 192 in `up_2`, and 64 of the 96 in `up_1`. In the
 # recorded measurement the time falls by about the same part as the multiply-adds.
 #
-# The table also shows choices that change no line of the network. XLA is another compiler for the same graph. oneDNN is a
-# library of fast convolutions. TensorFlow uses it only on processors with AVX-512 instructions, if nobody asks. Most laptops
-# have no AVX-512, so `labutils` asks. **Measure such choices; do not guess.**
+# The table also shows choices that change no line of the network. XLA is another compiler for the same graph. Here it is slower.
+# oneDNN is a library of fast convolutions. Here a step with it is 1.6 times as fast. On Linux, TensorFlow switches it on by itself
+# only if the processor has certain AVX-512 instructions. Many laptops have none, so `labutils` switches it on.
+# **Measure such choices; do not guess.**
 
 # %% [markdown]
 # ## 7.2 A network for two cores
@@ -295,7 +296,7 @@ plots.show_prediction(prediction, f"{work / (total - saved):.2f} times the work,
 # - **Residual blocks.** A block computes x + f(x), where f is two convolutions. The addition is a shortcut: what the block does
 #   not change passes through. The last layer of f starts at 0. So each block starts with x + 0 = x.
 # - **The time as one more channel** of the folded image: t/T, everywhere. There is no embedding. (Larger networks let the time
-#   scale and shift the channels of every block. Section 7.5 asks whether that helps here.)
+#   scale and shift the channels of every block. Section 7.5 tests whether that helps here.)
 # - **An output that starts at 0.** The first answer is mid-grey, not noise.
 
 # %% [markdown]
@@ -393,7 +394,7 @@ for label, right in {"predict ε": snr, "predict v": snr + 1, "predict $x_0$": n
     assert np.allclose(measured[label], right, rtol=0.05), label
 
 # %% [markdown]
-# The last cell compares your dots with what the formulas give. Suppose the image has the squared error e. The loss of a network
+# The last cell compares your dots with the formulas. Suppose the image has the squared error e. The loss of a network
 # that predicts $x_0$ is then e. For ε it is e · SNR, and for v it is e · (SNR + 1).
 #
 # The loss for ε gives large t almost no weight. The loss for v has a weight of at least 1 everywhere, but counts small t far
@@ -402,8 +403,8 @@ for label, right in {"predict ε": snr, "predict v": snr + 1, "predict $x_0$": n
 # %% [markdown]
 # ## 7.4 A rate that rises and falls
 #
-# With a large learning rate, training makes fast progress, but the weights never settle. With a small rate it is exact and
-# slow. The recipe `fast` has
+# With a large learning rate, training makes fast progress, but the weights never settle. With a small rate they settle, but
+# training is slow. The recipe `fast` has
 #
 # - **warm-up**: the rate rises for a short while, because the gradients of an untrained network change quickly, and Adam's
 #   averages of them are not reliable yet;
@@ -412,7 +413,7 @@ for label, right in {"predict ε": snr, "predict v": snr + 1, "predict $x_0$": n
 #   run.
 #
 # Another way to settle is an average of the weights over the last steps (*exponential moving average*, EMA). It is less noisy than
-# the weights themselves. `fast` does not use it. Section 7.5 asks whether it would help when the rate falls anyway.
+# the weights themselves. `fast` does not use it. Section 7.5 tests whether it helps when the rate falls anyway.
 #
 # (The printed list has two more settings. `condition_dropout`: how often a conditional network learns without its condition,
 # lesson 8. `warmup_steps`: the length of the warm-up.)
@@ -436,8 +437,9 @@ for setting, value in asdict(config).items():
 #
 # `python -m benchmarks.ablation` trained each variant for **one pass** over MNIST, drew 1,000 images with 20 calls of the
 # network each, and measured them as in [lesson 5](05_sampling.ipynb). Most variants change one thing of `fast`: they
-# take away what it has, or add what others have. One trains for two passes. Three change more:
+# take away what it has, or add what others have. One trains for two passes. Some change more:
 #
+# - *no folding* has half the channels on maps of twice the size, so the work stays about the same;
 # - *small constant rate* also drops the warm-up and the clipping;
 # - *told the digit* changes four things: the network is conditional on the label; it is drawn with guidance, w = 0.5; this costs two
 #   calls a step, so it takes 10 steps in place of 20; and it draws each digit equally often;
@@ -562,23 +564,21 @@ if ablation:
 # How to read the last column:
 #
 # - **worse**: after one pass this variant is farther from real digits than a new seed of `fast` would be. The ingredient helps,
-#   in a run of this length. In the saved measurement these ingredients matter most: what the network predicts ($x_0$ against
-#   v), the rate, the start at zero, and the network itself.
+#   in a run of this length. In the saved measurement the rate and what the network predicts matter most.
 # - **empty**: one run cannot decide. The variant may be as good as `fast`, or a little better or worse. `fast` uses neither scale
 #   and shift nor averaging (EMA), because neither showed a gain that justifies more code.
-# - **Close to the edge of the band**: do not rely on it. With more than a dozen variants, about one in twenty falls outside by
-#   chance alone.
+# - **Close to the edge of the band**: do not rely on it. Of twenty variants that change nothing, about one falls outside by chance.
 # - **Min-SNR weighting**: compared with the plain error of $x_0$, it reduces the weight of large t, and it counts small t up to five
-#   times. (A larger loss is also clipped more often.) Compare the curves of section 7.3.
+#   times. (With a larger loss, more gradients are clipped.) Compare the curves of section 7.3.
 # - **Told the digit**: four changes, and a distance far below all others. `fast_conditional` is this variant after 20 passes.
 
 # %% [markdown]
 # Warnings.
 #
-# - **Predicting the noise.** The row without clipping does not prove that predicting the noise is bad. Under the cosine schedule ᾱ is
-#   almost 0 at the end, and $\hat x_0$ is divided by its root. So a small error of ε becomes enormous. Programs that predict
-#   ε under this schedule clip $\hat x_0$ to [−1, 1] in every step. The row *predict the noise, clipped* does so. Its
-#   distance is less than half of that without clipping. It is still worse than `fast`.
+# - **Predicting the noise.** The row *predict the noise* does not prove that predicting the noise is bad. Under the cosine schedule ᾱ is
+#   almost 0 at large t. To get $\hat x_0$ from ε one divides by its root. So a small error of ε becomes enormous. The row *predict the
+#   noise, clipped* cuts $\hat x_0$ to [−1, 1] in every step (here images are clipped, not gradients). Its distance is less than
+#   half. It is still worse than `fast`.
 # - **Predicting v** changes two things: what the network must output, and how much each t counts. The row *predict v, weighted as x_0*
 #   changes only the first. It is hardly better than *predict v*. So the weight alone does not explain the difference from `fast`.
 # - **Never trust one number.** Look at the proportion *recognised* of the row with the largest distance.
@@ -586,8 +586,8 @@ if ablation:
 #   how the variants would compare after 40 passes.
 #
 # **Why does [lesson 8](08_text_to_image.ipynb) choose otherwise?** Its network predicts v, averages its weights, and lets the time scale
-# and shift the channels. This follows other text-to-image models. The table here is about digits in pixels, after one pass.
-# Nobody has measured these choices on the latents of lesson 8.
+# and shift the channels. Each of these choices is common in larger models. The table here is about digits in pixels, after one
+# pass. This lab has not measured the choices on the latents of lesson 8.
 #
 # More passes help: the line below the table shows how far the distance falls with the second pass.
 
@@ -621,18 +621,18 @@ if speed:
 # %% [markdown]
 # The time of an image is the number of calls × the time of a call. (All rows but the first draw 64 images at once, and the
 # table divides by 64.) Go down the table.
-# - **Graph and batch.** The first two rows make the same calls of the same network. An eager call for one image is mostly
-#   overhead, and it leaves most of the processor idle.
-# - **Arithmetic.** A call of `fast` costs about as much as a call of the classic network. It has twice the weights for the same
-#   work.
-# - **Calls.** This factor is the largest: 10 or 24 calls in place of 1000.
+# - **Graph and batch.** The first two rows make the same number of calls of the same weights. An eager call for one image is mostly
+#   overhead, and it leaves most of the processor idle. (The second row also uses the fused network of section 7.1, which saves
+#   31 % of the arithmetic.)
+# - **Arithmetic.** A call of `fast` costs about as much as a call of the fused classic network.
+# - **Calls.** 10 calls in place of 1000 give the largest factor, 100. With 24 calls it is 42.
 #
 # Compiling comes once, before the first image. For a handful of digits it takes most of the time.
 #
-# How good is this as a program? A processor cannot be faster than its arithmetic. The fastest arithmetic is a large product of
-# two matrices, so we compare with that.
+# How good is this as a program? A processor can do only so many operations a second. A large product of two matrices comes near
+# this limit, so we compare with it. ONNX Runtime and OpenVINO are programs that run trained networks.
 #
-# **Predict before you run:** which part of it does a network reach?
+# **Predict before you run:** which part of the rate of a matrix product does a network reach?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -662,8 +662,9 @@ if speed:
         print(f"{label:72} {ratio['median']:5.2f}× ({ratio['low']:.2f}–{ratio['high']:.2f})")
 
 # %% [markdown]
-# The networks reach two thirds of a matrix product and more. The original program reaches one fiftieth: for one image at a time,
-# most of the time is not arithmetic. So there is little left to gain by other programs, and a lot by fewer calls.
+# The numbers at the bars are parts of the rate of the matrix product. The networks reach about two thirds and more. The original
+# program reaches one fiftieth: for one image at a time, most of the time is not arithmetic. So faster arithmetic
+# could make the lab's classic network about 1.5 times as fast. Fewer calls gain much more.
 #
 # PyTorch's compiled program does *more* arithmetic a second than the lab, and still needs more time for an image: the
 # lab's network multiplies less for the same answer (section 7.1). The lines below the figure compare times. Their
@@ -736,8 +737,8 @@ for sampler in ("ddpm", "ddim", "dpmpp_2m"):
 # - **The last row is the same for all**: a = 0, b = 1, σ = 0. The last estimate is the picture.
 # - **The first row gives the estimate a small weight** (b ≈ 0.1): at t = 999 the estimate is very poor. b grows from row to row.
 # - **`ddim` keeps the noise that is in x** (a large, σ = 0). **`ddpm` removes most of it and draws new noise** (a small, σ large).
-# - **`dpmpp_2m` differs from `ddim` only in the middle row.** There b is 0.16 larger and c is −0.16: it goes a little past the new
-#   estimate, away from the old one.
+# - **`dpmpp_2m` differs from `ddim` only in the middle row.** There b is 0.16 larger and c is −0.16: the sampler goes a little past
+#   the new estimate, away from the old one.
 #
 # **Predict before you run:** `heun` calls the network twice a step, and corrects its step. At (nearly) the same number of calls, is it
 # the best for `classic`?
@@ -790,8 +791,8 @@ for label, diffusion in (("linear (classic)", classic), ("cosine (fast)", fast))
 # small difference of two estimates becomes larger than the picture. (Karras et al. choose the steps by the noise level instead.)
 #
 # With the linear schedule all factors are below 1, and yet `heun` fails on `classic`, too. One suspect is the estimate: at
-# t = 999 it is far outside the range of an image (lesson 5.5). We clip it to [−1, 1] in every call. To see whether this is special
-# for `heun`, we also clip with `ddim` and `dpmpp_2m`.
+# t = 999 it is far outside the range of an image (lesson 5.5). So we clip the estimate to [−1, 1] in every call. To see whether only
+# `heun` needs this, we also clip with `ddim` and `dpmpp_2m`.
 #
 # **Predict before you run:** which of the three samplers gains most from clipping?
 
@@ -824,10 +825,10 @@ if distances:
         for sampler in ("heun", "ddim", "dpmpp_2m")))
 
 # %% [markdown]
-# In the saved run clipping makes the distance of `heun` about half as large. `ddim` and `dpmpp_2m` hardly change. So the estimates outside the
-# range are a problem of this sampler: its correction puts a part of the poor first estimate into x, and the other two give that estimate a
-# small weight. With clipping, `heun` is at least as good as the other two. So the answer to "is `heun` the best?" depends on
-# clipping, and a comparison of samplers must say whether the estimates were clipped.
+# In the saved run clipping makes the distance of `heun` less than half as large. `ddim` and `dpmpp_2m` change little. So the estimates
+# outside the range harm mainly this sampler. A likely reason: `heun` gives the poor first estimate a larger weight than the other two do.
+# With clipping, `heun` is at least as good as the other two. So the answer to "is `heun` the best?" depends on clipping, and a
+# comparison of samplers must say whether the estimates were clipped.
 
 # %% [markdown]
 # ## 7.8 What does a call cost?
@@ -871,14 +872,14 @@ plots.show_prediction(prediction, f"{ratio:.0f} times: {ratio * thousand:.0f} im
                       f"{thousand:.2f} with 1000 calls of classic")
 
 # %% [markdown]
-# Look at the last column for the three rows of `classic`: the number of image-calls a second is nearly the same for each sampler and for each
-# number of calls. So the sampler itself costs nearly nothing, and the calls decide. The recorded measurement of section 7.6 gives a
-# factor of about 50 for the last comparison.
+# Look at the last column for the three rows of `classic`. The number of image-calls a second is nearly the same for both samplers and for
+# both numbers of calls. So the sampler itself costs nearly nothing, and the calls decide. The recorded measurement of section 7.6 gives
+# a factor of about 50 for the last comparison, too.
 #
-# ## 7.9 Ask for a digit, and ask louder
+# ## 7.9 Guidance: ask for a digit
 #
-# The checkpoint `fast_conditional` is a *conditional* network: its third input is the digit to draw. In training the digit was hidden in
-# one image of ten. So the network can predict with the digit and without it, and the difference is what the digit adds. *Classifier-free
+# The checkpoint `fast_conditional` is a *conditional* network: its third input is the digit to draw. In training the digit was hidden for
+# one image in ten. So the network can predict with the digit and without it, and the difference is what the digit adds. *Classifier-free
 # guidance* exaggerates this difference with a weight w (Ho & Salimans 2022, [arXiv:2207.12598](https://arxiv.org/abs/2207.12598)):
 #
 # $$ (1 + w)\,f(x_t, t, \text{digit}) - w\,f(x_t, t, \text{no digit}) $$
@@ -932,9 +933,9 @@ if quality:
 
 # %% [markdown]
 # **The price of guidance.** From w = 0 to w = 1 the drawings follow the wish more (*as asked* grows from 0.915 to 1.000), but they vary less: the
-# recall falls from 0.889 to 0.732. The Fréchet distance gets worse with both faults. As in lesson 5, compare with the interval of the
-# difference. From w = 0 to w = 0.5 the distance changes by −1.3 (95 %: −6.0 to +3.4): nothing is shown. From w = 0 to w = 1 it grows by 6.0
-# (+0.4 to +11.5). The interval of w = 0.5 even contains the value of real digits.
+# recall falls from 0.889 to 0.732. The Fréchet distance grows with either fault. The intervals of the *differences*, computed from the
+# half-widths as in lesson 5: from w = 0 to w = 0.5 the distance changes by −1.3 (95 %: −6.0 to +3.4), so nothing is shown. From w = 0 to
+# w = 1 with 24 calls it grows by 6.0 (+0.4 to +11.5). The interval of w = 0.5 even contains the value of real digits.
 #
 # With w = 1 *recognised* and *precision* are higher than for real digits. The drawings are more typical and easier to read than real
 # handwriting. That is no success: variety is missing.

@@ -12,7 +12,7 @@
 # - write guidance, which makes a model follow its caption;
 # - build a model that must fail, and use it to test whether another model *composes* words.
 #
-# **Time:** about 75 minutes with the exercises. Make a pause before section 8.7.
+# **Time:** about 75 minutes with the exercises. Take a break before section 8.7.
 #
 # Sources: [latent diffusion](https://arxiv.org/abs/2112.10752), [variational autoencoder](https://arxiv.org/abs/1312.6114),
 # [attention](https://arxiv.org/abs/1706.03762), [captions over digits](https://arxiv.org/abs/1511.02793).
@@ -83,7 +83,7 @@ print(few.images.shape, f"values in [{few.images.min():.0f}, {few.images.max():.
 
 # %% [markdown]
 # For the network a caption is a row of *tokens*, one number for each word. Eight places are enough for the longest caption.
-# −1 (`caption_data.NO_WORD`) fills the rest. A row of −1 only is an empty caption.
+# −1 (`caption_data.NO_WORD`) fills the rest. An empty caption is a row of eight times −1.
 
 # %%
 caption = "a red three left of a blue seven"
@@ -115,9 +115,9 @@ print(f"{hidden.sum()} of {hidden.size} pairs never occur in {len(scenes):,} tra
 # %% [markdown]
 # ### A judge
 #
-# Whether a picture shows its caption is decided by a **judge**. It splits the picture into its digits and reads each with
+# A **judge** decides whether a picture shows its caption. It splits the picture into its digits and reads each with
 # `digit_recogniser`, a network that was trained on grey MNIST ([lesson 5](05_sampling.ipynb)). It takes the nearest of the six
-# colours, and finds out which digit is left or above. It does not know the caption.
+# colours, and finds out which digit is left or above. While it reads, it does not know the caption.
 #
 # The judge makes mistakes on real pictures, too. So compare each proportion with the one on real pictures, the *reference*. It is no
 # upper limit: a model can draw digits that are easier to read than real handwriting.
@@ -146,9 +146,9 @@ for word, meaning in (("colour", "each colour at its place"), ("digit", "each di
 #
 # $$ z = \mu + \sigma\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I). $$
 #
-# A second term of the loss, the *Kullback–Leibler divergence*, is smallest for μ = 0 and σ = 1. It keeps σ from shrinking to 0. After
-# the training, each channel of the latent is shifted and scaled to mean 0 and standard deviation 1, because the noise schedule is
-# made for such numbers.
+# A second term of the loss, the *Kullback–Leibler divergence*, measures how much the distribution of z differs from N(0, I). It is
+# smallest for μ = 0 and σ = 1, so it keeps σ from shrinking to 0. After the training, each channel of the latent is shifted and
+# scaled to mean 0 and standard deviation 1, because the noise schedule is made for such numbers.
 
 # %% [markdown]
 # ### Exercise 8.1 – a latent with noise
@@ -241,14 +241,14 @@ if recorded:
     print(", ".join(f"{3072 // row['numbers']} times smaller: {row['caption'][0]:.0%} of the captions" for row in shrunk))
 
 # %% [markdown]
-# From 256 numbers on, the colours are nearly as good as in real pictures. The digits are not, because a small change of a stroke
-# makes another digit. (The checkpoint was trained for longer, and loses less.)
+# From 256 numbers on, the colours are nearly as good as in real pictures. The digits are not: a small change of a stroke can make
+# another digit. (The checkpoint was trained for longer, and loses less.)
 #
 # The latent of Stable Diffusion is 48 times smaller than its picture. Here only 23 % of the captions survive this. Why does it work
 # there? Most of the bits of a photo describe details that nobody sees ([Rombach et al.
 # 2022](https://arxiv.org/abs/2112.10752), section 1). And the decoder need not keep every pixel. Its loss compares what a trained
 # network sees in the pictures (a *perceptual* loss), and a discriminator demands plausible details (section 3.1 there). So the
-# decoder invents texture. In our small pictures each stroke matters.
+# decoder invents texture.
 
 # %% [markdown]
 # ### Is every latent a picture?
@@ -315,8 +315,8 @@ plots.show_prediction(prediction, f"{pixels / latents:.0f} times as long on this
 assert pixels > latents
 
 # %% [markdown]
-# The pixels need 15 times as many multiply-adds. The time depends on the machine and on what else it does. A drawing calls the denoiser
-# 24 times and the decoder once.
+# The pixels need 15 times as many multiply-adds. (Both numbers include the text encoder, about 2 million.) A drawing calls the
+# denoiser 24 times and the decoder once.
 #
 # ## 8.3 The second part: words become vectors
 #
@@ -460,7 +460,8 @@ assert to_word[0][three, 1] > to_word[0][three, 6] and to_word[1][three].argmax(
 #   are three such layers, two on 8×8 and one on 4×4.
 #
 # The next drawing has all parts, with the numbers of this lab, and those of Stable Diffusion 1.5, counted from its published
-# configuration (`python -m benchmarks.stable_diffusion`).
+# configuration (`python -m benchmarks.stable_diffusion`). (This lab runs the text encoder again in each call. Once would be
+# enough.)
 
 # %%
 inside = {"encoder": autoencoder.get_layer("encoder"), "decoder": autoencoder.get_layer("decoder"),
@@ -491,8 +492,8 @@ assert total < 4e6
 # %% [markdown]
 # ### Which places attend to which word?
 #
-# For each word, a map shows how much weight each place gives to it. The next cell adds noise to the
-# latents of eight real pictures of one caption, and shows the weights of the last cross-attention.
+# For each word, a map shows how much weight each place gives to it. The next cell adds noise to the latents of eight real pictures
+# of one caption, and shows the weights of the last cross-attention.
 #
 # **Predict before you run:** at t = 999 a latent is nearly pure noise. Can the maps of "red" and "blue" already differ there?
 
@@ -700,7 +701,7 @@ for label, each in drawn.items():
 
 # %% [markdown]
 # The arrangement ("relation") comes first. Digits come last. A digit is right only if all its strokes are right. One wrong stroke turns
-# a 3 into an 8. Section 8.7 shows what happens between this short run and the checkpoint.
+# a 3 into an 8. (3 % is no better than a guess.)
 
 # %% [markdown]
 # ## 8.7 Does it compose?
@@ -925,8 +926,8 @@ if recorded:
 
 # %% [markdown]
 # Seen pairs are ahead while the model learns: by 0.03 at 2,000 steps, by 0.11 at 3,000 and by 0.03 at 5,000, each time more than by
-# chance. Both end alike, since the last difference may be chance. [Okawa et al. 2023](https://arxiv.org/abs/2310.09336)
-# describe the same for coloured shapes: a sudden rise, and combinations that training never shows come later.
+# chance. The last difference may be chance. [Okawa et al. 2023](https://arxiv.org/abs/2310.09336) describe the same for coloured
+# shapes: a sudden rise, and combinations that training never shows come later.
 #
 # The figure shows *what* jumps. Until 2,000 steps the colours are right no more often than if a model knew the colours and guessed their
 # places. At 3,000 steps they are right in 0.996 of the seen captions. So in these 1,000 steps the model learns which word belongs to
@@ -956,7 +957,8 @@ plots.show(plots.write_below(plots.captioned(drawn[:8], caption_data.sentences(n
 # %% [markdown]
 # ## 8.8 Your own captions
 #
-# Change the caption and run the cell again. The model knows the 22 words of section 8.1 only. The judge needs the usual form.
+# Change the caption and run the cell again. The model knows only the 22 words of section 8.1. Keep the form of the captions above,
+# so that the lab can read which digits and colours you ask for.
 
 # %%
 MY_CAPTION = "a yellow eight above a green two"
@@ -979,9 +981,10 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 # *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
 #
 # Find a caption that the model often gets wrong. (a) Write it down, and say in how many of 100 pictures the judge reads something
-# else, and what. (b) Give a reason why it is hard. (c) Test the reason: change only what it names, draw 100 pictures of the new
-# caption, and give both proportions and the interval of their difference (`metrics.difference(outcomes(one), outcomes(other))`). What
-# follows? (d) Name one change of the data, the model or the drawing that could help, if your reason is right.
+# else, and what (`verdicts` in the cell above says it). (b) Give a reason why it is hard. (c) Test the reason: change only what
+# it names, draw 100 pictures of the new caption, and give both proportions and the interval of their difference
+# (`metrics.difference(outcomes(one), outcomes(other))`). What follows? (d) Name one change of the data, the model or the drawing
+# that could help, if your reason is right.
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-8-5-wrong-caption", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
@@ -1003,7 +1006,7 @@ print(f"as asked: {said.count('✓ as asked')} of 8. Try outcomes(MY_CAPTION).me
 #
 # | | this lesson | larger models |
 # | --- | --- | --- |
-# | text | 22 words; the encoder is trained with the denoiser, as in [Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.3 | trained before: [CLIP](https://arxiv.org/abs/2103.00020) in [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), two CLIPs and T5 in [Stable Diffusion 3](https://arxiv.org/abs/2403.03206) |
+# | text | 22 words; the encoder is trained with the denoiser, as in [Rombach et al. 2022](https://arxiv.org/abs/2112.10752), section 3.3 | trained beforehand, on other data: [CLIP](https://arxiv.org/abs/2103.00020) in [Stable Diffusion 1](https://github.com/CompVis/stable-diffusion), two CLIPs and T5 in [Stable Diffusion 3](https://arxiv.org/abs/2403.03206) |
 # | denoiser | a U-Net with cross-attention | the same, larger; transformers without a U-Net ([DiT](https://arxiv.org/abs/2212.09748), MM-DiT in Stable Diffusion 3) |
 # | predicted | v | ε in Stable Diffusion 1; the velocity of a straight path ([flow matching](https://arxiv.org/abs/2210.02747)) in Stable Diffusion 3 |
 # | decoder's loss | errors of pixels and of edges, and the KL divergence | also a perceptual loss and a discriminator |
