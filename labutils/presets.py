@@ -10,7 +10,7 @@ SIZES = {
     "toy_steps": (50, 3_000, 6_000),  # lessons 1 and 6: training steps of the small diffusion models
     "train_images": (128, 3_000, 60_000),  # lesson 4: its training run, and `python -m lab train`
     "epochs": (2, 3, 50),
-    "conditional_images": (128, 20_000, 60_000),  # lesson 4: its run with a network that is conditional on the digit
+    "conditional_images": (128, 8_000, 60_000),  # lesson 4: its run with a network that is conditional on the digit
     "conditional_epochs": (1, 1, 20),
     "ablation_images": (128, 4_000, 60_000),  # lessons 3 and 4: the short runs that compare variants
     "ablation_epochs": (1, 2, 3),

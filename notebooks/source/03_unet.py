@@ -169,7 +169,8 @@ plots.show_prediction(prediction, "look at the last row of the figure; measured 
                       f"{', '.join(map(str, better))}")
 
 # %% [markdown]
-# The predicted noise looks right at every step. The implied image does not. At large t almost all of $x_t$ is noise.
+# The predicted noise looks right at every step. The implied image does not: in the saved run it is a blurred 7 at t = 500, and no
+# digit from t = 700 on. At large t almost all of $x_t$ is noise.
 # Then a small error in the noise becomes a large error in the image. So a diffusion model does not stop after one
 # answer: it removes a little noise and asks again (lesson 5).
 
@@ -366,7 +367,7 @@ plots.show_table(["images of t", "told", "standard deviation of the answer", "a:
 # ### How t reaches the pixels
 #
 # The network turns t/T into a map of the image's size by two dense layers with ReLU, 1 → 32 → H·W. A ReLU that is 0 for
-# every input is called *dead*: it has no gradient, so training cannot change it any more.
+# every input is called *dead*: its weights get no gradient, so training does not change them any more.
 #
 # **Predict before you run:** at what part of the pixels is the map of the trained network 0 for **every** t?
 
@@ -397,10 +398,10 @@ plots.show_prediction(prediction, f"{dead.mean():.0%}: {dead.sum()} of {dead.siz
 # %% [markdown]
 # About three quarters of the pixels are dead. So t reaches the network as a pattern of bright pixels; most pixels stay 0.
 # A 3×3 convolution sees t only near a living pixel. The other places learn about t from the coarse maps alone, which see
-# further. There is a better way.
+# further. Most diffusion models use another way.
 
 # %% [markdown]
-# ## 3.4 A better way to tell the time
+# ## 3.4 The usual way to tell the time
 #
 # Most diffusion models describe t by sines and cosines of many frequencies (Vaswani et al. 2017,
 # [Attention is all you need](https://arxiv.org/abs/1706.03762), section 3.5). This is the *sinusoidal time embedding*:
@@ -644,7 +645,7 @@ if PRESET != "smoke":
 # quality: Sun et al. 2025, [Is noise conditioning necessary?](https://arxiv.org/abs/2502.13129))
 #
 # **Your embedding.** In the saved run the network with the embedding has a *larger* error than the classic one, beyond chance,
-# at most steps. So a better way to tell the time does not make a better network within a few seconds of training. This
+# at most steps. So the usual way to tell the time does not make a better network within a few seconds of training. This
 # lesson does not find out why. The next section shows what the embedding changes.
 
 # %% [markdown]
@@ -683,7 +684,7 @@ plots.show_prediction(prediction, "largest error / error at the right t: " + ", 
 
 # %% [markdown]
 # A network whose curve is flat does not use t. A network whose curve has a deep valley at the right t relies on it. In the saved
-# run the curve of *classic* is flat: after the short training this network does not use its time map at all. The network with
+# run the curve of *classic* is flat: after the short training this network hardly uses its time map. The network with
 # your embedding already reacts to a wrong t. After 50 epochs the classic network uses t, too, and relies on it.
 #
 # So "it uses t" and "its error is smaller" are two things. (Each curve of a short run is the mean of its seeds.)
