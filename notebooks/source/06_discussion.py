@@ -137,7 +137,8 @@ def difference(hits_a, hits_b):
 checks.check_difference(difference)
 
 # %% [markdown]
-# Here are four claims from measurements with this lab's networks:
+# Here are four claims. The numbers of 3 and 4 are measured in this lab ([lesson 5](05_sampling.ipynb) and section 6.5);
+# those of 1 and 2 are examples.
 #
 # 1. One schedule has 86 % recognised drawings, another one 77 % (200 drawings each).
 # 2. After much noise the digit comes back in 21 % of the cases, by chance in 10 % (100 digits each).
@@ -188,12 +189,12 @@ plots.show(
 plots.show_prediction(prediction, f"0 lies in the interval of the difference only for: {', '.join(chance)}")
 
 # %% [markdown]
-# Only claim 4 may be chance. In claim 3 the two single intervals overlap. The difference is still not chance, because
-# two independent errors are seldom both as bad as possible. So if two intervals lie apart, the difference is not
-# chance; if they overlap, compute the interval of the difference.
+# Only claim 4 may be chance. The two single intervals overlap in all four claims. Three of the differences are still
+# more than chance, because two independent errors are seldom both as bad as possible. So if two intervals lie apart,
+# the difference is more than chance. If they overlap, compute the interval of the difference.
 #
 # Two warnings hold for the whole lesson. The interval covers *new drawings* of the same networks. It does not cover new
-# trainings. And if you compare twenty things that are equal, one of the twenty intervals misses 0 on average.
+# trainings. And if you compare twenty pairs that are equal, one of the twenty intervals misses 0, on average.
 
 # %% [markdown]
 # ## 6.1 Noise schedules
@@ -298,8 +299,9 @@ lowest = {
 plots.show_prediction(prediction, f"fewest recognised: {lowest['recognised']}; lowest recall: {lowest['recall']}")
 
 # %% [markdown]
-# The table judges the answer sentence by sentence. In the saved measurement it is half right: the aggressive schedule is worse in
-# both numbers, but the gentle one is *better* than cosine in both, after one pass and with 20 calls. What belongs to it:
+# The table compares the first training of each schedule, and judges the answer sentence by sentence. In the saved
+# measurement the answer is partly right: the aggressive schedule is worse in both numbers, but the gentle one is
+# *better* than cosine in both, after one pass and with 20 calls. What belongs to it:
 #
 # - **What the aggressive schedule lacks:** 70 % of its steps have an SNR below 0.01. Few steps are left for the levels where
 #   6.3 will find that the digit is decided.
@@ -567,8 +569,8 @@ if PRESET != "smoke":
 # fewer images fit, so the next estimate is more definite. (A network that predicts ε starts with estimates far outside the range
 # of an image; many programs clip them to [−1, 1], see [lesson 5](05_sampling.ipynb).)
 #
-# Put the measurements side by side: at an SNR below 0.01 nothing is decided yet (6.3). Between 0.03 and 0.3 the digit and its
-# coarse forms are decided (6.3, 6.4). Near 1 and above, the fine strokes follow.
+# Put the measurements side by side: at an SNR below 0.01 the digit is not decided yet (6.3). Between 0.03 and 0.3 the
+# digit and its coarse forms are decided (6.3, 6.4). Near 1 and above, the fine strokes follow.
 
 
 # %% [markdown]
@@ -689,7 +691,8 @@ plots.show_prediction(prediction, answer)
 # | for art and design | **not what we measured**. Other questions belong to it: whose pictures did a model learn from, and how do we know that a picture is real? |
 #
 # Two details. The classifier is sure of 40 % of the upper halves *alone*, so always compare with what was given. And
-# resampling makes the fillings of one digit more alike (smaller spread), so the spread does not say how uncertain they are.
+# resampling makes the fillings of one digit more alike (smaller spread). So the spread depends on the method, and does
+# not say how uncertain a filling is.
 
 
 # %% [markdown]
@@ -720,7 +723,7 @@ plots.show(figure, f"Two drawn images, large, beside bars of the classifier's te
 # | what can be wrong | a likely reason | remedy, and where the lab measures it |
 # | --- | --- | --- |
 # | good strokes, but no digit, or a mixture of two | the digit was not decided clearly where SNR is 0.03–0.3 (6.3) | longer training (4), a better network (7), a condition and guidance (8) |
-# | a blob of white | a large error in the first estimates, where the error of ε is multiplied most | predict $x_0$ and not ε (7) |
+# | a blob of white (`classic` in lesson 5) | a large error in the first estimates, where the error of ε is multiplied most | predict $x_0$ and not ε (7) |
 # | strokes too thick, ends like blocks | fine strokes are decided last, and the network smooths them | a larger network, more training (7) |
 # | edges like stairs | 28×28 pixels are few | larger images |
 
@@ -823,11 +826,11 @@ show_rows("Sketches of bars, noised and drawn back", alt, rows, heads)
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-6-3-measurement", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
-# Example. (a) Claim 2 at the beginning: after noise down to SNR 0.025, 21 of 100 digits came back, 11 points more than
-# the 10 of 100 by chance (95 %: 1 to 21 points). (b) It does not show that this level is the same for other networks: all
-# were drawn by one network, `fast`. (c) Draw the same 100 digits back with `classic`, from the step with the same SNR. If
-# the digit is decided by the noise and not by the network, both proportions agree. I am wrong if the interval of their
-# difference does not hold 0.
+# Example. (a) Section 6.3: after noise down to SNR 0.025, 27 of 100 digits came back, 17
+# points more than by chance (95 %: 8 to 26 points). (b) It does not show that this level is the same for other
+# networks: all were drawn by one network, `fast`. (c) Draw the same 100 digits back with `classic`, from the step with
+# the same SNR. If the digit is decided by the noise and not by the network, both proportions agree. I am wrong if the
+# interval of their difference does not hold 0.
 #
 # 1 point: a number of this lesson with its interval, and what it shows.
 # 1 point: one thing that the measurement does not show.
@@ -855,9 +858,11 @@ show_rows("Sketches of bars, noised and drawn back", alt, rows, heads)
 
 # %% [markdown]
 # ## Remember
-# - If two intervals lie apart, the difference is not chance. If they overlap, compute the interval of the difference.
+# - If two intervals lie apart, the difference is more than chance. If they overlap, compute the interval of the
+#   difference.
 # - A schedule decides how many steps each SNR gets. Compare schedules by SNR, not by t.
 # - A GAN is a contest of two networks and draws with one call. Diffusion is a regression and draws with many calls.
 # - Drawing inverts the noise. At a high SNR the original comes back; at a low SNR one of many images that fit.
-# - One step can only give the average. With many steps the coarse forms come first, the fine strokes last.
+# - One step with the squared error can only give the average. With many steps the coarse forms come first, the fine
+#   strokes last.
 # - A network with a correction at each step solves tasks that it was never trained for.
