@@ -184,7 +184,7 @@ for ax in (left, right):
 chance = [claim for claim, (_, low, high) in compared.items() if low <= 0 <= high]
 plots.show(
     figure,
-    f"Intervals of four claims. Left: in all four rows two intervals that lie near each other or overlap. Right: the "
+    f"Intervals of four claims. Left: in all four rows the two intervals overlap. Right: the "
     f"interval of the difference holds 0 only for: {', '.join(chance)}.",
 )
 plots.show_prediction(prediction, f"0 lies in the interval of the difference only for: {', '.join(chance)}")
@@ -376,13 +376,14 @@ kinds = {"real": "black", "GAN of": "red", "GAN with": "blue", "diffusion": "gre
 figure, grid = plt.subplots(2, 5, figsize=(13, 6.4), sharex=True, sharey=True)
 figure.get_layout_engine().set(hspace=0.08)
 figure.suptitle("Eight islands and 1,000 drawn points (+: centre of an island)")
-for ax, label in zip(grid.flat, runs):
+panels = [*grid[0, :4], *grid[1], grid[0, 4]]  # above: real, GAN of 2014; below: the others
+for ax, label in zip(panels, runs):
     colour = next(plots.COLOURS[c] for kind, c in kinds.items() if label.startswith(kind))
     ax.plot(*runs[label][0].T, ".", markersize=3, alpha=0.25, color=colour)
     ax.plot(*toys.ring_centres().T, "+", color="black", markersize=8)
     ax.set(xlim=(-1.6, 1.6), ylim=(-1.6, 1.6), aspect="equal")
     ax.set_title(label, fontsize=plots.SMALL)
-for ax in grid.flat[len(runs) :]:
+for ax in panels[len(runs) :]:
     ax.set_axis_off()
 for ax in grid[-1]:
     ax.set_xlabel("first coordinate")
