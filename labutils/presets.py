@@ -7,7 +7,7 @@ NAMES = ("smoke", "quick", "full")
 SIZES = {
     "seeds": (1, 3, 5),  # repetitions where a lesson reports a spread
     "fit_epochs": (10, 500, 500),  # lesson 1: epochs of each small function fit
-    "toy_steps": (50, 3_000, 6_000),  # lessons 1 and 6: training steps of the small diffusion models
+    "toy_steps": (50, 3_000, 6_000),  # lesson 1, and up to 2,000 in lesson 6: training steps of the small models
     "train_images": (128, 3_000, 60_000),  # lesson 4: its training run, and `python -m lab train`
     "epochs": (2, 3, 50),
     "conditional_images": (128, 8_000, 60_000),  # lesson 4: its run with a network that is conditional on the digit

@@ -245,6 +245,16 @@ def test_seeds_chunks_and_batches():
     assert all(np.array_equal(ends[0], end) for end in ends[1:]), "the result must not depend on when somebody looks"
 
 
+def test_a_path_can_be_taken_up_on_the_way():
+    sampler = sampling.Sampler(Diffusion(network_for_loops, S), (4, 4, 1), steps=12)
+    start = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
+    (t, x, _), *_, (_, end, _) = list(sampler.run(start, 5, chunk=1))[4:]
+    (first, _, _), *_, (_, again, _) = sampler.run(x, 5, start=t)
+    assert first == t and np.array_equal(end, again)
+    with pytest.raises(ValueError, match="start must be at least"):
+        next(sampler.run(x, start=int(sampler.t[-1]) - 1))
+
+
 def test_constrain_keeps_known_pixels():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     mask = np.zeros((1, 4, 4, 1), np.float32)

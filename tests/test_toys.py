@@ -91,6 +91,9 @@ def test_conditional_diffusion_runs_in_any_dimension(dim):
     x = np.random.default_rng(0).uniform(-1, 1, (50, dim))
     first = inversion.train_conditional(network, linear_schedule(), x, x[:, 0], 20)
     assert np.isfinite(first)
+    network = inversion.build_conditional_denoiser(dim=dim, width=8)
+    again = inversion.train_conditional(network, linear_schedule(), x, x[:, 0], 20, together=100)
+    assert np.isclose(first, again, rtol=1e-3), "together only saves time"
     drawn = inversion.sample_conditional(network, linear_schedule(20, 0.01, 0.4), np.zeros(7))
     assert drawn.shape == ((7,) if dim == 1 else (7, 2)) and np.isfinite(drawn).all()
 

@@ -70,7 +70,7 @@ class Sampler:
 
         self._run, self._predict_x0 = run, predict_x0
 
-    def run(self, x, seed=0, condition=None, chunk=CHUNK, x0=True):
+    def run(self, x, seed=0, condition=None, chunk=CHUNK, x0=True, start=None):
         """Run the reverse process from ``x`` and yield the state now and then.
 
         Args:
@@ -79,10 +79,12 @@ class Sampler:
             condition: for a conditional network: labels (B,), tokens (B, L) or numbers (B, D).
             chunk: number of rows between two states that are yielded.
             x0: compute x̂_0 for each of these states, with one more call of the network; False yields None instead.
+            start: begin at the first call with t ≤ ``start``, from an ``x`` with the noise of that step; None for pure
+                noise.
 
         Raises:
             ValueError: not one condition for each item of ``x``, a condition that the network does not know, or one for
-                an unconditional network.
+                an unconditional network; a ``start`` below the last call.
 
         Yields:
             (t, x_t, x̂_0): the next step, the state before it, and the clean image that the network predicts there. The
@@ -93,7 +95,10 @@ class Sampler:
         previous_x0 = tf.zeros_like(x)
         condition = () if condition is None else (tf.convert_to_tensor(_narrow(condition)),)
         run, predict_x0 = self._compiled(condition)
-        for first in range(0, len(self.t), chunk):
+        if start is not None and start < self.t[-1]:
+            raise ValueError(f"start must be at least {self.t[-1]}, the step of the last call, got {start}")
+        begin = 0 if start is None else int(np.argmax(self.t <= start))
+        for first in range(begin, len(self.t), chunk):
             yield int(self.t[first]), x, predict_x0(x, first, condition) if x0 else None
             x, previous_x0 = run(x, previous_x0, condition, seed, first, min(first + chunk, len(self.t)))
         yield -1, x, x

@@ -137,7 +137,7 @@ def build_conditional_denoiser(dim=1, width=128, seed=0):
     return keras.Model([xt, time, y], layers.Dense(dim)(h))
 
 
-def train_conditional(network, schedule, x, y, steps, seed=0, callbacks=()):
+def train_conditional(network, schedule, x, y, steps, seed=0, callbacks=(), together=1):
     """Train ``network`` to predict the noise in x, given y; the loss is that of lesson 4, in one dimension.
 
     Args:
@@ -145,25 +145,25 @@ def train_conditional(network, schedule, x, y, steps, seed=0, callbacks=()):
         schedule: labutils.schedule.NoiseSchedule.
         x: (N,) or (N, D), within about [-1, 1]. y: (N,) the condition.
         steps: training steps of 256 points each. seed: of the run. callbacks: Keras callbacks.
+        together: steps that run as one compiled loop. More is faster, because a call takes time, too.
 
     Returns:
         float, the mean loss of the last tenth of the steps.
     """
     x, y = x.reshape(len(x), -1).astype("float32"), y.reshape(-1, 1).astype("float32")
 
-    def batches():
-        rng = np.random.default_rng(seed)
-        while True:
-            chosen = rng.integers(0, len(x), 256)
-            t, noise = draw_noise(x[chosen], schedule.T, rng)
-            yield ((x[chosen], t, noise, y[chosen]),)
+    def batch(rng):
+        chosen = rng.integers(0, len(x), 256)
+        t, noise = draw_noise(x[chosen], schedule.T, rng)
+        return x[chosen], t, noise, y[chosen]
 
+    rng, epoch = np.random.default_rng(seed), max(steps // 10, 1)
+    inputs = tuple(np.stack(column) for column in zip(*(batch(rng) for _ in range(10 * epoch)), strict=True))
+    batches = tf.data.Dataset.from_tensor_slices((inputs,)).repeat()
     model = LossModel(Diffusion(network, schedule))
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.01, steps))
-    model.compile(optimizer, jit_compile=False)
-    history = model.fit(
-        batches(), steps_per_epoch=max(steps // 10, 1), epochs=10, verbose=0, shuffle=False, callbacks=list(callbacks)
-    )
+    model.compile(optimizer, jit_compile=False, steps_per_execution=min(together, epoch))
+    history = model.fit(batches, steps_per_epoch=epoch, epochs=10, verbose=0, shuffle=False, callbacks=list(callbacks))
     return history.history["loss"][-1]
 
 
@@ -229,7 +229,7 @@ def _trajectory(network, schedule, y, seed, **options):
     """Yield (t, x_t) at some of the steps from noise to one x for each y; the start comes first."""
     start = np.random.default_rng(seed).standard_normal((len(y), network.output.shape[-1]), dtype=np.float32)
     condition = np.reshape(y, (-1, 1)).astype("float32")
-    for t, x, _ in trajectory(Diffusion(network, schedule), start, seed=seed, condition=condition, **options):
+    for t, x, _ in trajectory(Diffusion(network, schedule), start, seed=seed, condition=condition, x0=False, **options):
         yield t, x.numpy()
 
 
