@@ -60,6 +60,9 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-8-2-cross-attention": (" / np.sqrt(queries.shape[-1])", ""),
     "ex-8-3-guided": (" - w * ", " + w * "),
     "ex-8-4-encode-for-falsifier": ("after + colour", "after"),
+    "ex-9-1-straight-path": ("noise - x0", "x0 - noise"),
+    "ex-9-2-flow-sampler": (") / tau", ")"),
+    "ex-9-3-mean-velocity-target": ("u - (tau", "u + (tau"),
 }
 
 

@@ -1,9 +1,9 @@
 """One call of a network against its teacher's 24: quality, captions, cost and speed.
 
 ``python -m benchmarks.one_call [--minutes M]`` measures the checkpoints ``one_call`` and ``one_call_text`` and writes
-``results/one_call.json``, which lesson 9, the README and docs/maintainers.md quote. Student and teacher draw from the same
-noise and labels, so each difference has an interval of pairs. The captions are those of benchmarks.prompts, which measures
-the teacher. The rows of speed need an idle machine. Each row is saved as soon as it is measured.
+``results/one_call.json``, which lesson 9, the README and docs/maintainers.md quote. Student and teacher draw from the
+same noise and labels, so each difference has an interval of pairs. The captions are those of benchmarks.prompts, which
+measures the teacher. The rows of speed need an idle machine. Each row is saved as soon as it is measured.
 """
 
 import time
@@ -159,8 +159,8 @@ def table(results):
     """One call and its teacher, as a Markdown table."""
     rows = results["rows"]
     lines = [
-        f"| {results['images']:,} digits, means of {len(SEEDS)} seeds | calls | Fréchet distance | as asked | recall | coverage | "
-        "sharpness |",
+        f"| {results['images']:,} digits, means of {len(SEEDS)} seeds | calls | Fréchet distance | as asked | recall "
+        "| coverage | sharpness |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for model, calls in ((TEACHER, 2 * STEPS), *((STUDENT, calls) for calls in STUDENT_CALLS), (TEACHER, 1)):

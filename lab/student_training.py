@@ -34,7 +34,7 @@ class Recipe:
 
 
 RECIPES = {
-    "one_call": Recipe("fast_conditional", pairs=20_000, epochs=12),
+    "one_call": Recipe("fast_conditional", pairs=20_000, epochs=12, edges=2.0),
     "one_call_text": Recipe("text_to_image", pairs=12_000, epochs=16),
 }
 

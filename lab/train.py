@@ -46,7 +46,7 @@ def main(options):
     if options.epochs is not None:
         epochs, images = options.epochs, None
     elif preset.name == "full":
-        epochs = None  # as long as the model's experiment says
+        epochs = images = None  # as long, and with as many images, as the model's experiment says
     check_model(options.model)
     dataset = data.load(options.dataset)
     record = train_model(options.model, dataset, folder, epochs, images, options.seed, MILESTONES)

@@ -14,7 +14,6 @@ import pytest
 from lab import address, build, lessons
 from labutils import checks, presets
 
-REWRITTEN = lessons.LESSONS[:8]  # lessons in the new shape: predictions, minutes and points are written and shown
 COMMITTED = {lesson: lessons.NOTEBOOK_DIR / f"{lesson}.ipynb" for lesson in lessons.LESSONS}
 
 
@@ -177,7 +176,7 @@ def test_exercises_have_all_their_parts(notebook):
             assert "All tests in" in cell.outputs[0].text
 
 
-@pytest.mark.parametrize("lesson", REWRITTEN, indirect=True)
+@pytest.mark.parametrize("lesson", lessons.LESSONS, indirect=True)
 def test_questions_before_plots(notebook):
     """Each has a line to write into, and what the student wrote is shown beside the answer."""
     questions = sum(cell.source.count("Predict before you run") for cell in notebook.cells)
@@ -186,13 +185,13 @@ def test_questions_before_plots(notebook):
     assert code.count('prediction = "…"') == code.count("plots.show_prediction(prediction,") == questions
 
 
-@pytest.mark.parametrize("lesson", REWRITTEN, indirect=True)
+@pytest.mark.parametrize("lesson", lessons.LESSONS, indirect=True)
 def test_the_minutes_are_those_of_its_words_and_exercises(lesson, notebook):
     said = int(re.search(r"\*\*Time:\*\* about (\d+)", notebook.cells[0].source).group(1))
     assert said == lessons.minutes(notebook) == lessons.ABOUT[lesson]["minutes"], f"python -m lab build --text {lesson}"
 
 
-@pytest.mark.parametrize("lesson", REWRITTEN, indirect=True)
+@pytest.mark.parametrize("lesson", lessons.LESSONS, indirect=True)
 def test_exercises_say_what_they_are_worth(notebook):
     for check in notebook.cells:
         if points := check.metadata.get("nbgrader", {}).get("points"):
