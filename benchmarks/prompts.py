@@ -20,8 +20,8 @@ import numpy as np
 from benchmarks import report, variants
 from lab.autoencoder_training import fit_autoencoder
 from lab.pipelines import DRAWN, train_model
-from labutils import caption_data, data, metrics, networks, pipeline, plots, pretrained
-from labutils.caption_reader import judge
+from labutils import caption_data, data, evaluation, metrics, networks, pipeline, plots, pretrained
+from labutils.caption_reader import as_read, cut_digits, judge, read_pictures
 from labutils.networks.autoencoder import build_autoencoder
 from labutils.support.files import write_atomically
 from labutils.training import EXPERIMENTS, keras_progress, train
@@ -37,6 +37,7 @@ MODELS = ("text_to_image", *variants.TEXT)
 WEIGHTS = ("autoencoder", "text_to_image", "digit_recogniser")
 SHRUNK = (1, 2, 4, 8)  # channels of the latent, in short runs: what is lost?
 SHRUNK_PICTURES, SHRUNK_EPOCHS = 16_000, 2
+COPY = 0.01
 SAME, TIMES = 32, 16  # captions, and pictures of each, for the variety
 
 EVERY_KIND = (*caption_data.KINDS, "turned")
@@ -52,9 +53,10 @@ PLAN = [
         for epoch in MILESTONES
         for kind in EVERY_KIND[:2]
     ),
+    {"second look": "unseen_pair"},
     {"pictures": MODELS[0], "epoch": "float32", "kind": "seen", "guidance": GUIDANCE},
     *({"sweep": w} for w in (None, 0.0, 1.0, 2.0, 4.0, 8.0)),
-    {"cost": "training"},
+    *({"cost": "training", "model": name} for name in ("autoencoder", *MODELS)),
     {"cost": "drawing"},
     *({"latent": channels} for channels in SHRUNK),
 ]
@@ -158,6 +160,48 @@ def measure_words(item, dataset, recogniser):
     return measured
 
 
+def measure_second_look(kind, dataset, recogniser):
+    """The drawings once more, by other measures than the judge's.
+
+    - ``second_reader``: whole captions right by another classifier, and the difference from real pictures.
+    - ``frechet``: distance of the cut-out digits from those of real pictures; ``floor``: of other real pictures.
+    - ``copies``: proportion of cut-out digits nearer to a training image than all but COPY of the real ones.
+    - ``places``: in pictures with one unseen and one seen pair, proportion of right digits at each; and the difference.
+    """
+    scenes = asked(kind)
+    drawn = pipeline.TextToImage().draw(condition_of(MODELS[0], scenes), seed=SEED, steps=STEPS, guidance=GUIDANCE)
+    originals = real(scenes, dataset)
+    second, _ = pretrained.load("digit_features")
+    features, _ = evaluation.load_judges()
+    read = [judge(scenes, images, second)["caption"] for images in (drawn, originals)]
+    other = caption_data.draw_pictures(dataset, scenes, "test", SEED + 1)
+    cut = [cut_digits(images) for images in (drawn, originals, other)]
+    seen_by = [networks.predict(features, digits) for digits in cut]
+    nearest = [metrics.nearest_images(digits, dataset.x_train)[0] for digits in cut[:2]]
+
+    wanted, found = as_read(scenes), read_pictures(drawn, recogniser)
+    right = wanted[:, [1, 4]] == found[:, [1, 4]]
+    unseen = np.stack([caption_data.unseen_pair(*wanted[:, place : place + 2].T) for place in (0, 3)], axis=1)
+    mixed = (scenes[:, 2] != caption_data.ALONE) & (unseen.sum(axis=1) == 1)
+    at_unseen, at_seen = right[mixed][unseen[mixed]], right[mixed][~unseen[mixed]]
+    gap = metrics.bootstrap(np.mean, at_seen.astype(float) - at_unseen, rng=np.random.default_rng(SEED))
+    shown = {
+        "second_reader": metrics.proportion(read[0]),
+        "second_reader_real": metrics.proportion(read[1]),
+        "second_difference": metrics.difference(*read),
+        "copies": metrics.proportion(nearest[0] < np.quantile(nearest[1], COPY)),
+        "at_unseen": metrics.proportion(at_unseen),
+        "at_seen": metrics.proportion(at_seen),
+        "seen_minus_unseen": gap,
+    }
+    return {
+        "frechet": round(metrics.frechet_distance(seen_by[0], seen_by[1]), 2),
+        "floor": round(metrics.frechet_distance(seen_by[2], seen_by[1]), 2),
+        "pictures_with_both": int(mixed.sum()),
+        **{name: [round(float(v), 4) for v in values] for name, values in shown.items()},
+    }
+
+
 def measure_variety(item, dataset, recogniser):
     """How different are pictures of one caption? Guidance makes them right, and alike.
 
@@ -181,20 +225,16 @@ def _spread(images):
     return float(np.sqrt(((groups - groups.mean(axis=1, keepdims=True)) ** 2).mean()))
 
 
-def measure_training():
-    """What training cost: CPU minutes, parameters, bytes in the repository, for each part; and of what must fail."""
-    measured = {}
-    for name in ("autoencoder", *MODELS):
-        folder = pretrained.CHECKPOINT_DIR if name in ("autoencoder", MODELS[0]) else RUNS / name
-        record = pretrained.read_record(name, folder)
-        files = [folder / f"{name}{ending}" for ending in (".json", ".weights.h5")]
-        measured[name] = {
-            "cpu_minutes": round(record["cpu_seconds"] / 60, 1),
-            "minutes": round(record["seconds"] / 60, 1),
-            "parameters": record["parameters"],
-            "bytes": sum(file.stat().st_size for file in files),
-        }
-    return measured
+def measure_training(name):
+    """What training cost: CPU minutes, parameters, bytes of the checkpoint."""
+    folder = pretrained.CHECKPOINT_DIR if name in ("autoencoder", MODELS[0]) else RUNS / name
+    record = pretrained.read_record(name, folder)
+    files = [folder / f"{name}{ending}" for ending in (".json", ".weights.h5")]
+    return {
+        "cpu_minutes": round(record["cpu_seconds"] / 60, 1),
+        "parameters": record["parameters"],
+        "bytes": sum(file.stat().st_size for file in files),
+    }
 
 
 def measure_drawing():
@@ -233,11 +273,13 @@ def measure(item, dataset, recogniser):
     """What one row holds."""
     if "pictures" in item:
         return measure_words(item, dataset, recogniser)
+    if "second look" in item:
+        return measure_second_look(item["second look"], dataset, recogniser)
     if "sweep" in item:
         return measure_variety(item, dataset, recogniser)
     if "latent" in item:
         return measure_latent(item, dataset, recogniser)
-    return measure_training() if item["cost"] == "training" else measure_drawing()
+    return measure_training(item["model"]) if item["cost"] == "training" else measure_drawing()
 
 
 NAMES = {
@@ -261,8 +303,8 @@ def table(results):
         shares = (right[source, kind] for kind in EVERY_KIND)
         cells = [f"{value:.3f} ({low:.3f}–{high:.3f})" for value, low, high in shares]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    training, drawing = (next(r for r in rows if r.get("cost") == cost) for cost in ("training", "drawing"))
-    parts = [training[name] for name in ("autoencoder", MODELS[0])]
+    drawing = next(r for r in rows if r.get("cost") == "drawing")
+    parts = [next(r for r in rows if r.get("model") == name) for name in ("autoencoder", MODELS[0])]
     minutes, parameters, size = (sum(part[key] for part in parts) for key in ("cpu_minutes", "parameters", "bytes"))
     lines += [
         "",

@@ -43,6 +43,19 @@ def read_pictures(images, classifier):
     return scenes
 
 
+def cut_digits(images):
+    """The digits of pictures in the manner of MNIST: the first of each picture, then the second ones.
+
+    Args:
+        images: (N, 32, 32, 3) in about [-1, 1].
+
+    Returns:
+        (M, 28, 28, 1) float32 in [-1, 1], N ≤ M ≤ 2 N.
+    """
+    first, second, _, alone = _parts((check_drawn(images) + 1) / 2)
+    return _cut_out(np.concatenate([first, second[~alone]]))
+
+
 def verdicts(scenes, images, classifier):
     """For each picture the text "✓ as asked", or what the judge reads instead; arguments as for :func:`judge`."""
     found = read_pictures(images, classifier)
