@@ -159,8 +159,8 @@ def table(results):
     rows = results["rows"]
     floor = np.mean([row["measures"]["frechet"]["floor"] for row in rows if "model" in row])
     lines = [
-        f"| {results['images']:,} digits, means of {len(SEEDS)} seeds | calls | Fréchet distance | in floors | as asked "
-        "| recall | coverage | sharpness |",
+        f"| {results['images']:,} digits, means of {len(SEEDS)} seeds | calls | Fréchet distance | in floors "
+        "| as asked | recall | coverage | sharpness |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for model, calls in ((TEACHER, 2 * STEPS), *((STUDENT, calls) for calls in STUDENT_CALLS), (TEACHER, 1)):

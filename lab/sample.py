@@ -11,10 +11,14 @@ from labutils.support.files import check_writable, write_atomically
 def add_arguments(parser):
     """The command's arguments."""
     parser.add_argument("--count", type=int, default=64, help="number of images (default: 64)")
-    parser.add_argument("--steps", type=int, help="number of steps, 1 … T (default: all T; with captions 12)")
+    parser.add_argument(
+        "--steps",
+        type=int,
+        help="number of steps, 1 … T (default: all T; with captions 12; one_call and one_call_text 1)",
+    )
     parser.add_argument("--sampler", help=f"{', '.join(samplers.SAMPLERS)} (default: ddpm, with captions dpmpp_2m)")
     parser.add_argument(
-        "--prompt", help="what to draw, such as 'a red three left of a blue seven' (text_to_image only)"
+        "--prompt", help="what to draw, such as 'a red three left of a blue seven' (text_to_image, one_call_text)"
     )
     parser.add_argument("--guidance", type=float, metavar="W", help="how strongly labels are followed, at least 0")
     parser.add_argument("--seed", type=int, default=0)
@@ -31,10 +35,13 @@ def main(options):
     if options.seed < 0:
         raise ValueError(f"--seed must not be negative, got {options.seed}")
     check_writable(out)
-    if options.prompt is not None or options.checkpoint.startswith("text_to_image"):
+    about = pretrained.read_record(options.checkpoint, options.folder)
+    if options.steps is None and "teacher" in about:  # a student of labutils.distillation
+        options.steps = 1
+    if options.prompt is not None or about["network"] == "text_to_image":
         images, labels = _draw_captions(options)
     else:
-        images, labels = _draw(options)
+        images, labels = _draw(options, fused=about["network"] == "classic")
     if out.suffix.lower() == ".npz":
         arrays = {"images": images, **({} if labels is None else {"labels": labels})}
         write_atomically(out, lambda path: _write_npz(path, arrays))
@@ -64,11 +71,8 @@ def _draw_captions(options):
     return drawer.draw(tokens, seed=options.seed, progress=True, **chosen), tokens
 
 
-def _draw(options):
-    """Images (N, H, W, C), and labels (N,) or None."""
-    about = pretrained.read_record(options.checkpoint, options.folder)
-    # The classic network draws in the form with less arithmetic: the same images, sooner.
-    fused = about["network"] == "classic"
+def _draw(options, fused):
+    """Images (N, H, W, C), and labels (N,) or None; ``fused``: the same images with less arithmetic, sooner."""
     diffusion, labels = pretrained.load_diffusion(options.checkpoint, options.folder, fused), None
     if diffusion.is_conditional:
         labels = networks.even_labels(max(options.count, 0), diffusion.network.label_count)

@@ -729,8 +729,8 @@ print(f"64,000 scenes drawn as for the training hold {len(np.unique(training_sce
 # If no model can fail a test, the test shows nothing. Two more models of about the same size were trained in the same way:
 #
 # - **A bag of words** gets no positions, so it cannot know the order of its words.
-# - **Numbers of pairs** gets no words. It gets one number for each pair of colour and digit, and one for the relation: three numbers for
-#   "a red three left of a blue seven". What it learns about the number of "red three" does not tell it what that of "red four" means.
+# - **Words of pairs** gets the sentence with its places. But in place of each colour and each digit stands a word of their pair. What it
+#   learns about the two words of "red three" does not tell it what those of "red four" mean. Its tokens are the exercise.
 
 # %% [markdown]
 # ### Exercise 8.4 – build a model that must fail
@@ -825,7 +825,7 @@ KINDS = {"seen": "seen", "unseen_pair": "unseen pair", "unseen_order": "unseen o
 MODELS = {"real": ("real pictures", "black", "D"), "decoded": ("through the autoencoder", plots.COLOURS["sky"], "s"),
           "text_to_image": ("text to image", plots.COLOURS["blue"], "o"),
           "text_to_image_bag": ("bag of words", plots.COLOURS["red"], "v"),
-          "text_to_image_pairs": ("numbers of pairs", plots.COLOURS["orange"], "^")}
+          "text_to_image_matched": ("words of pairs", plots.COLOURS["orange"], "^")}
 final = {source: {row["kind"]: row for row in recorded_rows(pictures=source) if row.get("epoch") is None} for source in MODELS}
 for source in [source for source in MODELS if not final[source]]:
     print(f"{MODELS.pop(source)[0]}: not measured, so this model is left out")
@@ -841,7 +841,7 @@ if recorded:
     plots.show(figure, "Proportions of whole captions right for four kinds of captions. " + " ".join(
         f"{label}: " + ", ".join(f"{text} {final[source][kind]['caption'][0]:.2f}" for kind, text in KINDS.items()) + "."
         for source, (label, _, _) in MODELS.items()))
-    failing = [source for source in ("text_to_image_bag", "text_to_image_pairs") if source in MODELS]
+    failing = [source for source in ("text_to_image_bag", "text_to_image_matched") if source in MODELS]
     plots.show_prediction(prediction, "; ".join(f"{MODELS[source][0]}: " + ", ".join(
         f"{KINDS[kind]} {final[source][kind]['caption'][0]:.2f}" for kind in ("seen", "unseen_pair", "turned")) for source in failing))
 
@@ -952,7 +952,26 @@ plots.show(plots.write_below(plots.captioned(drawn[:8], caption_data.sentences(n
 
 # %% [markdown]
 # In the saved run more than nine of ten drawings are right. The judge is right more often on real pictures. And it must choose one of
-# ten digits, even for a blob like the blue nine of the saved figure.
+# ten digits, even for a blob like the blue nine of the saved figure. So the next cell shows other measures of the 1,000 recorded
+# drawings with an unseen pair: a second reader with other layers (`digit_features`); the Fréchet distance ([lesson
+# 5](05_sampling.ipynb)) of the cut-out digits from those of real pictures; how many of them are nearer to a training image than 99 % of the
+# real ones; and both places of pictures in which one pair is unseen and the other one is seen.
+
+# %%
+if look := next(iter(recorded_rows(**{"second look": "unseen_pair"})), None):
+    spans = {name: "{:.3f} ({:.3f} … {:.3f})".format(*values) for name, values in look.items() if isinstance(values, list)}
+    plots.show_table(["1,000 drawings with an unseen pair", "drawn", "to compare", "difference"], [
+        ["right by the second reader", spans["second_reader"], f"real pictures {spans['second_reader_real']}", spans["second_difference"]],
+        ["Fréchet distance of cut-out digits", look["frechet"], f"other real pictures {look['floor']}", ""],
+        ["near-copies of training digits", spans["copies"], "real pictures 0.010", ""],
+        [f"right digits, {look['pictures_with_both']} pictures", f"unseen pair {spans['at_unseen']}", f"seen pair {spans['at_seen']}",
+         spans["seen_minus_unseen"]]])
+
+# %% [markdown]
+# The second reader agrees with the first: 0.934 of the drawings are right, 0.033 less often than real pictures. Near-copies are rarer than
+# among real digits. In the same picture, the digit of the unseen pair is right about as often as that of the seen pair: the difference
+# may be chance. But the Fréchet distance is 10.7, and that of other real pictures 0.5. So the digits can be read, but they do not look
+# quite like real handwriting.
 
 # %% [markdown]
 # ## 8.8 Your own captions
