@@ -11,7 +11,7 @@
 # - explain why a network trained on the squared error fails when a question has several right answers;
 # - see a tiny diffusion model give all of them.
 #
-# **Time:** about 40 minutes with the exercises.
+# **Time:** about 45 minutes with the exercises.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/01_function_inversion.py) · no account or GPU needed
