@@ -44,11 +44,7 @@ class Student(Diffusion):
         Args:
             x0, noise: the two ends of each pair, (B, H, W, C). t, condition: as in labutils.diffusion.Diffusion.loss.
         """
-        return self.distance(self.predict_x0(self.schedule.add_noise(x0, t, noise), t, condition), x0)
-
-    def distance(self, x, y):
-        """The pseudo-Huber distance of two batches of pictures, mean over the batch."""
-        error = x - y
+        error = self.predict_x0(self.schedule.add_noise(x0, t, noise), t, condition) - x0
         squared = _mean_square(error)
         if self.edges:
             steps = error[:, 1:] - error[:, :-1], error[:, :, 1:] - error[:, :, :-1]
