@@ -94,7 +94,7 @@ def _where_it_ends(found, x, images, taus):
         "u = x_τ − x̂_0 is the way that is left, not the velocity: it takes τ to go there": lambda x, x0, a, b: (
             x + (b - a) * (x - x0)
         ),
-        "with x̂_0 the velocity is (x_τ − x̂_0)/τ; you divide by another number": lambda x, x0, a, b: (
+        "you divide the way x_τ − x̂_0 by another number than the time that is left": lambda x, x0, a, b: (
             x + (b - a) * (x - x0) / max(1 - a, 1e-3)
         ),
         "you divide by the next τ: the velocity belongs to the τ where the step begins": lambda x, x0, a, b: (
@@ -114,7 +114,7 @@ def _where_it_ends(found, x, images, taus):
         state = state + (following - tau) * (state - images) / tau
     if len(taus) > 2 and close(answer, state):
         return "the last step is missing: it ends at τ = 0"
-    return "the walk should end at the image that the network knows: use u = (x_τ − x̂_0)/τ, and x + (τ' − τ)·u"
+    return "the walk should end at the image that the network knows. How far is x_τ from x̂_0, and how much time is left?"
 
 
 @check_flow_sampler.property("the network is called once a step, at x_τ and at its τ")

@@ -35,7 +35,7 @@ def exact_x0(x, tau):
 
 
 def exact_velocity(x, tau):
-    """The mean velocity u of all straight paths that cross at x_τ: (x_τ − x̂_0) / τ; arguments as :func:`exact_x0`."""
+    """The mean velocity u of all straight paths that meet at x_τ: (x_τ − x̂_0) / τ; arguments as :func:`exact_x0`."""
     return (x - exact_x0(x, tau)) / tau
 
 
@@ -53,7 +53,7 @@ def paths(velocity, x, taus):
 
 
 def bend(states, taus):
-    """How much paths bend: the mean distance from the straight line between their ends, over the mean length of those.
+    """How far paths are from an even walk on the straight line between their ends, over the mean length of these lines.
 
     Args:
         states: (M, N, 2), see :func:`paths`. taus: (M,), from 1 to 0.

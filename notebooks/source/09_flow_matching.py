@@ -1,18 +1,18 @@
 # %% [markdown]
 # # 9 · Straight paths: from many calls to one
 #
-# In [lesson 5](05_sampling.ipynb) a thousand calls of the network became twenty. Can it be one? Stable Diffusion 3 and
-# FLUX are trained in the way with which this lesson begins: *flow matching*. It ends with a network that draws a digit, and
-# another one that draws a caption, with a single call.
+# In [lesson 5](05_sampling.ipynb) a thousand calls of the network became twenty. Can one call do it? This lesson begins with
+# *flow matching*. Stable Diffusion 3 and FLUX are trained in this way. It ends with two networks that need a single call: one
+# draws a digit, the other draws what a caption says.
 #
 # **You will be able to**
 # - write the path, the loss and the sampler of flow matching;
 # - show that a diffusion network is a flow already;
 # - say why the paths bend, and make them straight;
-# - explain three ways to learn the whole path at once;
-# - say what one call costs, and what a single distance does not tell.
+# - explain several ways to learn the whole path at once;
+# - say what a model loses with one call, and why one number does not show it.
 #
-# **Time:** about 80 minutes with the exercises. You need lessons 1 to 6; section 9.7 also needs lesson 8.
+# **Time:** about 80 minutes with the exercises. You need lessons 1 to 6; section 9.6 also needs *guidance* from lesson 7, and 9.7 needs lesson 8.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/09_flow_matching.py) · no account or GPU needed
@@ -75,9 +75,9 @@ diagrams.show_pipeline(9)
 #
 # $$x_\tau = (1-\tau)\, x_0 + \tau\, \varepsilon$$
 #
-# At τ = 0 this is the image, at τ = 1 it is noise, and between them x_τ moves along a straight line ([Liu et al.
+# At τ = 0 this is the image. At τ = 1 it is noise. Between them x_τ moves along a straight line ([Liu et al.
 # 2022](https://arxiv.org/abs/2209.03003), [Lipman et al. 2022](https://arxiv.org/abs/2210.02747)). It moves with a
-# *velocity* u: how much x_τ changes when τ grows by one unit.
+# *velocity* u: the change of x_τ per unit of τ.
 
 # %% [markdown]
 # ### Exercise 9.1 – place and velocity
@@ -102,10 +102,10 @@ def straight_path(x0, noise, tau):
 checks.check_straight_path(straight_path)
 
 # %% [markdown]
-# Is this another kind of noise than before? The next figure shows one digit on both paths. In each column both pictures have
-# the same signal-to-noise ratio (SNR). On the straight path it is $((1-\tau)/\tau)^2$.
+# Does the straight path make other noisy images than diffusion? The next figure shows one digit on both paths. In each column both
+# pictures have the same signal-to-noise ratio (SNR). On the straight path it is $((1-\tau)/\tau)^2$.
 #
-# **Predict before you run:** what is the difference between the two pictures of a column?
+# **Predict before you run:** what is the difference between the picture on the straight path and that of diffusion?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -131,10 +131,11 @@ plots.show_prediction(prediction, "only a factor, from " + " to ".join(f"{r:.2f}
 assert all(np.allclose(a, b, atol=0.02) for a, b in zip(straight, scaled))
 
 # %% [markdown]
-# The two pictures differ only by a factor. So flow matching adds the same noise as diffusion. It differs in which noise levels a
-# network sees how often, and in what the network answers.
+# The two pictures differ only by a factor, the *ratio* above each column. The third row shows it: it is the second row times the ratio. So
+# flow matching makes the same noisy images as diffusion, but for this factor. Two things differ: how often the network sees each
+# noise level, and what the network answers.
 #
-# A *flow network* answers the velocity. Its loss is the loss of [lesson 4](04_training.ipynb) with the target changed:
+# A *flow network* answers the velocity. Its loss is that of [lesson 4](04_training.ipynb) with another target:
 
 # %%
 def flow_loss(network, x0, tau, noise):
@@ -171,8 +172,8 @@ assert abs(answers_zero - np.mean(epsilon**2) - np.mean(some**2)) < 0.05
 #
 # <details><summary>Hint: the velocity from x̂_0</summary>
 #
-# Put $u = \varepsilon - x_0$ into the formula of $x_\tau$, so that ε disappears. What is x_τ, written with x_0 and u? Which u follows
-# if the network's x̂_0 takes the place of x_0?
+# What is x_τ, written with x_0 and u, but without ε? (Use $u = \varepsilon - x_0$.) Which u follows if the network's x̂_0 takes the
+# place of x_0?
 # </details>
 #
 # <details><summary>Hint: the step</summary>
@@ -182,7 +183,7 @@ assert abs(answers_zero - np.mean(epsilon**2) - np.mean(some**2)) < 0.05
 #
 # <details><summary>Help: "the way that is left, not the velocity"</summary>
 #
-# The difference x_τ − x̂_0 is a way. How much time is left for this way, if τ must fall to 0?
+# How much time is left if τ must fall to 0? In this time x must go the whole way between x_τ and x̂_0.
 # </details>
 
 # %% nbgrader={"schema_version": 3, "grade_id": "ex-9-2-flow-sampler", "grade": false, "solution": true, "locked": false, "task": false}
@@ -201,9 +202,9 @@ def flow_sampler(network, x, taus):
 checks.check_flow_sampler(flow_sampler)
 
 # %% [markdown]
-# First your sampler gets the exact denoiser of [lesson 5](05_sampling.ipynb): a formula that knows 16 images. Whoever walks
-# correctly must end at these images. `flow.on_straight_path` reads a diffusion model as a flow: it multiplies x_τ by the factor of 9.1,
-# and finds the step t with the same SNR.
+# First your sampler gets the exact denoiser of [lesson 5](05_sampling.ipynb): a formula that knows 16 images. A correct sampler ends
+# at these images. `flow.on_straight_path` lets a diffusion network take part: it divides x_τ by the ratio of 9.1, and finds the
+# step t with the same SNR.
 
 # %%
 walk = checks.check_flow_sampler.answer_or(flow.flow_sampler)  # your function, from here on
@@ -214,7 +215,7 @@ ends = np.asarray(walk(flow.on_straight_path(oracle), start, np.linspace(1, 0, 2
 nearest, which = metrics.nearest_images(ends, known)
 plots.show(
     plots.image_table([list(ends), list(known[which])], ["where the walk ends", "nearest known image"],
-                      [f"{d:.2f}" for d in nearest], "20 steps with the exact denoiser of 16 images (below: the distance)", scale=1.1),
+                      [f"{d:.2f}" for d in nearest], "20 steps with the exact denoiser of 16 images (numbers: distance)", scale=1.1),
     "Two equal rows of eight digits: where your walk ends, and the nearest of the 16 known images.",
 )
 assert np.max(nearest) < 0.5
@@ -222,8 +223,8 @@ assert np.max(nearest) < 0.5
 # %% [markdown]
 # Now `fast`. It was never trained as a flow.
 #
-# **Predict before you run:** what will a *single* step from pure noise draw? Think of what a network answers that minimises the squared
-# error and sees only noise ([lesson 4](04_training.ipynb)).
+# **Predict before you run:** what will a *single* step from pure noise draw? Think: the network sees only noise, and it was trained
+# with the squared error ([lesson 4](04_training.ipynb)). What does it answer?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -248,20 +249,22 @@ plots.show(
     "Rows of eight pictures. One call: a grey blob, the same in every column. Two and four calls: blurred strokes. Ten and twenty "
     "calls: digits, with both samplers.",
 )
-blob = np.asarray(by_flow[1])
-plots.show_prediction(prediction, f"the same blob eight times: its distance from the mean image is {np.sqrt(np.mean((blob - images.x_train.mean(axis=0))**2)):.2f}, "
-                      f"that of a digit is {np.sqrt(np.mean((images.x_test[:100] - images.x_train.mean(axis=0))**2)):.2f} (root mean square)")
+mean_image = images.x_train.mean(axis=0)
+blob, digit = (np.sqrt(np.mean((x - mean_image) ** 2)) for x in (by_flow[1], images.x_test[:100]))
+plots.show_prediction(prediction, f"the same blob eight times: its distance from the mean image is {blob:.2f}, that of a digit is {digit:.2f} "
+                      "(root mean square)")
 
 # %% [markdown]
 # One step draws nearly the mean image: from pure noise every image is possible, and the mean has the smallest squared error. With
-# 20 calls your sampler draws digits with a network that knows nothing of τ. Why does this work?
+# 20 calls your sampler draws digits, although the network was never told τ. Why does this work?
 #
-# A step of DDIM keeps x̂_0 and the implied noise ε̂, and mixes them again at the next level. Your step does the same:
+# A step of DDIM keeps x̂_0 and the noise ε̂ that follows from it. Then it mixes both at the next level. Your step does the same:
 #
 # $$x_\tau + (\tau'-\tau)\,u = (1-\tau')\,\hat x_0 + \tau'\,\hat\varepsilon$$
 #
-# So **Gaussian flow matching is diffusion** with another list of noise levels, another weight of the loss and another answer of the
-# network. The next cell checks it: DDIM at the steps with the SNR of evenly spaced τ ends at the same pictures.
+# So **flow matching with Gaussian noise is diffusion** with another list of noise levels, another weight of the loss and another answer
+# of the network ([Gao et al. 2024](https://diffusionflow.github.io)). The next cell checks the sampler: DDIM visits the steps with the
+# SNR of evenly spaced τ. It ends at the same pictures.
 
 # %%
 *_, (_, _, at_same_levels) = sampling.trajectory(fast, start, sampler=samplers.flow, steps=20, x0=False)
@@ -274,16 +277,16 @@ ax.plot(even, np.zeros(10), "o", color=plots.COLOURS["blue"])
 ax.plot(spaced, np.ones(10), "s", color=plots.COLOURS["red"])
 ax.set_yticks([0, 1], ["DDIM, even t", "flow, even τ"])
 ax.set_ylim(-0.6, 1.6)
-plots.show(figure, "Two rows of ten dots between τ = 0 and 1. Flow: evenly spaced. DDIM on the cosine schedule: closer together near the ends.")
+plots.show(figure, "Two rows of ten dots between τ = 0 and 1. Flow: evenly spaced. DDIM on the cosine schedule: closer together in the middle.")
 
 # %% [markdown]
 # ## 9.3 Why the paths bend
 #
-# Each training pair moves along a straight line. Why does drawing need more than one step then? We go back to points in the plane:
-# the eight islands of [lesson 6](06_discussion.ipynb). Here the best possible answer x̂_0 is a formula, so nothing is trained.
+# Each training pair (image, noise) lies on a straight path. Then why does drawing need more than one step? We go back to points in the
+# plane: the eight islands of [lesson 6](06_discussion.ipynb). Here the best possible answer x̂_0 is a formula, so nothing is trained.
 #
-# **Predict before you run:** 40 straight lines lead from noise to points of the islands, and many cross. At a crossing the network sees
-# one place x_τ. What will it answer there? Will the paths of the sampler cross, too?
+# **Predict before you run:** many straight lines lead from noise to the islands. Some meet: they are at the same place x_τ at the same
+# τ. What will the network answer there? Can two paths of the sampler meet, too? Where does one step end?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -310,26 +313,30 @@ draw_paths(row[1], exact, "exact flow, 100 steps")
 draw_paths(row[2], straight_roads.paths(straight_roads.exact_velocity, starts, [1, 0]), "exact flow, one step")
 row[0].set_ylabel("second coordinate")
 plots.show(figure, "Three plots of 40 paths. Pairs: straight lines that cross. Exact flow in 100 steps: curves that first run to the "
-           "middle, then turn to the islands, and do not cross. One step: all end in the middle, away from every island.")
-plots.show_prediction(prediction, "at a crossing the mean of all lines; the paths of the sampler do not cross; one step ends at the mean of all points")
+           "middle, then turn to the islands. One step: all end in the middle, away from every island.")
+plots.show_prediction(prediction, "where lines meet: the mean of their velocities; paths of the sampler never meet; "
+                      "one step ends at the mean of all points")
 bend = straight_roads.bend(exact, fine)
-print(f"bend of the exact flow: {bend:.2f} (mean distance from the straight line between both ends, over the length of this line)")
+print(f"bend of the exact flow: {bend:.2f} (mean distance from an even walk on the straight line, over the length of this line)")
 assert np.linalg.norm(straight_roads.paths(straight_roads.exact_velocity, starts, [1, 0])[-1], axis=1).max() < 0.2
 
 # %% [markdown]
-# **Pairs go straight. Their mean bends.** Where lines cross, the squared error makes the network answer the mean of their velocities
-# ([lesson 1](01_function_inversion.ipynb)). So the field has one velocity at each place, and paths that follow it cannot cross. At τ = 1
-# each point may come from every island: the mean velocity leads to the middle. One Euler step follows it to the end.
+# **Pairs go straight. Their mean bends.** Where lines meet, the squared error makes the network answer the mean of their velocities
+# ([lesson 1](01_function_inversion.ipynb)). So there is one velocity for each place and each τ: a *velocity field*. Two paths that follow it
+# never meet at the same τ. (In the figure two paths can cross: they pass the place at different τ.) At τ = 1 each point may
+# belong to every island, so the mean velocity leads to the middle. One Euler step follows it to the end.
 #
-# ### Three names on one page
+# ### Three words of the literature
 #
-# The same field appears under three names in the literature:
+# Papers describe this walk with three words. With the best possible u:
 #
-# - The **probability flow ODE** is the walk of your sampler: dx = u dτ. Nothing is random after the start.
-# - The **score** is the direction in which x_τ becomes more probable: $\nabla \log p_\tau(x) = -\hat\varepsilon/\tau$ with
-#   $\hat\varepsilon = x_\tau + (1-\tau)\,u$ ([Song et al. 2021](https://arxiv.org/abs/2011.13456)).
-# - An **SDE** adds new noise on the way and follows the score a little more, which takes the added noise away again. Ancestral sampling
-#   of lesson 5 is of this kind. Single paths differ, but all together they have the same distribution.
+# - The **probability flow ODE** (ordinary differential equation) is the path of your sampler with very small steps: dx = u dτ. Nothing is
+#   random after the start.
+# - The **score** is the direction in which x_τ becomes more probable (lesson 4): $\nabla \log p_\tau(x_\tau) = -\hat\varepsilon/\tau$, with
+#   $\hat\varepsilon = x_\tau + (1-\tau)\,u$. Here $p_\tau$ is the distribution of x_τ.
+# - An **SDE** (stochastic differential equation) adds new noise on the way. It also follows the score a little more, and this takes the
+#   added noise away again. Ancestral sampling of lesson 5 is of this kind. Single paths differ, but x_τ has the same distribution at
+#   each τ ([Song et al. 2021](https://arxiv.org/abs/2011.13456)).
 
 # %%
 def score(x, tau):
@@ -365,11 +372,12 @@ assert all(toys.coverage(states[-1])[1] > 0.9 for states in walks.values())
 # %% [markdown]
 # ## 9.4 Train a flow, then straighten it
 #
-# Now a small network learns the velocity from samples, with the loss of 9.1. Then comes *reflow*: take new noise, let the flow draw its
-# end, and train a second network on these *pairs*. Each noise now has only one partner.
+# Now a small network learns the velocity from points, with the loss of 9.1. Then comes *reflow*
+# ([Liu et al. 2022](https://arxiv.org/abs/2209.03003)). This flow, the *teacher*, draws a point from each of many new noises. Each noise and
+# its point are a *pair*. A second network is trained on these pairs. Now each noise has only one partner.
 #
-# **Predict before you run:** pairs of reflow hardly cross. How many calls will the second network need? And what will it copy from its
-# teacher besides the good points?
+# **Predict before you run:** the lines of these pairs hardly meet. How many calls will the second network need? And what will it copy
+# from its teacher besides the good points?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -393,7 +401,8 @@ def on_islands(velocity, count):
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4))
 kinds = {"trained flow": (flows, "blue", "o"), "after reflow": (straightened, "red", "s")}
-found = {label: np.array([[on_islands(straight_roads.velocity_of(n), c) for c in counts] for n in nets]) for label, (nets, _, _) in kinds.items()}
+found = {label: np.array([[on_islands(straight_roads.velocity_of(n), c) for c in counts] for n in nets])
+         for label, (nets, _, _) in kinds.items()}
 left.plot(counts, [on_islands(straight_roads.exact_velocity, c) for c in counts], "k--", label="exact flow")
 left.axhline(toys.coverage(points[:2_000])[1], color="black", linestyle=":", label="real points")
 for label, (_, colour, marker) in kinds.items():
@@ -409,36 +418,38 @@ means = {label: dict(zip(counts, values.mean(axis=0))) for label, values in foun
 plots.show(figure, "Left: the proportion of points on an island over the calls. "
            + " ".join(f"{label}: one call {m[1]:.2f}, 100 calls {m[100]:.2f}." for label, m in means.items())
            + " Right: forty paths after reflow, nearly straight.")
-bends = {label: straight_roads.bend(straight_roads.paths(straight_roads.velocity_of(nets[0]), starts, fine), fine) for label, (nets, _, _) in kinds.items()}
-plots.show_prediction(prediction, f"one call: {means['after reflow'][1]:.0%} on an island, before {means['trained flow'][1]:.0%}; 100 calls: "
-                      f"{means['after reflow'][100]:.0%}, the teacher {means['trained flow'][100]:.0%}")
+bends = {label: straight_roads.bend(straight_roads.paths(straight_roads.velocity_of(nets[0]), starts, fine), fine)
+         for label, (nets, _, _) in kinds.items()}
+one, many = ({label: f"{m[count]:.0%}" for label, m in means.items()} for count in (1, 100))
+plots.show_prediction(prediction, f"one call: {one['after reflow']} on an island, before {one['trained flow']}; 100 calls: "
+                      f"{many['after reflow']}, the teacher {many['trained flow']}; it copies points between the islands")
 print("bend:", ", ".join(f"{label} {value:.2f}" for label, value in bends.items()))
 
 # %% [markdown]
 # Reflow makes the paths nearly straight, so one call is enough for most points. But the second network learns from the ends that the
 # first one drew. It copies its teacher's points between the islands, and adds its own errors: with 100 calls it is worse than the
-# teacher. (Both networks are small, and one seed is one line of the figure.)
+# teacher. (Each line of the figure is one seed.)
 
 # %% [markdown]
 # ## 9.5 Learn the whole path at once
 #
-# A velocity says where x moves *now*. One call needs the *mean velocity* of a whole step. Let ū(x_τ, r, τ) be the mean velocity on
-# the way from τ to r. Then one step leads all the way:
+# A velocity says where x moves *now*. One call needs the *mean velocity* of a whole step. Let r < τ be the time where a step ends. Let
+# ū(x_τ, r, τ) be the mean velocity along the sampler's path between τ and r. Then one step leads all the way:
 #
-# $$x_r = x_\tau - (\tau - r)\,\bar u(x_\tau, r, \tau), \qquad (\tau - r)\,\bar u = \int_r^\tau u\; \mathrm ds$$
+# $$x_r = x_\tau - (\tau - r)\,\bar u(x_\tau, r, \tau), \qquad (\tau - r)\,\bar u = \int_r^\tau u(x_s, s)\; \mathrm ds$$
 #
-# The integral is not known in training. *MeanFlow* ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)) gets rid of it: it
-# differentiates the second equation with respect to τ.
+# The integral is not known in training. *MeanFlow* ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)) removes it: it takes the
+# derivative of the second equation with respect to τ.
 
 # %% [markdown]
 # ### Exercise 9.3 – the target of mean velocities
 # *3 points · code · difficulty ●●●○ · about 15 minutes*
 #
 # Write `mean_velocity_target(u, slope, r, tau)`. It returns ū. You are given the velocity u at x_τ, and `slope`: the derivative dū/dτ
-# along the path, while r stays fixed. (In training, u is ε − x_0, and the slope comes from the network itself.)
+# along the path, while r stays fixed. (In training, u is ε − x_0. The slope is that of the network's own answer.)
 #
-# Differentiate both sides of $(\tau - r)\,\bar u = \int_r^\tau u\,\mathrm ds$ with respect to τ. Then solve for ū. The check uses
-# normally distributed data in one dimension, where u, the slope and ū are known formulas.
+# Differentiate both sides of the second equation with respect to τ. Then solve for ū. The check uses normally distributed data in one
+# dimension, where u, the slope and ū are known formulas.
 #
 # <details><summary>Hint: the left side</summary>
 #
@@ -462,7 +473,8 @@ def mean_velocity_target(u, slope, r, tau):
 checks.check_mean_velocity_target(mean_velocity_target)
 
 # %% [markdown]
-# Your target now trains a network ū(x, r, τ) on the islands. It has no teacher. The figure shows three networks, each with **one** call.
+# Your target now trains a network ū(x, r, τ) on the islands. This network has no teacher. The figure shows three networks, each with
+# **one** call.
 #
 # **Predict before you run:** which of the three is best with one call?
 
@@ -488,32 +500,36 @@ plots.show(figure, "2,000 points after one call. " + " ".join(f"{label}: {value:
 plots.show_prediction(prediction, "; ".join(f"{label} {value:.0%}" for label, value in near.items()))
 
 # %% [markdown]
-# The velocity alone draws the middle. The straightened flow is best here, but it needed a teacher and 100 calls for each pair. MeanFlow
-# finds all islands without a teacher, with bridges between them. A table of the ideas, and of two more:
+# The velocity alone draws the middle. The straightened flow is best here, but it needed a teacher, and 100 calls for each pair. MeanFlow
+# finds all islands without a teacher, but it draws bridges between them. A table of these ideas and two more:
 #
 # | what the network answers | idea | with one call |
 # | --- | --- | --- |
 # | the velocity now | flow matching | the mean of all data |
-# | the velocity now, on pairs of a teacher | reflow ([Liu et al. 2022](https://arxiv.org/abs/2209.03003)) | good if the pairs do not cross |
-# | the mean velocity of a step from τ to r | MeanFlow ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)) | learned without a teacher |
-# | a jump of a told size; two jumps of half the size are the target | shortcut models ([Frans et al. 2024](https://arxiv.org/abs/2410.12557)) | learned without a teacher |
-# | the end of the path, the same from every place on it | consistency models ([Song et al. 2023](https://arxiv.org/abs/2303.01469)) | with or without a teacher |
+# | the velocity now, on pairs of a teacher | reflow ([Liu et al. 2022](https://arxiv.org/abs/2209.03003)) | good if the lines of the pairs do not meet |
+# | the mean velocity of a step from τ to r | MeanFlow ([Geng et al. 2025](https://arxiv.org/abs/2505.13447)) | a point of the data, learned without a teacher |
+# | the mean velocity of a step of a given length; two steps of half the length are its target | shortcut models ([Frans et al. 2024](https://arxiv.org/abs/2410.12557)) | the same |
+# | the end of the path, the same from every place on it | consistency models ([Song et al. 2023](https://arxiv.org/abs/2303.01469)) | the same, with or without a teacher |
 #
-# (The last two rows are from their papers. This lesson does not measure them.)
+# (The last two rows are from the papers. This lesson does not measure them.)
 
 # %% [markdown]
 # ## 9.6 Digits in one call
 #
-# Which idea works for digits? The checkpoint `one_call` was made with the second one. `python -m lab train --model one_call` does it:
+# The checkpoint `one_call` draws digits. It was made with the second idea of the table: a *student* network learns from the drawings of a
+# teacher. This is called *distillation*. `python -m lab train --model one_call` does it:
 #
-# 1. **Pairs.** The teacher `fast_conditional` draws 20,000 pictures with 24 calls each, from known noise and labels.
+# 1. **Pairs.** The teacher `fast_conditional` draws 20,000 pictures from known noise and labels. Each takes 24 calls: 12 steps, and
+#    guidance needs two calls a step.
 # 2. **The student** starts with the weights of its teacher. It learns x̂_0 on the straight path between noise and picture. In 60 % of a
-#    batch τ is 1, since there it will be asked.
-# 3. **The loss** is a *pseudo-Huber* distance of the whole picture: $\sqrt{\lVert \hat x_0 - x_0\rVert^2 + c^2} - c$, with the mean square
-#    over the pixels as ‖ ‖² and c = 0.03. It grows like the distance, not like its square, so the few worst pictures do not rule the run.
+#    batch τ is 1, since one call starts there.
+# 3. **The loss** is a *pseudo-Huber* distance of the whole picture: $\sqrt{d^2 + c^2} - c$ with c = 0.03
+#    ([Song & Dhariwal 2023](https://arxiv.org/abs/2310.14189)). Here d² is the mean square of the error x̂_0 − x_0 over the pixels, plus
+#    twice that of the error's differences between neighbours, which punishes soft edges. The loss grows like d, not like d². So
+#    the few worst pictures do not rule the run.
 #
-# **Predict before you run:** the teacher has 24 calls, the student one. Where will the student be worse: do fewer digits look as asked, are
-# they less varied, or less sharp?
+# **Predict before you run:** the teacher has 24 calls, the student one. Where will the student be worse? Do fewer digits look as asked?
+# Are they less varied? Are they less sharp?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -537,6 +553,11 @@ plots.show(
     "call: digits that resemble those of the teacher.",
 )
 
+# %% [markdown]
+# The measures are those of lessons 4 and 5, and three more. *Coverage* is the proportion of real digits that have a drawing near them:
+# nearer than the third nearest real digit. *Sharpness* is the mean slope of the brightness at strokes. *Copies* is the proportion of
+# drawings that lie very near a training image: nearer than all but 1 % of the real test digits.
+
 # %%
 NAMES = {"frechet": "Fréchet distance", "as_asked": "as asked", "recognised": "recognised", "recall": "recall", "coverage": "coverage"}
 
@@ -544,23 +565,25 @@ NAMES = {"frechet": "Fréchet distance", "as_asked": "as asked", "recognised": "
 def mean_of(model, calls, measure):
     """Mean of a recorded measure over its seeds."""
     rows = [row for row in recorded["rows"] if row.get("model") == model and row["calls"] == calls]
-    return np.mean([row["measures"][measure]["value"] if measure in NAMES else row[measure] if measure != "copies" else row[measure][0] for row in rows])
+    return np.mean([row["measures"][measure]["value"] if measure in NAMES else np.ravel(row[measure])[0] for row in rows])
 
 
 if recorded:
     measured = {"teacher, 24 calls": ("fast_conditional", 24), "student, 1 call": ("one_call", 1), "student, 2 calls": ("one_call", 2),
                 "student, 4 calls": ("one_call", 4), "teacher, 1 call": ("fast_conditional", 1)}
     first = next(row for row in recorded["rows"] if row.get("model") == "one_call")
-    lines = [["real digits", *(f"{first['measures'][m]['floor']:.{1 if m == 'frechet' else 3}f}" for m in NAMES), f"{first['real_sharpness']:.2f}", "0.010"]]
+    digits = {m: 1 if m == "frechet" else 3 for m in NAMES}  # after the point
+    lines = [["real digits", *(f"{first['measures'][m]['floor']:.{n}f}" for m, n in digits.items()), f"{first['real_sharpness']:.2f}", "0.010"]]
     for label, which in measured.items():
-        lines.append([label, *(f"{mean_of(*which, m):.{1 if m == 'frechet' else 3}f}" for m in NAMES), f"{mean_of(*which, 'sharpness'):.2f}", f"{mean_of(*which, 'copies'):.3f}"])
+        lines.append([label, *(f"{mean_of(*which, m):.{n}f}" for m, n in digits.items()),
+                      f"{mean_of(*which, 'sharpness'):.2f}", f"{mean_of(*which, 'copies'):.3f}"])
     plots.show_table([f"{recorded['images']:,} digits, mean of 3 seeds", *NAMES.values(), "sharpness", "copies"], lines)
     one, many = measured["student, 1 call"], measured["teacher, 24 calls"]
     told = ", ".join(f"{m} {mean_of(*one, m):.3f} against {mean_of(*many, m):.3f}" for m in ("as_asked", "recall", "sharpness"))
     plots.show_prediction(prediction, f"student against teacher: {told}")
     for row in recorded["rows"]:
         if "difference" in row:
-            print("Fréchet distance, student − teacher, seed {}: {:+.2f} ({:+.2f} … {:+.2f})".format(row["seed"], *row["frechet"]))
+            print("Fréchet distance, student − teacher, seed {}: {:+.2f} (95 %: {:+.2f} … {:+.2f})".format(row["seed"], *row["frechet"]))
 
 # %% [markdown]
 # PROSE96
@@ -568,8 +591,8 @@ if recorded:
 # %% [markdown]
 # ## 9.7 A caption in one call
 #
-# The same recipe works for the model of [lesson 8](08_text_to_image.ipynb). Its teacher draws 12,000 latents for captions, with guidance 4
-# and 24 calls each. The student learns from these pairs. It needs no guidance: what guidance does stands in the pairs.
+# Nearly the same recipe makes a student of the model of [lesson 8](08_text_to_image.ipynb). The teacher draws 12,000 latents for captions,
+# with guidance 4 and 24 calls each. (The loss has no term for edges.) The student needs no guidance: the pairs already show its effect.
 
 # %%
 text = pipeline.TextToImage("one_call_text")
@@ -600,39 +623,43 @@ if recorded and lesson_8:
 #
 # | model | what it does, and where it says so |
 # | --- | --- |
-# | Stable Diffusion 3 | straight paths in the latent space, τ logit-normal, a transformer as the network ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) |
-# | FLUX.1 | straight paths, too; its version "schnell" draws with 1 to 4 steps ([Black Forest Labs](https://github.com/black-forest-labs/flux)) |
-# | InstaFlow | Stable Diffusion 1.5, straightened by reflow and distilled to one step ([Liu et al. 2023](https://arxiv.org/abs/2309.06380)) |
+# | Stable Diffusion 3 | straight paths in the latent space, middle τ most often (*logit-normal*), a transformer as the network ([Esser et al. 2024](https://arxiv.org/abs/2403.03206)) |
+# | FLUX.1 | straight paths, too; its version "schnell" is distilled with a discriminator and draws with 1 to 4 steps ([model card](https://huggingface.co/black-forest-labs/FLUX.1-schnell)) |
+# | InstaFlow | Stable Diffusion, straightened by reflow and then distilled to one step ([Liu et al. 2023](https://arxiv.org/abs/2309.06380)) |
 # | SDXL Turbo | distilled to one to four steps with a discriminator in the loss ([Sauer et al. 2023](https://arxiv.org/abs/2311.17042)) |
 #
-# Why a discriminator? A student that minimises a distance of pixels draws softer strokes where it is not sure. A discriminator sees this.
+# Why a discriminator ([lesson 6](06_discussion.ipynb))? A student that minimises a distance of pixels draws softer strokes where it is
+# not sure. A discriminator can tell these from real ones, so the student must draw sharp strokes.
 
 # %% [markdown]
 # ### Exercise 9.4 – equal distances, equal models?
 # *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
 #
 # A one-call model and a 20-call model have the same Fréchet distance. Name two things that you would still measure before you call them
-# equally good. For each, say which failure it would show that the distance can hide, and which number of this lesson (or of lesson 5 or 6)
-# tells you that such a failure happens.
+# equally good. For each of the two:
+#
+# - Which failure does it show? Why can the distance hide this failure?
+# - Which number of this lesson, or of an earlier one, shows that such a failure happens?
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-9-4-equal-distances", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
 # Example. (1) *Recall*: the proportion of real digits with a drawing near them. The Fréchet distance compares only means and covariances of
 # features. A model that leaves out rare ways to write a digit changes them little. In the table of 9.6 the student's recall is lower than
-# the teacher's, although the distances hardly differ. (2) *As asked*, by a judge: the distance does not look at labels. If every 4 were
-# drawn where a 9 was asked, the set of all pictures would be the same.
+# the teacher's, although the distances hardly differ. (2) *As asked*, by a judge: the distance does not look at labels. If all 4s and 9s
+# changed places, the set of all pictures would be the same. In lesson 7 guidance raises *as asked* from 0.915 to 1.000.
 #
-# Also right: sharpness (the judge's features may not see soft strokes; 9.6 shows a lower value for the student); copies of training
-# images (copies have a very good distance); another judge or other features; the interval of the distance, or another training seed
-# (the distance itself varies); the calls and seconds.
+# Also right: precision or recognised (drawings that are no digits); coverage; sharpness (the judge's features may not see soft strokes;
+# 9.6 shows a lower value for the student); copies of training images (copies have a very good distance); another judge or other features;
+# the interval of the distance or another training seed (equal numbers may be chance). Other words for the same thing count, such as
+# "variety" for recall. Speed is no quality: it counts only if the answer says why both must be compared at equal cost.
 #
-# 1 point each for two things that are no part of the Fréchet distance itself.
-# 1 point each for the failure that it shows, with a number of a lesson.
+# 1 point each for two things that the Fréchet distance alone does not tell.
+# 1 point each for the failure that it shows, with a fitting number or table of a lesson. The number need not be exact.
 # <!-- ### END SOLUTION -->
 
 # %% [markdown]
 # ## Remember
-# - Flow matching is a regression on velocities: x_τ = (1−τ) x_0 + τ ε, target ε − x_0.
+# - Flow matching is regression on velocities: x_τ = (1−τ) x_0 + τ ε, target ε − x_0.
 # - A diffusion network is a flow already. Only the noise levels, the weights of the loss and the answer differ.
 # - Pairs go straight. Their mean bends. One Euler step draws the mean of all data.
 # - One call *can* draw if the network learned the whole path: from a teacher's pairs, or as a mean velocity.
