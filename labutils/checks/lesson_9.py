@@ -114,7 +114,7 @@ def _where_it_ends(found, x, images, taus):
         state = state + (following - tau) * (state - images) / tau
     if len(taus) > 2 and close(answer, state):
         return "the last step is missing: it ends at τ = 0"
-    return "the walk should end at the image that the network knows. How far is x_τ from x̂_0, and how much time is left?"
+    return "the walk should end at the image that the network knows: how far is x_τ from x̂_0, and how much time is left"
 
 
 @check_flow_sampler.property("the network is called once a step, at x_τ and at its τ")

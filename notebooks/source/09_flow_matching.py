@@ -12,7 +12,7 @@
 # - explain several ways to learn the whole path at once;
 # - say what a model loses with one call, and why one number does not show it.
 #
-# **Time:** about 80 minutes with the exercises. You need lessons 1 to 6; section 9.6 also needs *guidance* from lesson 7, and 9.7 needs lesson 8.
+# **Time:** about 70 minutes with the exercises. You need lessons 1 to 6; section 9.6 also needs *guidance* from lesson 7, and 9.7 needs lesson 8.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/09_flow_matching.py) · no account or GPU needed
@@ -131,9 +131,8 @@ plots.show_prediction(prediction, "only a factor, from " + " to ".join(f"{r:.2f}
 assert all(np.allclose(a, b, atol=0.02) for a, b in zip(straight, scaled))
 
 # %% [markdown]
-# The two pictures differ only by a factor, the *ratio* above each column. The third row shows it: it is the second row times the ratio. So
-# flow matching makes the same noisy images as diffusion, but for this factor. Two things differ: how often the network sees each
-# noise level, and what the network answers.
+# The two pictures differ only by a factor, the *ratio* above each column. (The third row is the second row times the ratio.) So the
+# noisy images are those of diffusion. Two things differ: how often the network sees each noise level, and what it answers.
 #
 # A *flow network* answers the velocity. Its loss is that of [lesson 4](04_training.ipynb) with another target:
 
@@ -246,8 +245,8 @@ for count in counts[1:]:
     rows |= {f"flow, {count} calls": by_flow[count], f"DDIM, {count} calls": by_ddim(count)}
 plots.show(
     plots.image_table([list(row) for row in rows.values()], list(rows), [""] * 8, "`fast` from the same noise, never trained as a flow"),
-    "Rows of eight pictures. One call: a grey blob, the same in every column. Two and four calls: blurred strokes. Ten and twenty "
-    "calls: digits, with both samplers.",
+    "Rows of eight pictures. One call: a grey blob, the same in every column. Two calls: blurred strokes. Four calls: the first "
+    "digits. Ten and twenty calls: digits, nearly the same ones with both samplers.",
 )
 mean_image = images.x_train.mean(axis=0)
 blob, digit = (np.sqrt(np.mean((x - mean_image) ** 2)) for x in (by_flow[1], images.x_test[:100]))
@@ -365,7 +364,8 @@ for ax, tau in zip(row, (0.8, 0.3)):
 for ax, (label, states) in zip(row[2:], walks.items()):
     draw_paths(ax, states, f"{label}: {toys.coverage(states[-1])[1]:.0%} on an island")
 row[0].set_ylabel("second coordinate")
-plots.show(figure, "Four plots. Arrows at τ = 0.8 all point to the middle; at τ = 0.3 each points to the nearest island. Paths of the "
+plots.show(figure, "Four plots. Arrows at τ = 0.8 point near the middle; at τ = 0.3 those from outside point to the "
+           "nearest islands, those in the middle are short. Paths of the "
            "ODE are smooth, those of the SDE rough. Both end on the islands.")
 assert all(toys.coverage(states[-1])[1] > 0.9 for states in walks.values())
 
@@ -399,10 +399,12 @@ def on_islands(velocity, count):
     return toys.coverage(straight_roads.paths(velocity, starts, np.linspace(1, 0, count + 1))[-1])[1]
 
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4))
 kinds = {"trained flow": (flows, "blue", "o"), "after reflow": (straightened, "red", "s")}
 found = {label: np.array([[on_islands(straight_roads.velocity_of(n), c) for c in counts] for n in nets])
          for label, (nets, _, _) in kinds.items()}
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4))
 left.plot(counts, [on_islands(straight_roads.exact_velocity, c) for c in counts], "k--", label="exact flow")
 left.axhline(toys.coverage(points[:2_000])[1], color="black", linestyle=":", label="real points")
 for label, (_, colour, marker) in kinds.items():
