@@ -12,7 +12,8 @@
 # - explain several ways to learn the whole path at once;
 # - say what a model loses with one call, and why one number does not show it.
 #
-# **Time:** about 70 minutes with the exercises. You need lessons 1 to 6; section 9.6 also needs *guidance* from lesson 7, and 9.7 needs lesson 8.
+# **Time:** about 70 minutes with the exercises. You need lessons 1 to 6; section 9.6 also needs *guidance* from lesson 7,
+# and 9.7 needs lesson 8.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/09_flow_matching.py) · no account or GPU needed
@@ -321,7 +322,8 @@ assert np.linalg.norm(straight_roads.paths(straight_roads.exact_velocity, starts
 
 # %% [markdown]
 # **Pairs go straight. Their mean bends.** Where lines meet, the squared error makes the network answer the mean of their velocities
-# ([lesson 1](01_function_inversion.ipynb)). So there is one velocity for each place and each τ: a *velocity field*. Two paths that follow it
+# ([lesson 1](01_function_inversion.ipynb)). So there is one velocity for each place and each τ: a *velocity field*. Two
+# paths that follow it
 # never meet at the same τ. (In the figure two paths can cross: they pass the place at different τ.) At τ = 1 each point may
 # belong to every island, so the mean velocity leads to the middle. One Euler step follows it to the end.
 #
@@ -373,7 +375,8 @@ assert all(toys.coverage(states[-1])[1] > 0.9 for states in walks.values())
 # ## 9.4 Train a flow, then straighten it
 #
 # Now a small network learns the velocity from points, with the loss of 9.1. Then comes *reflow*
-# ([Liu et al. 2022](https://arxiv.org/abs/2209.03003)). This flow, the *teacher*, draws a point from each of many new noises. Each noise and
+# ([Liu et al. 2022](https://arxiv.org/abs/2209.03003)). This flow, the *teacher*, draws a point from each of many new
+# noises. Each noise and
 # its point are a *pair*. A second network is trained on these pairs. Now each noise has only one partner.
 #
 # **Predict before you run:** the lines of these pairs hardly meet. How many calls will the second network need? And what will it copy
