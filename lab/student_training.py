@@ -53,8 +53,7 @@ def fit_student(recipe, folder, epochs, count, seed=0):
         (student, history): labutils.distillation.Student, trained; and what labutils.training.train returns, to which
         the pairs add their seconds as the first ones.
     """
-    here = folder if recipe.teacher in pretrained.names(folder) else pretrained.CHECKPOINT_DIR
-    teacher = pretrained.load_diffusion(recipe.teacher, here)
+    teacher = _teacher(recipe, folder)
     condition, noise, pictures, seconds = _pairs(teacher, folder, count, seed)
     student = distillation.Student(teacher.network, teacher.schedule, teacher.prediction, edges=recipe.edges)
     history = train(
@@ -70,6 +69,20 @@ def fit_student(recipe, folder, epochs, count, seed=0):
         callbacks=[keras_progress(epochs, "training")],
     )
     return student, {**history, "pairs": seconds}
+
+
+def error_of_one_call(student, recipe, folder, count, seed=20_000):
+    """Mean squared error of one call against the teacher's pictures, from noise that training never saw."""
+    teacher = _teacher(recipe, folder)
+    asked = conditions(teacher, count, np.random.default_rng(seed))
+    noise, pictures = distillation.draw_pairs(teacher, asked, seed=seed)
+    drawn = student.predict_x0(noise, student.schedule.T - 1, asked)
+    return float(np.mean((np.asarray(drawn) - pictures) ** 2))
+
+
+def _teacher(recipe, folder):
+    here = folder if recipe.teacher in pretrained.names(folder) else pretrained.CHECKPOINT_DIR
+    return pretrained.load_diffusion(recipe.teacher, here)
 
 
 def conditions(teacher, count, rng):

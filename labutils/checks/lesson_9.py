@@ -160,7 +160,7 @@ def _gaussian(rng):
 
     u, h = velocity(x, tau), 1e-4
     slope = (mean(x + h * u, tau + h) - mean(x - h * u, tau - h)) / (2 * h)
-    return u, slope, r, tau, mean(x, tau)
+    return *(part.astype(np.float32) for part in (u, slope, r, tau)), mean(x, tau)
 
 
 @check_mean_velocity_target.property("for normally distributed data it is the mean velocity, which is known there")
@@ -185,6 +185,6 @@ def _(mean_velocity_target, rng):
 
 @check_mean_velocity_target.property("for a step of no length it is the velocity", alone=False)
 def _(mean_velocity_target, rng):
-    u, slope = rng.standard_normal((2, 20, 1))
-    tau = rng.uniform(0.1, 0.9, (20, 1))
+    u, slope = rng.standard_normal((2, 20, 1), np.float32)
+    tau = rng.uniform(0.1, 0.9, (20, 1)).astype(np.float32)
     compare(run(mean_velocity_target, u, slope, tau, tau), u, {}, "with r = τ the mean velocity is the velocity u")
