@@ -80,7 +80,7 @@ def write_files(names=(), out="build/colab", exercises=False, say=print):
         if size > LIMIT:
             raise ValueError(f"{lesson} would have {size:,} bytes, more than {LIMIT:,}: it uses too many checkpoints")
         write_notebook(single, target)
-        say(f"{target}: {size / 1e6:.1f} MB, with {', '.join(notebook.metadata.lab.checkpoints) or 'no weights'}")
+        say(f"{target}: {size / 1e6:.1f} MB, with {', '.join(_carried(notebook.metadata.lab)) or 'no weights'}")
 
 
 def single_file(lesson, notebook):
@@ -96,7 +96,7 @@ def single_file(lesson, notebook):
     """
     single = copy.deepcopy(notebook)
     needs = notebook.metadata.get("lab", {"checkpoints": [], "results": []})
-    packed = _package() + b"".join(_checkpoint(name) for name in needs["checkpoints"])
+    packed = _package() + b"".join(_checkpoint(name) for name in _carried(needs))
     packed += _tar({f"benchmarks/results/{name}.json": _result(name) for name in needs["results"]})
     setup = [cell for cell in single.cells if "setup" in cell.metadata.get("tags", [])]
     if len(setup) != 1:
@@ -110,6 +110,11 @@ def single_file(lesson, notebook):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return single
+
+
+def _carried(needs):
+    """Names of the checkpoints in a file."""
+    return [name for name in needs["checkpoints"] if name not in needs.get("left_out", [])]
 
 
 @functools.cache

@@ -46,8 +46,12 @@ def title(lesson):
 
 
 def needs(lesson):
-    """What a lesson reads beside labutils: a dict with the names of ``checkpoints`` and ``results``."""
-    return {kind: ABOUT[lesson].get(kind, []) for kind in ("checkpoints", "results")}
+    """What a lesson reads beside labutils: a dict with the names of ``checkpoints`` and ``results``.
+
+    Perhaps also ``left_out``: the checkpoints for which its single file has no room, and without which it goes through.
+    """
+    found = {kind: ABOUT[lesson].get(kind, []) for kind in ("checkpoints", "results")}
+    return found | {kind: ABOUT[lesson][kind] for kind in ("left_out",) if kind in ABOUT[lesson]}
 
 
 def table(lessons=LESSONS, folder=""):
