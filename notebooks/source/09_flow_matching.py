@@ -1,8 +1,8 @@
 # %% [markdown]
-# # 9 · Straight paths: from many calls to one
+# # 9 · Straight paths, one call
 #
 # In [lesson 5](05_sampling.ipynb) a thousand calls of the network became twenty. Can one call do it? This lesson begins with
-# *flow matching*. Stable Diffusion 3 and FLUX are trained in this way. It ends with two networks that need a single call: one
+# *flow matching*. Stable Diffusion 3 and FLUX are trained in this way. The lesson ends with two networks that need a single call: one
 # draws a digit, the other draws what a caption says.
 #
 # **You will be able to**
