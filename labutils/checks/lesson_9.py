@@ -134,7 +134,7 @@ def _(flow_sampler, rng):
         require(close(state, right, 1e-2), f"at τ = {tau:g} the network does not get the state x_τ of your walk")
 
 
-@check_flow_sampler.property("a network that changes its mind bends the path", alone=False)
+@check_flow_sampler.property("a network that changes its mind bends the path")
 def _(flow_sampler, rng):
     x = rng.standard_normal((3, 4, 4, 1)).astype(np.float32)
     network = StubNetwork(lambda x, tau: 0.5 * x + tau[:, :, None, None], [(None, 4, 4, 1), (None, 1)])

@@ -606,7 +606,7 @@ if recorded:
                       f"{mean_of(*which, 'sharpness'):.2f}", f"{mean_of(*which, 'copies'):.3f}"])
     plots.show_table([f"{recorded['images']:,} digits, mean of 3 seeds", *NAMES.values(), "sharpness", "copies"], lines)
     one, many = measured["student, 1 call"], measured["teacher, 24 calls"]
-    told = ", ".join(f"{m} {mean_of(*one, m):.3f} against {mean_of(*many, m):.3f}" for m in ("as_asked", "recall", "sharpness"))
+    told = ", ".join(f"{NAMES.get(m, m)} {mean_of(*one, m):.3f} against {mean_of(*many, m):.3f}" for m in ("as_asked", "recall", "sharpness"))
     plots.show_prediction(prediction, f"student against teacher: {told}")
     for row in recorded["rows"]:
         if "difference" in row:
