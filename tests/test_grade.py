@@ -20,6 +20,7 @@ from grading.batch import ENDED
 from grading.papers import read_papers
 from grading.release import release
 from grading.submissions import Submission, file_name
+from lab import lessons
 
 LESSON, SAMPLING, OTHER = "02_forward_noising", "05_sampling", "07_better_and_faster"
 ADA, GORAN, MO, OLGA, STRANGE, TOM = STUDENTS
