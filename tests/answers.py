@@ -32,6 +32,11 @@ def noisy_by_loop(x0, t, noise, table):
     return [np.sqrt(table[k]) * x + np.sqrt(1 - table[k]) * e for x, k, e in zip(x0, t, noise, strict=True)]
 
 
+def own_noise(x):
+    """Noise that an answer draws itself; the same each time, so that no test depends on chance."""
+    return np.random.default_rng(5).standard_normal(np.shape(x))
+
+
 def tilde(betas, first=1.0):
     before = np.concatenate([[first], bars(betas)[:-1]])
     return betas * (1 - before) / (1 - bars(betas))
@@ -869,16 +874,20 @@ FIELD_WRONG = [
     (checks.check_up_block, lambda *a: up_by(tf.repeat, *a), "keras.ops, not those of TensorFlow"),
     (checks.check_up_block, lambda x, skip, n: (up(x, skip, n), skip), "returned several things"),
     (checks.check_add_noise, lambda x, t, e, a: (noisy_by_loop(x, t, e, a), e), "(a tuple of 2): return only x_t"),
-    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, np.random.randn(*x.shape), a), "argument `noise`"),
+    (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, own_noise(x), a), "argument `noise`"),
     (checks.check_add_noise, lambda x, t, e, a: noisy_by_loop(x, t, np.random.rand(*x.shape), a), "argument `noise`"),
     (checks.check_add_noise, Abstract().add_noise, "stopped with NotImplementedError"),
     (checks.check_reverse_step, lambda s, x, t, e, z: [back(s, x, t, e, z), x], "(a list of 2)"),
-    (checks.check_reverse_step, lambda s, x, t, e, z: back(s, x, t, e, np.random.randn(*x.shape)), "argument `noise`"),
+    (
+        checks.check_reverse_step,
+        lambda s, x, t, e, z: back(s, x, t, e, own_noise(x)),
+        "argument `noise`",
+    ),
     (checks.check_sampling_loop, lambda n, s, x, rng: (x, [x]), "you returned two things"),
     (checks.check_noise_loss, lambda n, s, x, t, e: (loss(n, s, x, t, e), e), "return only the loss"),
     (checks.check_train_step, lambda *a: (step(*a), a[0]), "return only the loss"),
     (checks.check_sample_latent, lambda m, v, e: (m + np.exp(v / 2) * e, m, v), "you returned three things"),
-    (checks.check_sample_latent, lambda m, v, e: m + np.exp(v / 2) * np.random.randn(*m.shape), "argument `noise`"),
+    (checks.check_sample_latent, lambda m, v, e: m + np.exp(v / 2) * own_noise(m), "argument `noise`"),
     (checks.check_guided, lambda n, x, t, tokens, w: n([x, t]), "with a list of three: [x_t, t/T, tokens]"),
     (
         checks.check_guided,
@@ -1011,9 +1020,7 @@ LESSON_5_WRONG = [
     ),
     (
         checks.check_ddim_step,
-        lambda *a: keep(
-            *a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0 + np.sqrt(1 - new) * np.random.randn(*x.shape)
-        ),
+        lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0 + np.sqrt(1 - new) * own_noise(x)),
         "draw none of your own",
     ),
     (checks.check_ddim_step, lambda *a: keep(*a, bars=lambda s, to: s.alpha_bars[to]), "last ᾱ of the table"),
