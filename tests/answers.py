@@ -1020,7 +1020,9 @@ LESSON_5_WRONG = [
     ),
     (
         checks.check_ddim_step,
-        lambda *a: keep(*a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0 + np.sqrt(1 - new) * own_noise(x)),
+        lambda *a: keep(
+            *a, mix=lambda x0, e, new, bar, x: np.sqrt(new) * x0 + np.sqrt(1 - new) * np.random.randn(*x.shape)
+        ),
         "draw none of your own",
     ),
     (checks.check_ddim_step, lambda *a: keep(*a, bars=lambda s, to: s.alpha_bars[to]), "last ᾱ of the table"),
