@@ -135,13 +135,12 @@ def encode_matched(scenes):
     The pairs of colour and digit have numbers p = 0 … 59. In place of the colour stands the word VOCABULARY_SIZE + p,
     in place of the digit VOCABULARY_SIZE + 60 + p. So two different pairs share no word.
     """
-    tokens, rows = encode_words(scenes), np.arange(len(scenes))
-    last = np.sum(tokens != NO_WORD, axis=1) - 1  # place of the last word
-    for digit_at, (colour, digit) in ((2, scenes[:, :2].T), (last, scenes[:, 3:].T)):
-        there = (scenes[:, 2] != ALONE) | np.isscalar(digit_at)
-        pair = VOCABULARY_SIZE + 10 * colour + digit
-        for place, word in ((digit_at - 1, pair), (digit_at, pair + PAIRS)):
-            tokens[rows[there], np.broadcast_to(place, len(rows))[there]] = word[there]
+    tokens = encode_words(scenes)
+    first, second = (VOCABULARY_SIZE + 10 * colour + digit for colour, digit in (scenes[:, :2].T, scenes[:, 3:].T))
+    tokens[:, 1], tokens[:, 2] = first, first + PAIRS
+    two = np.flatnonzero(scenes[:, 2] != ALONE)
+    last = np.sum(tokens[two] != NO_WORD, axis=1) - 1  # place of the last word
+    tokens[two, last - 1], tokens[two, last] = second[two], second[two] + PAIRS
     return tokens
 
 

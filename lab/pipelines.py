@@ -7,7 +7,7 @@ import numpy as np
 
 from lab import autoencoder_training
 from lab.classifier_training import fit_classifier
-from lab.student_training import CONFIG, RECIPES, error_of_one_call, fit_student
+from lab.student_training import CONFIG, RECIPES, fit_student
 from labutils import caption_data, networks, pretrained
 from labutils.networks import classifiers
 from labutils.support.progress import keras_progress
@@ -17,7 +17,6 @@ VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of t
 CLASSIFIER_EPOCHS = 8
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
 MODELS = (*networks.NETWORKS, *RECIPES)
-TEST_PAIRS = 500
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
 
 
@@ -181,13 +180,16 @@ def _train_classifier(network, dataset, folder, epochs, images, seed):
 def _train_student(model, dataset, folder, epochs, count, seed):
     recipe = RECIPES[model]
     count = count or recipe.pairs
-    student, history = fit_student(recipe, folder, epochs or recipe.epochs, count, seed)
-    pairs = history.pop("pairs")
+    student, history, measured = fit_student(recipe, folder, epochs or recipe.epochs, count, seed)
+    pairs = measured.pop("pairs")
     about = provenance(dataset, count, seed, history)
     for name, seconds in pairs.items():  # drawing the pairs belongs to the cost
         about[name] = round(about[name] + seconds, 1)
-    about["test_error"] = error_of_one_call(student, recipe, folder, min(count, TEST_PAIRS))
-    about |= {"teacher": recipe.teacher, "pairs": {name: round(seconds, 1) for name, seconds in pairs.items()}}
+    about |= {
+        **measured,
+        "teacher": recipe.teacher,
+        "pairs": {name: round(seconds, 1) for name, seconds in pairs.items()},
+    }
     about["config"] = {
         "optimizer": "Adam",
         "loss": "pseudo-Huber",

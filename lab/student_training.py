@@ -11,6 +11,7 @@ from labutils.support.files import read_npz, write_atomically
 from labutils.support.progress import keras_progress
 from labutils.training import TrainingConfig, train
 
+TEST_PAIRS, TEST_SEED = 500, 20_000
 PART = 2_000  # pairs in one file: a killed run draws at most so many again
 CONFIG = TrainingConfig(
     learning_rate=1e-3, warmup_steps=100, decay_epochs=1, average=0.998, clip_norm=1.0, condition_dropout=0.0
@@ -50,8 +51,12 @@ def fit_student(recipe, folder, epochs, count, seed=0):
         seed: of the pairs, and of the order in training.
 
     Returns:
-        (student, history): labutils.distillation.Student, trained; and what labutils.training.train returns, to which
-        the pairs add their seconds as the first ones.
+        (student, history, measured): labutils.distillation.Student, trained; what labutils.training.train returns; and
+        a dict: the seconds of drawing the ``pairs``, and the mean squared error of one call on pairs of the training
+        (``pair_error``) and on new ones (``test_error``).
+
+    Raises:
+        ValueError: the folder holds pairs of another run.
     """
     teacher = _teacher(recipe, folder)
     condition, noise, pictures, seconds = _pairs(teacher, folder, count, seed)
@@ -68,15 +73,17 @@ def fit_student(recipe, folder, epochs, count, seed=0):
         state_file=folder / "state.npz",
         callbacks=[keras_progress(epochs, "training")],
     )
-    return student, {**history, "pairs": seconds}
+    known = slice(0, TEST_PAIRS)
+    measured = {"pair_error": _error(student, condition[known], noise[known], pictures[known])}
+    teacher = _teacher(recipe, folder)  # the student has changed the weights of the first one
+    asked = conditions(teacher, len(condition[known]), np.random.default_rng(TEST_SEED))
+    measured["test_error"] = _error(student, asked, *distillation.draw_pairs(teacher, asked, seed=TEST_SEED))
+    return student, history, {"pairs": seconds, **measured}
 
 
-def error_of_one_call(student, recipe, folder, count, seed=20_000):
-    """Mean squared error of one call against the teacher's pictures, from noise that training never saw."""
-    teacher = _teacher(recipe, folder)
-    asked = conditions(teacher, count, np.random.default_rng(seed))
-    noise, pictures = distillation.draw_pairs(teacher, asked, seed=seed)
-    drawn = student.predict_x0(noise, student.schedule.T - 1, asked)
+def _error(student, condition, noise, pictures):
+    """Mean squared error of one call against the pictures of the pairs."""
+    drawn = student.predict_x0(noise, student.schedule.T - 1, condition)
     return float(np.mean((np.asarray(drawn) - pictures) ** 2))
 
 
@@ -97,14 +104,17 @@ def _pairs(teacher, folder, count, seed):
     parts = []
     for number, start in enumerate(range(0, count, PART)):
         file = folder / f"pairs_{number:02d}.npz"
+        asked = conditions(teacher, min(PART, count - start), np.random.default_rng([seed, number]))
         if not file.is_file():
             began, began_cpu = time.perf_counter(), time.process_time()
-            asked = conditions(teacher, min(PART, count - start), np.random.default_rng([seed, number]))
             noise, pictures = distillation.draw_pairs(teacher, asked, seed=seed * 1_000 + number)
             part = {"condition": asked, "noise": noise, "pictures": pictures}
             part |= {"seconds": [time.perf_counter() - began, time.process_time() - began_cpu]}
             write_atomically(file, lambda path, part=part: np.savez(path, **part))
-        parts.append(read_npz(file, ["condition", "noise", "pictures", "seconds"]))
+        part = read_npz(file, ["condition", "noise", "pictures", "seconds"])
+        if not np.array_equal(part["condition"], asked):
+            raise ValueError(f"{file} holds pairs of another run: name another folder")
+        parts.append(part)
     joined = [np.concatenate([part[name] for part in parts]) for name in ("condition", "noise", "pictures")]
     wall, cpu = np.sum([part["seconds"] for part in parts], axis=0)
     return *joined, {"seconds": float(wall), "cpu_seconds": float(cpu)}

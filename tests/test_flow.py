@@ -140,6 +140,9 @@ def test_a_student_is_trained_drawn_and_resumed(tmp_path, monkeypatch):
     again = json.loads(train_model("one_call", dataset, tmp_path, epochs=1, images=50).read_text())
     assert again["weights_sha256"] == record["weights_sha256"] and again["test_error"] == record["test_error"] > 0
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("pairs_*"))] == written
+    assert again["pair_error"] > 0
+    with pytest.raises(ValueError, match="pairs_00.npz holds pairs of another run: name another folder"):
+        train_model("one_call", dataset, tmp_path, epochs=1, images=50, seed=1)
     student = pretrained.load_diffusion("one_call", tmp_path)
     drawn = sampling.sample(student, 3, condition=networks.even_labels(3), sampler="ddim", steps=1, progress=False)
     assert drawn.shape == (3, 28, 28, 1) and np.isfinite(drawn).all()

@@ -122,14 +122,13 @@ def train_velocity(points, steps, noise=None, target=None, seed=0, batch_size=25
             else:
                 epsilon = tf.gather(partners, chosen)
             tau, r, equal = tf.unstack(tf.random.stateless_uniform([3, batch_size, 1], [4 * seed + 2, step]))
-            x, u = (1 - tau) * x0 + tau * epsilon, epsilon - x0
-            times = tau
             if target is not None:
                 r = tf.where(equal < EQUAL, tau, r)
                 r, tau = tf.minimum(r, tau), tf.maximum(r, tau)
-                x = (1 - tau) * x0 + tau * epsilon
-                times = tf.concat([r, tau], axis=1)
-                u = target_of(x, r, tau, u)
+            x, u = (1 - tau) * x0 + tau * epsilon, epsilon - x0
+            times = tau
+            if target is not None:
+                times, u = tf.concat([r, tau], axis=1), target_of(x, r, tau, u)
             with tf.GradientTape() as tape:
                 loss = tf.reduce_mean((network([x, times]) - u) ** 2)
             optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
