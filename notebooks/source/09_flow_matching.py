@@ -412,7 +412,7 @@ flows, straightened = [], []
 seeds = 5 if PRESET != "smoke" else 1
 for seed in range(SEED, SEED + seeds):
     flows.append(straight_roads.train_velocity(points, settings.toy_steps, seed=seed))
-    noise = np.random.default_rng(seed).standard_normal(points.shape)
+    noise = np.random.default_rng(seed).standard_normal((8_000, 2))
     ends = straight_roads.paths(straight_roads.velocity_of(flows[-1]), noise, fine)[-1]
     straightened.append(straight_roads.train_velocity(ends, settings.toy_steps, noise=noise, seed=seed))
 
