@@ -409,12 +409,12 @@ prediction = "…"  # write your guess between the quotes
 
 # %%
 flows, straightened = [], []
-seeds = 5 if PRESET != "smoke" else 1
+seeds, updates = 5 if PRESET != "smoke" else 1, min(2_000, settings.toy_steps)
 for seed in range(SEED, SEED + seeds):
-    flows.append(straight_roads.train_velocity(points, settings.toy_steps, seed=seed))
+    flows.append(straight_roads.train_velocity(points, updates, seed=seed))
     noise = np.random.default_rng(seed).standard_normal((8_000, 2))
     ends = straight_roads.paths(straight_roads.velocity_of(flows[-1]), noise, fine)[-1]
-    straightened.append(straight_roads.train_velocity(ends, settings.toy_steps, noise=noise, seed=seed))
+    straightened.append(straight_roads.train_velocity(ends, updates, noise=noise, seed=seed))
 
 # %%
 counts = (1, 2, 4, 8, 20, 100)
