@@ -9,6 +9,7 @@ different variants side by side. To measure everything again, delete the file.
 
 import time
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ from benchmarks.contenders import classic
 from benchmarks.quality import IMAGES
 from labutils import data, evaluation, networks, sampling
 from labutils.diffusion import Diffusion
+from labutils.pseudo_labels import PseudoLabels, draw_labels
 from labutils.schedule import NoiseSchedule, linear_schedule
 from labutils.training import EXPERIMENTS, TrainingConfig, keras_progress, train
 
@@ -35,6 +37,7 @@ class Variant:
     Attributes:
         min_snr: γ of benchmarks.variants.ErrorOfX0. error_of_x0: its weight 1 at every t.
         tau: "uniform" or "logit-normal" for benchmarks.variants.Flow.
+        clusters: number of clusters that are the labels, see labutils.pseudo_labels; None for true labels.
         clipped: drawn with x̂_0 clipped to [-1, 1] at every call.
     """
 
@@ -46,6 +49,7 @@ class Variant:
     error_of_x0: bool = False
     clipped: bool = False
     tau: str | None = None
+    clusters: int | None = None
     passes: int = 1
     seeds: int = 1
 
@@ -78,6 +82,10 @@ VARIANTS = {
     "random start": Variant(variants.random_start),
     "Min-SNR weighting": Variant(min_snr=5.0),
     "told the digit": Variant(lambda: networks.build_fast(classes=networks.CLASSES)),
+    **{
+        f"{count} clusters as labels": Variant(partial(networks.build_fast, classes=count), clusters=count)
+        for count in (10, 30, 100)
+    },
     "fast, 2 passes": Variant(passes=2),
     "classic network": Variant(classic),
     "classic network and recipe": Variant(classic, CLASSIC.config, CLASSIC.prediction, CLASSIC.schedule),
@@ -90,7 +98,9 @@ def plan(variants=VARIANTS):
     for name, variant in variants.items():
         config = variant.config.for_run(variant.passes, -(-TRAIN_IMAGES // variant.config.batch_size))
         about = {key: getattr(variant, key) for key in ("passes", "prediction", "min_snr")}
-        about |= {key: getattr(variant, key) for key in ("error_of_x0", "clipped", "tau") if getattr(variant, key)}
+        about |= {
+            key: getattr(variant, key) for key in ("error_of_x0", "clipped", "tau", "clusters") if getattr(variant, key)
+        }
         about |= {"config": asdict(config), "schedule": variant.schedule.record()}
         items += [{"variant": name, "seed": seed, **about} for seed in range(variant.seeds)]
     return items
@@ -103,27 +113,34 @@ def rows():
 
 def measure(item, dataset, count=IMAGES, variants=VARIANTS):
     """What one row holds: train, draw, measure."""
+    variant = variants[item["variant"]]
     keras.utils.set_random_seed(item["seed"])
-    diffusion = variants[item["variant"]].diffusion()
+    diffusion = variant.diffusion()
+    condition = labels = asked = None  # in training, in drawing, and what a judge may ask for
+    if variant.clusters:
+        condition = PseudoLabels(dataset.x_train, variant.clusters).of(dataset.x_train)
+        labels = draw_labels(np.bincount(condition) / len(condition), count, np.random.default_rng(1))
+    elif diffusion.is_conditional:
+        condition, labels = dataset.y_train, networks.even_labels(count)
+        asked = labels
     history = train(
         diffusion,
         dataset.x_train,
         item["passes"],
         config=TrainingConfig(**item["config"]),
         seed=item["seed"],
-        condition=dataset.y_train if diffusion.is_conditional else None,
+        condition=condition,
         callbacks=[keras_progress(item["passes"], item["variant"])],
     )
-    labels = networks.even_labels(count) if diffusion.is_conditional else None
     steps = CALLS // 2 if diffusion.guidance else CALLS
-    constrain = (lambda x0, t: ops.clip(x0, -1, 1)) if variants[item["variant"]].clipped else None
+    constrain = (lambda x0, t: ops.clip(x0, -1, 1)) if variant.clipped else None
     images = sampling.sample(
         diffusion, count, seed=1, condition=labels, sampler="dpmpp_2m", steps=steps, constrain=constrain
     )
     return {
         "cpu_seconds": round(sum(history["cpu_seconds"]), 1),
         "parameters": diffusion.network.count_params(),
-        "measures": report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, labels=labels)),
+        "measures": report.rounded(evaluation.evaluate(np.clip(images, -1, 1), dataset, labels=asked)),
     }
 
 

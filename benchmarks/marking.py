@@ -56,6 +56,7 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-7-1-split-taps": ("w[1] + w[2]", "w[1]"),
     "ex-7-2-space-to-depth": ("j::2", "i::2"),
     "ex-7-3-loss-weight": ("(x0 + d, xt,", "(x0 + d, xt + d,"),
+    "ex-7-5-autoguided": ("answer - weak", "answer + weak"),
     "ex-8-1-sample-latent": ("0.5 * log_variance", "log_variance"),
     "ex-8-2-cross-attention": (" / np.sqrt(queries.shape[-1])", ""),
     "ex-8-3-guided": (" - w * ", " + w * "),

@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from lab import cluster
 from labutils import pretrained
 from labutils.results import RESULTS, read
 from labutils.support.files import write_atomically
@@ -104,20 +105,28 @@ class Budget:
 
     def check(self):
         """End the program, with exit code 1, when the time is up."""
-        if self.end is not None and time.monotonic() > self.end:
+        if self.is_over():
             raise SystemExit("The time is up. What is measured is kept: start the program again to go on.")
 
+    def is_over(self):
+        """Whether the time is up."""
+        return self.end is not None and time.monotonic() > self.end
 
-def arguments(doc, metavar=None, names=()):
+
+def arguments(doc, metavar=None, names=(), spread=False):
     """The options of a program: its time limit as ``budget``, and ``names``, those of its rows to measure.
 
     Args:
         doc: its first line describes the program.
         metavar: what the help calls a name; None for a program that takes none.
         names: all of them, which is the default.
+        spread: also ask for ``jobs`` and ``dask``, see benchmarks.spread.
     """
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("--minutes", type=float, help="stop after the row in progress (default: measure everything)")
+    if spread:
+        parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default: 1)")
+        parser.add_argument("--dask", metavar="ADDRESS", help=cluster.HELP)
     if metavar:
         parser.add_argument("names", nargs="*", default=list(names), metavar=metavar, help=", ".join(names))
     options = parser.parse_args()

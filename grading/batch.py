@@ -27,6 +27,7 @@ from grading.release import MANIFEST_VERSION
 from grading.shown import NOT_RUN_AGAIN
 from grading.submissions import stream
 from grading.verdicts import Answer, Status, first_verdict
+from lab import cluster
 from labutils.support.files import check_writable, write_atomically
 from labutils.support.progress import progress_bar
 
@@ -49,7 +50,7 @@ def add_arguments(parser):
     parser.add_argument("--seeds", type=int, default=2, metavar="K", help="inputs for each property (default: 2)")
     parser.add_argument("--rerun", action="store_true", help="ignore stored results and judge everything again")
     parser.add_argument("--no-execute", action="store_true", help="run nothing: mark what the notebooks show")
-    parser.add_argument("--dask", metavar="ADDRESS", help="let a Dask cluster judge: the address of its scheduler")
+    parser.add_argument("--dask", metavar="ADDRESS", help=cluster.HELP)
     parser.add_argument("--marks", metavar="FILE.csv", help="points that you give: student_id, question, points")
 
 
@@ -248,7 +249,7 @@ def run_all(work, todo, own, folder, jobs, dask=None):
     students = {}
     for key, paper in todo.items():
         students.setdefault(paper.student, []).append((key, paper.lesson, paper.answers))
-    with progress_bar(len(todo), "judging") as bar, _backend(dask):
+    with progress_bar(len(todo), "judging") as bar, cluster.backend(dask):
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         try:
             count = joblib.effective_n_jobs(jobs)
@@ -264,23 +265,3 @@ def run_all(work, todo, own, folder, jobs, dask=None):
         except BaseException:  # for example Ctrl-C: this was no student's fault
             _clear(folder)
             raise
-
-
-@contextlib.contextmanager
-def _backend(dask):
-    """Where joblib runs its tasks: here, or on the cluster of a Dask scheduler."""
-    if dask is None:
-        yield
-        return
-    try:
-        import distributed
-    except ImportError as error:
-        raise ValueError("a Dask cluster needs: pip install -r requirements-dask.txt") from error
-    import joblib
-
-    try:
-        client = distributed.Client(dask, timeout=10)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise ValueError(f"no Dask scheduler answers at {dask}: {error}") from error
-    with client, joblib.parallel_config(backend="dask", client=client):
-        yield

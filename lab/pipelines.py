@@ -10,13 +10,15 @@ from lab.classifier_training import fit_classifier
 from lab.student_training import CONFIG, RECIPES, fit_student
 from labutils import caption_data, networks, pretrained
 from labutils.networks import classifiers
+from labutils.pseudo_labels import PseudoLabels
 from labutils.support.progress import keras_progress
 from labutils.training import EXPERIMENTS, noise_prediction_loss, train
 
 VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
 CLASSIFIER_EPOCHS = 8
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
-MODELS = (*networks.NETWORKS, *RECIPES)
+CLUSTERED, CLUSTERS = "fast_clusters", 30  # a network fast_conditional whose labels are clusters; their number
+MODELS = (*networks.NETWORKS, CLUSTERED, *RECIPES)
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
 
 
@@ -51,10 +53,14 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
         return _train_student(model, dataset, folder, epochs, images, seed)
     if model == "autoencoder":
         return _train_autoencoder(dataset, folder, epochs or autoencoder_training.EPOCHS, images or CAPTIONED, seed)
-    material = (_latents if model == "text_to_image" else _images)(model, dataset, folder, images, seed)
+    material = MATERIAL.get(model, _images)(model, dataset, folder, images, seed)
     x_train = material["images"]
-    classes = networks.count_classes(dataset.y_train, f"{dataset.name}: labels") if model in networks.LABELLED else None
-    network = networks.build(model, x_train.shape[1:], classes)
+    if model == CLUSTERED:
+        network = networks.build("fast_conditional", x_train.shape[1:], CLUSTERS)
+    else:
+        labels = dataset.y_train if model in networks.LABELLED else None
+        classes = None if labels is None else networks.count_classes(labels, f"{dataset.name}: labels")
+        network = networks.build(model, x_train.shape[1:], classes)
     if model == "classic":
         network = networks.fuse_upsampling(network)  # trains the same weights in less time
     if model in classifiers.CLASSIFIERS:
@@ -78,6 +84,8 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     def save(name, history, half=False):
         about = provenance(dataset, len(x_train), seed, history)
         about["config"] = {"optimizer": "Adam", "loss": "mse", "shuffled": True, **asdict(config)}
+        if model == CLUSTERED:  # who draws takes each cluster as often as it occurs
+            about["proportions"] = (np.bincount(material["condition"]) / len(x_train)).tolist()
         if diffusion.prediction == "noise":
             losses = [noise_prediction_loss(diffusion, dataset.x_test, seed=draw) for draw in range(3)]
             about["test_mse"] = {
@@ -92,10 +100,10 @@ def train_model(model, dataset, folder, epochs=None, images=None, seed=0, milest
     for epoch in [m for m in milestones if m < epochs]:
         history = until(epoch)
         if len(history["loss"]) == epoch:  # not when the run had already gone on
-            save(f"{model}_epoch_{epoch:02d}", history)
+            save(f"{model}_epoch_{epoch:02d}", history, half=model != "classic")
     history = until(epochs)
-    half = model == "text_to_image"
-    if half:
+    half = model in MATERIAL
+    if model == "text_to_image":
         save(f"{model}_float32", history)  # to measure what rounding to float16 costs
     return save(model, history, half)
 
@@ -117,6 +125,15 @@ def _images(model, dataset, folder, images, seed):
     return material
 
 
+def _clusters(model, dataset, folder, images, seed):
+    """What ``train`` gets for a network that learns clusters of the images in place of labels; no label is read."""
+    material = {"images": dataset.x_train[:images], "validation_images": dataset.x_test[:VALIDATION_IMAGES]}
+    clusters = PseudoLabels(material["images"], CLUSTERS, seed)
+    material["condition"] = clusters.of(material["images"])
+    material["validation_condition"] = clusters.of(material["validation_images"])
+    return material
+
+
 def _latents(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that draws latents: those of pictures with captions."""
     encoder = pretrained.load_or_own("autoencoder", folder)
@@ -126,6 +143,10 @@ def _latents(model, dataset, folder, images, seed):
         material[f"{prefix}images"] = networks.encode(encoder, pictures.images)
         material[f"{prefix}condition"] = pictures.tokens
     return material
+
+
+# What a network learns from, if it is not the images of the data set with their labels.
+MATERIAL = {"text_to_image": _latents, CLUSTERED: _clusters}
 
 
 def _train_autoencoder(dataset, folder, epochs, images, seed):

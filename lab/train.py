@@ -11,7 +11,7 @@ from labutils import data, presets
 from labutils.support.files import check_writable
 from labutils.training import EXPERIMENTS
 
-MILESTONES = (1, 5, 20)  # after these epochs a full run saves an extra checkpoint, for lesson 4
+MILESTONES = (1, 2, 5, 20)  # after these epochs a full run saves an extra checkpoint, for lessons 4 and 7
 
 
 def add_arguments(parser):

@@ -136,6 +136,45 @@ class Diffusion:
             check_known(self.network, condition, "condition")
 
 
+@dataclass(frozen=True)
+class Autoguided(Diffusion):
+    """Autoguidance (Karras et al. 2024, https://arxiv.org/abs/2406.02507, eq. 3): away from a weaker network.
+
+    x̂_0 + w (x̂_0 − x̂_0 of the weak network). Both networks make the same kind of mistakes, and the weak one makes larger
+    ones. So the difference points away from the mistakes. It needs no label. Each call is a call of both networks.
+
+    Attributes:
+        weak: Diffusion with the same schedule and prediction; for example an early state of the same run.
+        weight: w ≥ 0; 0 gives the strong network.
+
+    Raises:
+        ValueError: the two do not fit, or a negative weight.
+    """
+
+    weak: Diffusion | None = None
+    weight: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.weight >= 0:
+            raise ValueError(f"weight must be at least 0, got {self.weight}")
+        same = self.weak.prediction == self.prediction and np.array_equal(self.weak.schedule.betas, self.schedule.betas)
+        if not same or self.weak.is_conditional != self.is_conditional:
+            raise ValueError("weak must have the schedule, the prediction and the inputs of the strong network")
+
+    def predict(self, xt, t, condition=None, guidance=0.0):
+        """The output of both networks; x̂_0, ε and v are linear in each other, so what holds for x̂_0 holds for it."""
+        strong, weak = (predict(xt, t, condition, guidance) for predict in (super().predict, self.weak.predict))
+        return strong + self.weight * (strong - weak)
+
+
+def autoguided(diffusion, weak, weight):
+    """A Diffusion with :class:`Autoguided` added; its own guidance stays."""
+    return Autoguided(
+        diffusion.network, diffusion.schedule, diffusion.prediction, diffusion.guidance, weak=weak, weight=weight
+    )
+
+
 def loss_weight(implied, alpha_bar, count=1000):
     """How much one unit of squared error of x̂_0 counts in the loss of a prediction, found by trial.
 

@@ -1082,6 +1082,36 @@ def walk_at_the_end(network, x, taus):
     return found
 
 
+def away(strong, weak, x, time, w, sign=1.0, start=1.0, parts=(1.0, 1.0)):
+    """Exercise 7.5, and ways to get it wrong."""
+    a, b = strong([x, time]), weak([x, time])
+    return start * a + sign * w * (parts[0] * a - parts[1] * b)
+
+
+def away_by_loop(strong, weak, x, time, w):
+    pairs = zip(strong.predict([x, time]).tolist(), weak.predict([x, time]).tolist(), strict=True)
+    return [np.add(a, w * np.subtract(a, b)) for a, b in pairs]
+
+
+AUTOGUIDED_RIGHT = [
+    (checks.check_autoguided, away),
+    (checks.check_autoguided, lambda s, k, x, t, w: (1 + w) * s([x, t]) - w * k([x, t])),
+    (checks.check_autoguided, away_by_loop),
+    (checks.check_autoguided, lambda s, k, x, t, w: np.einsum("i,i...", [1 + w, -w], [n((x, t)) for n in (s, k)])),
+    (checks.check_autoguided, lambda s, k, x, t, w: tf.add((1 + w) * s([x, t]), tf.negative(w * k([x, t])))),
+]
+AUTOGUIDED_WRONG = [
+    (checks.check_autoguided, lambda s, k, x, t, w: away(s, k, x, t, w, sign=-1.0), "towards the weak"),
+    (checks.check_autoguided, lambda s, k, x, t, w: away(k, s, x, t, w), "begins at the weak|towards|with w = 0"),
+    (checks.check_autoguided, lambda s, k, x, t, w: (s([x, t]) + w * k([x, t])) / (1 + w), "a mean of both"),
+    (checks.check_autoguided, lambda s, k, x, t, w: (1 + w) * s([x, t]) + w * k([x, t]), "should be subtracted"),
+    (checks.check_autoguided, lambda s, k, x, t, w: k([x, t]) + w * (s([x, t]) - k([x, t])), "begins at the weak"),
+    (checks.check_autoguided, lambda s, k, x, t, w: w * (s([x, t]) - k([x, t])), "only the way"),
+    (checks.check_autoguided, lambda s, k, x, t, w: s([x, t]) - w * k([x, t]), "not made larger"),
+    (checks.check_autoguided, lambda s, k, x, t, w: s([x, t]), "w has no effect"),
+    (checks.check_autoguided, lambda s, k, x, t, w: away(s, k, x, 1 - t, w), "another x or time"),
+    (checks.check_autoguided, lambda s, k, x, t, w: None, "is the `return` missing"),
+]
 LESSON_9_RIGHT = [
     (checks.check_straight_path, path),
     (checks.check_straight_path, lambda x0, e, t: (x0 + t * (e - x0), e - x0)),
@@ -1239,6 +1269,7 @@ RIGHT = [
     *MORE_RIGHT,
     *LESSON_5_RIGHT,
     *LESSON_8_RIGHT,
+    *AUTOGUIDED_RIGHT,
     *LESSON_9_RIGHT,
     (checks.check_predict_x0, implied),
     (checks.check_predict_x0, lambda xt, e, a: xt / a**0.5 - e * (1 / a - 1) ** 0.5),
@@ -1480,6 +1511,7 @@ WRONG = [
     *MORE_WRONG,
     *LESSON_5_WRONG,
     *LESSON_8_WRONG,
+    *AUTOGUIDED_WRONG,
     *LESSON_9_WRONG,
     (checks.check_predict_x0, lambda xt, e, a: xt - np.sqrt(1 - a) * e, "still faded"),
     (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) / a, "divide by ᾱ"),

@@ -19,7 +19,7 @@ from labutils.checks.lesson_4 import (
 )
 from labutils.checks.lesson_5 import check_ddim_step, check_exact_x0, check_reverse_step, check_sampling_loop
 from labutils.checks.lesson_6 import check_difference, check_inpaint
-from labutils.checks.lesson_7 import check_loss_weight, check_space_to_depth, check_split_taps
+from labutils.checks.lesson_7 import check_autoguided, check_loss_weight, check_space_to_depth, check_split_taps
 from labutils.checks.lesson_8 import (
     check_cross_attention,
     check_encode_for_falsifier,
@@ -44,6 +44,7 @@ __all__ = [
     "check_guided",
     "check_inpaint",
     "check_inverses",
+    "check_autoguided",
     "check_loss_weight",
     "check_mean_velocity_target",
     "check_noise_loss",

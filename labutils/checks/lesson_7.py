@@ -1,9 +1,9 @@
-"""Checks of lesson 7: two filters for one, folding an image, and how much an error of x̂_0 counts."""
+"""Checks of lesson 7: two filters for one, folding an image, how much an error of x̂_0 counts, and autoguidance."""
 
 import numpy as np
 
 from labutils.checks.feedback import Check, in_student_process, require, run
-from labutils.checks.values import as_numbers, compare
+from labutils.checks.values import StubNetwork, as_array, as_numbers, close, compare
 
 check_split_taps = Check(
     "7.1",
@@ -19,6 +19,12 @@ check_loss_weight = Check(
     "7.3",
     "loss_weight",
     "``loss_weight(implied, alpha_bar)``: the squared error of a network's answer for one unit of that of its x̂_0.",
+)
+
+check_autoguided = Check(
+    "7.5",
+    "autoguided",
+    "``autoguided(strong, weak, x, time, w)``: x̂_0 of the strong network, moved away from that of the weak one.",
 )
 
 
@@ -157,3 +163,74 @@ def _judge_weights(loss_weight, prediction):
             f"for a network that predicts {what}, at ᾱ = {alpha_bar:.2f}, you get {answer:.3g}; that is not the weight."
             " Compare the squared error of the answer, at one x_t, with the squared error of the image",
         )
+
+
+class _TwoNetworks:
+    """A strong and a weak network: answers truth + error, and truth + ratio · error."""
+
+    def __init__(self, rng, ratio):
+        shape = 3, 4, 4, 1
+        self.x, self.truth, self.error = rng.standard_normal((3, *shape)).astype(np.float32)
+        self.time = rng.uniform(0.1, 0.9, (3, 1)).astype(np.float32)
+        self.strong_x0, self.weak_x0 = self.truth + self.error, self.truth + np.float32(ratio) * self.error
+        self.calls = []
+        self.strong, self.weak = self._network("strong", self.strong_x0), self._network("weak", self.weak_x0)
+
+    def _network(self, name, answer):
+        def look(x, time):
+            self.calls.append((name, as_array(x), as_array(time)))
+
+        return StubNetwork(lambda x, time: answer, [(None, *answer.shape[1:]), (None, 1)], look)
+
+    def asked(self, autoguided, w):
+        """What the student's function returns, as an array; a wrong one is refused with its mistake."""
+        difference = self.strong_x0 - self.weak_x0
+        mistakes = {
+            "you move towards the weak network: its errors are larger, so move away from it": self.strong_x0
+            - w * difference,
+            "that is a mean of both networks: the weak one makes it worse": (self.strong_x0 + w * self.weak_x0)
+            / (1 + w),
+            "the answer of the weak network is added; it should be subtracted": (1 + w) * self.strong_x0
+            + w * self.weak_x0,
+            "your way begins at the weak network: with w = 0 the strong network answers": self.weak_x0 + w * difference,
+            "that is only the way, w times the difference: it should begin at the answer of the strong network": w
+            * difference,
+            "the weak network is subtracted, but the strong one is not made larger: where both agree, the answer "
+            "should be theirs": self.strong_x0 - w * self.weak_x0,
+        }
+        if w:
+            mistakes["w has no effect: that is the answer of the strong network"] = self.strong_x0
+        found = run(autoguided, self.strong, self.weak, self.x, self.time, w)
+        compare(found, self.strong_x0 + w * difference, mistakes, "x̂_0 should lie on the line through both answers")
+
+
+@check_autoguided.property("with w = 0 the strong network answers", alone=False)
+def _(autoguided, rng):
+    _TwoNetworks(rng, ratio=3.0).asked(autoguided, 0.0)
+
+
+@check_autoguided.property("w times the difference, away from the weak network")
+def _(autoguided, rng):
+    for w in (0.5, 1.0, 2.5):
+        _TwoNetworks(rng, ratio=2.2).asked(autoguided, w)
+
+
+@check_autoguided.property("if the error of the weak network is three times as large, w = 1/2 takes the error away")
+def _(autoguided, rng):
+    two = _TwoNetworks(rng, ratio=3.0)
+    two.asked(autoguided, 0.5)
+    compare(run(autoguided, two.strong, two.weak, two.x, two.time, 0.5), two.truth, {}, "an error is left")
+
+
+@check_autoguided.property("each network is called once, at this x and this time", alone=False)
+def _(autoguided, rng):
+    two = _TwoNetworks(rng, ratio=2.0)
+    run(autoguided, two.strong, two.weak, two.x, two.time, 1.0)
+    called = sorted(name for name, _, _ in two.calls)
+    require(
+        called == ["strong", "weak"],
+        f"you called: {', '.join(called) or 'no network'}. One call of each network is enough",
+    )
+    for name, x, time in two.calls:
+        here = close(x, two.x) and np.size(time) == len(two.time) and close(np.reshape(time, (-1, 1)), two.time)
+        require(here, f"the {name} network gets another x or time: both networks look at the same noisy image")

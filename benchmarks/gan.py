@@ -1,0 +1,168 @@
+"""A GAN and a diffusion model in a fair fight on digits: the same CPU seconds, parameters and number of trial runs.
+
+``python -m benchmarks.gan [--jobs N] [--dask ADDRESS] [--minutes M] [PART …]`` writes ``results/gan.json``, which
+lesson 6 shows. Neither network gets labels. Both sides first try six settings, 90 CPU seconds each, with a seed that is
+not used again. The setting with the smallest Fréchet distance is then trained from three seeds for 270 and for 1,080
+CPU seconds. A run has one thread. Its length is a number of steps, so it can be repeated exactly; the row says how many
+CPU seconds it took. Each row is saved as soon as it is measured: you may stop the program and start it again.
+"""
+
+import time
+from dataclasses import asdict, replace
+from functools import partial
+
+import keras
+import numpy as np
+
+from benchmarks import report, spread
+from benchmarks.gan_training import LATENT, Setting, build_generator, train_gan
+from lab import idle
+from labutils import data, evaluation, networks, pretrained, sampling
+from labutils.samplers import flow
+from labutils.training import EXPERIMENTS, train
+
+IMAGES, SEEDS, TRIAL_SEED = 1_000, (1, 2, 3), 0
+TRIAL, BUDGETS = 90, (270, 1_080)  # CPU seconds
+STEPS_A_SECOND = {"gan": 2.5, "fast": 4.0}  # of training with one thread, where the benchmark was written
+CALLS = (20, 5)  # of ``fast``; a GAN takes one
+BATCH = 64
+TRIALS = {
+    "gan": [Setting(rate, gamma) for rate in (5e-4, 2e-3) for gamma in (0.05, 0.5, 5.0)],
+    "fast": [{"learning_rate": rate, "average": average} for rate in (1e-3, 2e-3, 4e-3) for average in (None, 0.998)],
+}
+CHECKPOINTS = ("one_call", "fast")
+PLAN = [
+    *(
+        {"trial": model, "seconds": TRIAL, "seed": TRIAL_SEED, "setting": asdict(s) if model == "gan" else s}
+        for model, settings in TRIALS.items()
+        for s in settings
+    ),
+    *(
+        {"model": model, "seconds": budget, "seed": seed}
+        for budget in BUDGETS
+        for seed in SEEDS
+        for model in STEPS_A_SECOND
+    ),
+    *({"checkpoint": name} for name in CHECKPOINTS),
+    {"speed": "digits a second"},
+]
+PARTS = {"trials": "trial", "runs": "model", "checkpoints": "checkpoint", "speed": "speed"}  # name → key of its rows
+
+
+def rows():
+    """The result file."""
+    return report.Rows("gan", PLAN, {"images": IMAGES, **report.about([*CHECKPOINTS, *report.JUDGES], timing=True)})
+
+
+def best_setting(found, model):
+    """The setting of the trial run with the smallest Fréchet distance.
+
+    Args:
+        found: rows of the result file. model: "gan" or "fast".
+    """
+    trials = [row for row in found if row.get("trial") == model]
+    return min(trials, key=lambda row: first(row["measures"])["frechet"]["value"])["setting"]
+
+
+def first(measures):
+    """Those of the largest number of calls."""
+    return measures[max(measures, key=int)]
+
+
+def fit(model, seconds, seed, setting, images):
+    """Train one side.
+
+    Returns:
+        (network, CPU seconds): a generator, or a labutils.diffusion.Diffusion.
+    """
+    steps = round(seconds * STEPS_A_SECOND[model])
+    started = time.process_time()
+    if model == "gan":
+        network = train_gan(images, steps, Setting(**setting), seed)
+    else:
+        keras.utils.set_random_seed(seed)
+        network = EXPERIMENTS["fast"].diffusion(networks.build_fast())
+        config = replace(EXPERIMENTS["fast"].config, **setting).for_run(1, steps)
+        shown = np.resize(images, (steps * BATCH, *images.shape[1:]))  # all images, again and again, as one epoch
+        train(network, shown, 1, config=config, seed=seed)
+    return network, time.process_time() - started
+
+
+def draw(network, calls, seed, count=IMAGES):
+    """Digits from new noise, clipped as judges see them."""
+    if calls == 1 and not hasattr(network, "schedule"):
+        latent = np.random.default_rng(seed).standard_normal((count, LATENT), dtype=np.float32)
+        return np.clip(network.predict(latent, batch_size=BATCH, verbose=0), -1, 1)
+    labels = networks.even_labels(count) if network.is_conditional else None
+    how = {"sampler": flow, "steps": 1} if calls == 1 else {"sampler": "dpmpp_2m", "steps": calls}
+    return np.clip(sampling.sample(network, count, seed=seed, condition=labels, **how), -1, 1)
+
+
+def measure(item, found=None):
+    """What one row holds.
+
+    Args:
+        item: of PLAN. found: the rows that are there, for the settings that the trial runs chose.
+    """
+    dataset = data.load("mnist")
+    if "checkpoint" in item:
+        network, about = pretrained.load_diffusion(item["checkpoint"]), {}
+        calls = (1,) if item["checkpoint"] == "one_call" else CALLS
+    else:
+        model = item.get("model") or item["trial"]
+        setting = item.get("setting") or best_setting(found, model)
+        network, seconds = fit(model, item["seconds"], item["seed"], setting, dataset.x_train)
+        about = {"cpu_seconds": round(seconds, 1), "chosen": setting}
+        calls = (1,) if model == "gan" else CALLS
+    measures = {
+        str(n): report.rounded(evaluation.evaluate(draw(network, n, seed=1), dataset, progress=False)) for n in calls
+    }
+    return {**about, "measures": measures}
+
+
+def measure_speed():
+    """Digits a second in batches of BATCH, with all cores; the best of 20, warm. It needs an idle machine."""
+    generator = build_generator()
+    latent = np.random.default_rng(0).standard_normal((BATCH, LATENT), dtype=np.float32)
+    works = {"gan": lambda: generator.predict_on_batch(latent)}
+    for name, how in {
+        "fast, 20 calls": {"sampler": "dpmpp_2m", "steps": 20},
+        "fast, 5 calls": {"sampler": "dpmpp_2m", "steps": 5},
+        "one_call": {"sampler": flow, "steps": 1},
+    }.items():
+        sampler = sampling.Sampler(pretrained.load_diffusion(name.split(",")[0]).with_guidance(0.0), **how)
+        noise = np.random.default_rng(0).standard_normal((BATCH, *sampler.shape), dtype=np.float32)
+        labels = networks.even_labels(BATCH) if sampler.diffusion.is_conditional else None
+        works[name] = lambda s=sampler, x=noise, c=labels: list(s.run(x, condition=c, x0=False))
+
+    def best(work):
+        work()  # compiles
+        seconds = []
+        for _ in range(20):
+            started = time.perf_counter()
+            work()
+            seconds.append(time.perf_counter() - started)
+        return BATCH / min(seconds)
+
+    found = idle.measured({name: (lambda work=work: best(work)) for name, work in works.items()})
+    return {"digits_a_second": {name: round(value, 1) for name, (value, _) in found.items()}}
+
+
+def main():
+    """Measure what is missing."""
+    options, file = report.arguments(__doc__, "PART", PARTS, spread=True), rows()
+
+    def missing(part):
+        return [item for item in file.missing() if PARTS[part] in item and part in options.names]
+
+    for part in ("trials", "runs", "checkpoints"):
+        if part == "runs" and any("trial" in item for item in file.missing()):
+            break  # the runs take the settings that the trials choose
+        spread.fill(file, missing(part), partial(measure, found=file.read()), options)
+    for item in missing("speed"):
+        file.add(item, measure_speed())
+    file.finish()
+
+
+if __name__ == "__main__":
+    main()
