@@ -1,4 +1,4 @@
-"""Grading on a cluster: a real Dask scheduler with two workers, one of which is killed on the way."""
+"""Grading and measuring on a cluster: a real Dask scheduler with two workers, one of which is killed on the way."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from grading import __main__ as cli
 from grading.release import release
 
 distributed = pytest.importorskip("distributed", reason=reason("requirements-dask.txt"))
-pytestmark = [pytest.mark.slow, needs("bubblewrap")]
+pytestmark = pytest.mark.slow
 CLASS = [student for student in STUDENTS if student[:2] in ("s1", "s2", "=c")]
 
 
@@ -64,6 +64,7 @@ def cluster(tmp_path):
             program.wait()
 
 
+@needs("bubblewrap")
 def test_no_scheduler_is_one_clear_line(line, monkeypatch, capsys):
     client = distributed.Client
     monkeypatch.setattr(distributed, "Client", lambda address, timeout: client(address, timeout=timeout / 20))
@@ -73,6 +74,7 @@ def test_no_scheduler_is_one_clear_line(line, monkeypatch, capsys):
         assert f"no Dask scheduler answers at {address}" in error and error.count("\n") == 1
 
 
+@needs("bubblewrap")
 def test_a_killed_worker_costs_nothing_but_time(cluster, line):
     (address, workers), (arguments, out) = cluster, line
     command = [sys.executable, "-m", "grading", *arguments, address]
@@ -84,3 +86,34 @@ def test_a_killed_worker_costs_nothing_but_time(cluster, line):
     with open(out / "grades.csv", newline="", encoding="utf-8-sig") as file:
         marks = {row["student_id"].lstrip("'"): float(row["score"]) for row in csv.DictReader(file)}
     assert marks == {student: STUDENTS[student].points for student in CLASS}
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from benchmarks import report, spread
+from labutils import results
+
+results.RESULTS = report.RESULTS = report.SCRATCH = Path(sys.argv.pop(1))
+
+def measure(item):
+    time.sleep(2)
+    return {"twice": 2 * item["n"]}
+
+if __name__ == "__main__":
+    rows = report.Rows("rows", [{"n": n} for n in range(6)], {})
+    spread.fill(rows, rows.missing(), measure, report.arguments("A test.", spread=True))
+    assert rows.finish()
+"""
+
+
+def test_a_benchmark_loses_no_row_to_a_killed_worker(cluster, tmp_path):
+    address, workers = cluster
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path), "--jobs", "2", "--dask", address]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."}) as program:
+        until(lambda: (tmp_path / "rows.json").exists() or program.poll() is not None)
+        os.killpg(workers[0].pid, signal.SIGKILL)
+        _, errors = program.communicate(timeout=120)
+    assert program.returncode == 0, errors[-2000:]
+    assert [row["twice"] for row in json.loads((tmp_path / "rows.json").read_text())["rows"]] == [0, 2, 4, 6, 8, 10]
