@@ -14,7 +14,6 @@ from keras import layers, ops
 from labutils import networks
 
 LATENT = 64  # numbers that the generator starts from
-CHUNK = 50  # steps between two updates of a progress bar
 
 
 @dataclass(frozen=True)
@@ -22,13 +21,15 @@ class Setting:
     """What the trial runs choose.
 
     Attributes:
-        rate: of Adam, at the start; it falls to a tenth along half a cosine.
-        gamma: γ, the weight of both penalties; it falls to a tenth, too.
+        batch_size: images of one update.
+        gamma: γ, the weight of both penalties; it falls to a tenth along half a cosine.
+        rate: of Adam; it falls to a tenth, too.
         average: momentum of the moving average of the generator's weights, which draws.
     """
 
-    rate: float = 1e-3
+    batch_size: int = 16
     gamma: float = 0.5
+    rate: float = 2e-3
     average: float = 0.998
 
 
@@ -38,7 +39,7 @@ def _block(x, width, name):
     return x + layers.Conv2D(width, 3, padding="same", kernel_initializer="zeros", name=f"{name}_b")(ops.leaky_relu(h))
 
 
-def build_generator(widths=(40, 80)):
+def build_generator(widths=(24, 64)):
     """Latent noise (B, LATENT) → images (B, 28, 28, 1); as in the network ``fast``, maps of half and quarter size."""
     half, quarter = widths
     latent = keras.Input((LATENT,), name="latent")
@@ -50,7 +51,7 @@ def build_generator(widths=(40, 80)):
     return keras.Model(latent, networks.depth_to_space(x), name="generator")
 
 
-def build_discriminator(widths=(40, 80)):
+def build_discriminator(widths=(24, 64)):
     """Images (B, 28, 28, 1) → one number for each; the generator backwards."""
     half, quarter = widths
     image = keras.Input((28, 28, 1), name="image")
@@ -89,7 +90,7 @@ def gradients(generator, discriminator, real, latent, gamma):
     )
 
 
-def train_gan(images, steps, setting, seed=0, batch_size=64, progress=None):
+def train_gan(images, steps, setting, seed=0):
     """Train a generator.
 
     Args:
@@ -97,8 +98,6 @@ def train_gan(images, steps, setting, seed=0, batch_size=64, progress=None):
         steps: updates of each network.
         setting: Setting.
         seed: of the run.
-        batch_size: images of one update.
-        progress: None, or a function that is called after each CHUNK steps.
 
     Returns:
         The generator with averaged weights.
@@ -115,8 +114,8 @@ def train_gan(images, steps, setting, seed=0, batch_size=64, progress=None):
     def run(first, last):
         for step in tf.range(first, last):
             # Random numbers depend on (seed, step) alone, so a run can be repeated exactly.
-            chosen = tf.random.stateless_uniform([batch_size], [2 * seed, step], 0, len(images), tf.int32)
-            latent = tf.random.stateless_normal([batch_size, LATENT], [2 * seed + 1, step])
+            chosen = tf.random.stateless_uniform([setting.batch_size], [2 * seed, step], 0, len(images), tf.int32)
+            latent = tf.random.stateless_normal([setting.batch_size, LATENT], [2 * seed + 1, step])
             done = tf.cast(step, tf.float32) / steps
             fall = 0.1 + 0.9 * 0.5 * (1.0 + tf.cos(np.pi * done))  # from 1 to 0.1 along half a cosine
             found = gradients(*pair, tf.gather(data, chosen), latent, setting.gamma * fall)
@@ -128,10 +127,7 @@ def train_gan(images, steps, setting, seed=0, batch_size=64, progress=None):
             for mean, weights in zip(average, pair[0].trainable_variables, strict=True):
                 mean.assign(momentum * mean + (1.0 - momentum) * weights)
 
-    for first in range(0, steps, CHUNK):
-        run(first, min(first + CHUNK, steps))
-        if progress:
-            progress()
+    run(0, steps)
     for mean, weights in zip(average, pair[0].trainable_variables, strict=True):
         weights.assign(mean)
     return pair[0]

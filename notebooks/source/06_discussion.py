@@ -323,7 +323,71 @@ plots.show_prediction(prediction, f"fewest recognised: {lowest['recognised']}; l
 # > *A common answer.* Diffusion restores what noise destroyed, which is stable to train and slow to draw. A GAN is a
 # > contest of two networks: it draws fast, but its training is unstable and may lose a part of the data.
 #
-# Images are hard to judge, so we use points in the plane: eight small islands. Two numbers tell how good a model is:
+# ### Two numbers that chase each other
+#
+# Why should a contest be less stable than a regression? The smallest GAN shows it ([Mescheder et al.
+# 2018](https://arxiv.org/abs/1801.04406)). All real data are the number 0. The generator always draws one number θ. The
+# discriminator gives the score ψ·x to a number x. So the game has two numbers, θ and ψ. Both move along the slope of the
+# same loss, the one upwards, the other downwards:
+#
+# - θ moves to where the score is higher;
+# - ψ moves so that θ gets a lower score than the real 0.
+#
+# The R1 penalty also pulls the slope of the discriminator, which is ψ, to 0. The best end is θ = 0 and ψ = 0.
+#
+# **Predict before you run:** both numbers start at 1. Which way do they take, with R1 and without it?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+def sigmoid(x):
+    """1 / (1 + exp(−x))."""
+    return 1 / (1 + np.exp(-x))
+
+
+def game(penalty, rounds=600, step=0.1):
+    """The pairs (θ, ψ) of a GAN with one number each; ``penalty`` is γ of R1."""
+    way = [(1.0, 1.0)]
+    for _ in range(rounds):
+        theta, psi = way[-1]
+        up = sigmoid(psi * theta) * psi  # the discriminator's loss is softplus(ψθ); this is its slope by θ: upwards
+        down = sigmoid(psi * theta) * theta + penalty * psi  # its slope by ψ, with the penalty γψ²/2: downwards
+        way.append((theta + step * up, psi - step * down))
+    return np.array(way)
+
+
+ways = {"GAN of 2014": game(0.0), "GAN with R1": game(0.3)}
+regression = [(0.95**k, 0) for k in range(601)]  # θ with the loss θ²/2: the target stays where it is
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(13, 4.4))
+figure.suptitle("600 steps; the square is the start, the star the best end")
+for ax, (label, way), colour in zip(axes, ways.items(), ("red", "blue")):
+    ax.plot(*way.T, color=plots.COLOURS[colour], linewidth=1)
+    ax.plot(*way[0], "s", color="black")
+    ax.plot(0, 0, "*", color="black", markersize=12)
+    ax.set(title=label, xlabel="θ, the number that is drawn", ylabel="ψ, slope of the score", xlim=(-4, 4), ylim=(-4, 4))
+for (label, way), colour in zip(ways.items(), ("red", "blue")):
+    axes[2].plot(np.abs(way[:, 0]), color=plots.COLOURS[colour], label=label)
+axes[2].plot([abs(theta) for theta, _ in regression], color=plots.COLOURS["green"], label="regression")
+axes[2].set(title="Distance of θ from the real number 0", xlabel="step", ylabel="|θ|", ylim=(0, 4))
+axes[2].legend(loc="upper right")
+ends = {label: np.linalg.norm(way[-1]) for label, way in ways.items()}
+plots.show(figure, "Left: without R1 the pair circles the best end and moves outwards. Middle: with R1 it spirals in. "
+           "Right: the distance of θ over the steps; with a fixed target it only falls.")
+plots.show_prediction(prediction, "distance of the pair from the best end: at the start "
+                      f"{np.sqrt(2):.1f}, at the end " + ", ".join(f"{k} {v:.2f}" for k, v in ends.items()))
+assert ends["GAN with R1"] < 0.1 < 1 < ends["GAN of 2014"]
+
+# %% [markdown]
+# Without R1 the two numbers circle for ever: each step of one moves the target of the other. The steps are not infinitely
+# small, so the circle even grows. With R1 they spiral in. In a regression the target stays where it is, so θ only comes
+# nearer. Diffusion is a regression: the noise that the network must predict does not change when the network does.
+#
+# ### Eight islands
+#
+# Now with real networks. Images are hard to judge, so we use points in the plane: eight small islands. Two numbers tell how good a model is:
 #
 # - an **island is found** if at least 2 % of the drawn points lie on it;
 # - a point is **on an island** if its distance from the centre is below four standard deviations of the island.
