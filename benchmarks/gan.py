@@ -4,8 +4,10 @@
 lesson 6 shows. Neither network gets labels. Both sides first try six settings, 90 CPU seconds each, with a seed that is
 not used again. The setting with the smallest Fréchet distance is then trained from three seeds for 270 and for 1,080
 CPU seconds. Before that, the size of the GAN's networks and its rate were chosen in eight runs of 90 seconds; those of
-``fast`` come from the variants of benchmarks.ablation. A run has one thread. Its length is a number of steps, so it can be repeated exactly; the row says how many
-CPU seconds it took. Each row is saved as soon as it is measured: you may stop the program and start it again.
+``fast`` come from the variants of benchmarks.ablation.
+
+A run has one thread. Its length is a number of images, so it can be repeated exactly; the row says how many CPU seconds
+it took. Each row is saved as soon as it is measured: you may stop the program and start it again.
 """
 
 import base64
@@ -130,7 +132,7 @@ def measure_speed():
     """Digits a second in batches of BATCH, with all cores; the best of 20, warm. It needs an idle machine."""
     generator = build_generator()
     latent = np.random.default_rng(0).standard_normal((BATCH, LATENT), dtype=np.float32)
-    works = {"gan": lambda: generator.predict_on_batch(latent)}
+    works = {"GAN": lambda: generator.predict_on_batch(latent)}
     for name, how in {
         "fast, 20 calls": {"sampler": "dpmpp_2m", "steps": 20},
         "fast, 5 calls": {"sampler": "dpmpp_2m", "steps": 5},

@@ -49,11 +49,15 @@ from dataclasses import asdict
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+import scipy.special
 import scipy.stats
 
+from labutils.diffusion import Diffusion
+from labutils.diffusion import autoguided as known_autoguided
 from labutils.diffusion import loss_weight as known_loss_weight
-from labutils import checks, data, networks, pretrained, results
+from labutils import checks, data, evaluation, networks, pretrained, results
 from labutils import diagrams, plots, presets, sampling, schedule, training
+from labutils.pseudo_labels import PseudoLabels, draw_labels
 
 settings = presets.get(PRESET, SEED)
 plots.use_lab_style()
@@ -479,7 +483,8 @@ def chance(runs=1):
 
 
 if ablation:
-    ablation["rows"] = [row for row in ablation["rows"] if not row["variant"].startswith("flow")]  # lesson 9
+    # Lesson 9 shows the rows of flow matching, and section 7.10 those of clusters.
+    ablation["rows"] = [row for row in ablation["rows"] if not {"tau", "clusters"} & row.keys()]
     variants = {row["variant"] for row in ablation["rows"]}
     order = sorted(variants, key=lambda variant: np.mean(distances(variant)))  # best first
     print("runs of fast:", ", ".join(f"{d:.1f}" for d in distances("fast")))
@@ -940,6 +945,206 @@ if quality:
 #
 # With w = 1 *recognised* and *precision* are higher than for real digits. The drawings are more typical and easier to read than real
 # handwriting. That is no success: variety is missing.
+
+# %% [markdown]
+# ## 7.10 Digits without labels
+#
+# The label helps much: compare `fast` with `fast_conditional` in [lesson 5](05_sampling.ipynb). But a person had to write
+# each of 60,000 labels. Can a network gain as much without them? Two ideas need no label.
+#
+# ### Idea 1: away from a weaker network
+#
+# Guidance moves the estimate away from what the network predicts *without* the label. *Autoguidance* ([Karras et al.
+# 2024](https://arxiv.org/abs/2406.02507)) moves it away from what a *weaker* network predicts. The weaker one is the same
+# network, earlier in its training: `fast` after 2 of its 40 passes.
+#
+# ### Exercise 7.5 – learn from a weaker network
+# *3 points · code · difficulty ●●○○ · about 10 minutes*
+#
+# Both networks predict $x_0$ from the same noisy image. Suppose that both make the same mistake, but the mistake of the weak network
+# is larger. Write `autoguided(strong, weak, x, time, w)`. It returns an estimate of $x_0$ that is better than both. Call a network
+# as `network([x, time])`. The number w says how far to go:
+#
+# - with w = 0, the answer is that of the strong network;
+# - with w = 1, the way from the strong answer to yours is as long as the way between the two networks;
+# - if both networks agree, the answer is theirs, whatever w is.
+#
+# Test your idea with one pixel: its true value is 0.5, the strong network says 0.6, and the weak one says 0.8. Which w gives 0.5?
+#
+# <details><summary>Hint: the direction</summary>
+#
+# Draw the three numbers 0.5, 0.6 and 0.8 on a line. Which way leads from 0.8 to 0.6? What happens if you go on in this direction?
+# </details>
+
+# %% nbgrader={"schema_version": 3, "grade_id": "ex-7-5-autoguided", "grade": false, "solution": true, "locked": false, "task": false}
+def autoguided(strong, weak, x, time, w):
+    """An estimate of x_0 that lies on the other side of the strong network's, seen from the weak one's."""
+    ### BEGIN SOLUTION
+    answer = strong([x, time])
+    return answer + w * (answer - weak([x, time]))
+    ### END SOLUTION
+
+
+# %% tags=["nbval-check-output"] nbgrader={"schema_version": 3, "grade_id": "check-7-5-autoguided", "grade": true, "solution": false, "locked": true, "points": 3, "task": false}
+checks.check_autoguided(autoguided)
+
+# %% [markdown]
+# **Predict before you run:** your function draws from ten noises, with w = 0, 1 and 4, and the weak network draws from the same noises.
+# How will the drawings change with w?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+strong, weak = (pretrained.load_diffusion(checkpoint) for checkpoint in ("fast", "fast_epoch_02"))
+own = checks.check_autoguided.answer_or(None)
+
+
+def both(w):
+    """The two networks together: your function, or that of labutils."""
+    if own is None:
+        return known_autoguided(strong, weak, w)
+    return Diffusion(lambda inputs: np.float32(own(strong.network, weak.network, *inputs, w)), strong.schedule, "x0")
+
+
+# %%
+noise = np.random.default_rng(SEED).standard_normal((10, 28, 28, 1), dtype="float32")
+rows = {"weak network": weak, "strong, w = 0": both(0), "w = 1": both(1), "w = 4": both(4)}
+drawn, sure = {}, {}
+_, judge_of_digits = evaluation.load_judges()
+for label, model in rows.items():
+    x = sampling.plain_sampling(model, noise, np.random.default_rng(SEED), sampler="dpmpp_2m", steps=12)
+    drawn[label] = np.clip(x, -1, 1)
+    scores = scipy.special.softmax(networks.predict(judge_of_digits, drawn[label]), axis=1)
+    sure[label] = np.mean(scores.max(axis=1) >= evaluation.CONFIDENT)
+whose = "labutils" if own is None else "your function"
+plots.show(plots.image_table([list(x) for x in drawn.values()], list(drawn), [""] * 10,
+                             f"Drawn without labels by {whose}; one starting noise a column", scale=1.1),
+           "Four rows of ten drawings. The weak network draws broken strokes. The strong one draws digits and some "
+           "broken shapes. With w = 1 more of them are digits. With w = 4 the strokes are heavier.")
+plots.show_prediction(prediction, "sure of a digit: " + ", ".join(f"{label} {part:.0%}" for label, part in sure.items()))
+
+# %% [markdown]
+# ### Idea 2: labels that nobody wrote
+#
+# *k-means* sorts images into K clusters: images in one cluster have similar pixels. The number of its cluster can be the label of an
+# image, a *pseudo-label* ([Bao et al. 2022](https://arxiv.org/abs/2212.00362), [Adaloglou et al.
+# 2024](https://arxiv.org/abs/2403.00570)). The network learns with these labels as with others, and guidance works as before.
+#
+# **Predict before you run:** we make 30 clusters. What will the mean image of a cluster look like: one digit, or a mixture?
+
+# %%
+prediction = "…"  # write your guess between the quotes
+
+# %%
+shown = images.x_train[:5_000]
+clusters = PseudoLabels(shown, 30)
+assigned = clusters.of(shown)
+commonest = [np.bincount(images.y_train[:5_000][assigned == k]).max() for k in range(30)]
+plots.show(plots.image_table(np.split(clusters.centres[np.argsort(clusters.proportions)[::-1]], 3), [""] * 3, [""] * 10,
+                             f"The mean images of 30 clusters, the largest first ({name})", scale=1.1),
+           "Thirty blurred mean images. Most of them look like one digit; several clusters show the same digit with "
+           "another slant or thickness.")
+pure = sum(commonest) / len(shown)
+plots.show_prediction(prediction, f"{pure:.0%} of the images have the commonest digit of their cluster")
+
+# %% [markdown]
+# A cluster is not a digit. Several clusters share a digit, and some clusters mix two digits, such as 4 and 9. Is this good enough for a
+# condition? `python -m benchmarks.ablation` also trained networks for one pass with clusters as labels. They are drawn with guidance,
+# w = 0.5, and each cluster as often as it occurs.
+
+# %% tags=["nbval-check-output"]
+if ablation:
+    lines = []
+    for variant, label in {"fast": "no label", "10 clusters as labels": "10 clusters", "30 clusters as labels": "30 clusters",
+                           "100 clusters as labels": "100 clusters", "told the digit": "the true digit"}.items():
+        runs = [row["measures"] for row in results.recorded("ablation")["rows"] if row["variant"] == variant]
+        means = [np.mean([run[key]["value"] for run in runs]) for key in ("frechet", "recognised", "recall")]
+        lines.append([label, len(runs), f"{means[0]:.0f}", *(f"{mean:.2f}" for mean in means[1:])])
+    plots.show_table(["label in training", "runs", "Fréchet", "recognised", "recall"], lines)
+
+# %% [markdown]
+# TEXT-A
+
+# %%
+told = pretrained.load_diffusion("fast_clusters")
+proportions = pretrained.read_record("fast_clusters")["proportions"]
+labels = draw_labels(proportions, 10, np.random.default_rng(SEED))
+how = {"condition": labels, "sampler": "dpmpp_2m", "steps": 12, "seed": SEED, "progress": False}
+ways = {"w = 0": told.with_guidance(0.0), "guidance, w = 0.5": told.with_guidance(0.5),
+        "autoguidance, w = 1": known_autoguided(told.with_guidance(0.0), pretrained.load_diffusion("fast_clusters_epoch_01"), 1.0)}
+plots.show(plots.image_table([list(sampling.sample(model, 10, **how)) for model in ways.values()], list(ways),
+                             [f"cluster {k}" for k in labels], "Drawn by a network that knows 30 clusters", scale=1.1),
+           "Three rows of ten drawings, the same cluster and the same noise in each column.")
+
+# %% [markdown]
+# ### Both ideas, measured
+#
+# `python -m benchmarks.unlabelled` drew 2,000 digits for each row, with 12 steps of two calls. It chose the weight w with one
+# noise, and measured it with three others. A *floor* is the Fréchet distance of 2,000 other real digits: nothing can be much better than
+# 1 floor.
+
+# %% tags=["nbval-check-output"]
+unlabelled = results.recorded("unlabelled") or {"rows": []}
+
+
+def reported(checkpoint, way):
+    """The measures of the rows with three noises, and the weight that was chosen."""
+    rows = [row for row in unlabelled["rows"] if row["checkpoint"] == checkpoint and row["way"] == way and "seed" in row]
+    return [row["measures"] for row in rows], rows[0]["chosen"]
+
+
+def unguided(checkpoint):
+    """The measures without guidance, of one noise."""
+    rows = [row for row in unlabelled["rows"] if row["checkpoint"] == checkpoint and row.get("weight") == 0]
+    return [rows[0]["measures"]]
+
+
+def show_unlabelled():
+    """One line for each way to draw, and real digits."""
+    lines = []
+    for label, checkpoint, way in (("no label", "fast", None), ("no label", "fast", "autoguidance"),
+                                   ("30 clusters", "fast_clusters", None), ("30 clusters", "fast_clusters", "guidance"),
+                                   ("30 clusters", "fast_clusters", "autoguidance"),
+                                   ("the true digit", "fast_conditional", "guidance")):
+        runs, w = reported(checkpoint, way) if way else (unguided(checkpoint), "")
+        frechet = [run["frechet"]["value"] for run in runs]
+        floors = np.mean(frechet) / runs[0]["frechet"]["floor"]
+        means = [np.mean([run[key]["value"] for run in runs]) for key in ("recognised", "recall", "class_entropy")]
+        lines.append([label, way or "none", w, ", ".join(f"{d:.1f}" for d in frechet), f"{floors:.1f}",
+                      *(f"{mean:.3f}" for mean in means)])
+    real = [runs[0][key]["floor"] for key in ("frechet", "recognised", "recall", "class_entropy")]
+    lines.append(["real digits", "", "", f"{real[0]:.1f}", "1.0", *(f"{value:.3f}" for value in real[1:])])
+    plots.show_table(["label in training", "guidance", "w", "Fréchet of each noise", "in floors", "recognised", "recall",
+                      "class entropy"], lines)
+
+
+if unlabelled["rows"]:
+    show_unlabelled()
+
+# %% [markdown]
+# TEXT-B
+#
+# ### Exercise 7.6 – who chose ten?
+# *3 points · in words, marked by your instructor · difficulty ●●●○ · about 10 minutes*
+#
+# A friend writes: "Our network draws digits as well as one with labels, and no human knowledge about digits went into it." The training
+# never saw a label. Find human choices that still went in. Name two of them, and say for each what could go wrong on pictures that
+# nobody has sorted. Then change the friend's sentence so that it is true.
+
+# %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-7-6-who-chose-ten", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
+# <!-- ### BEGIN SOLUTION -->
+# (1) The number of clusters and the weight w were chosen by the Fréchet distance. Its judge learned from labels. On pictures that nobody
+# has sorted there is no such judge, so the choice would be a guess. (2) MNIST itself was made by people: they cut out the digits, centred
+# them, and took about as many of each of ten kinds. In pictures that are not centred, k-means on pixels would sort by the place and not
+# by the form. (3) "Recognised" counts ten classes that people defined. "No label was used in training. The number of clusters and the weight
+# were chosen by a judge that knows labels, on images that people had centred."
+#
+# 1 point: one choice that used labels or knowledge of digits (K, w or the length of the run by a judge with labels; ten
+# classes in the measure; the making of MNIST: centred, cut out, balanced), and what could go wrong.
+# 1 point: a second one.
+# 1 point: a sentence that claims only what was done: no labels in training.
+# <!-- ### END SOLUTION -->
 
 # %% [markdown]
 # ## Remember
