@@ -1,11 +1,11 @@
 """Why does a network not copy its training images? ``fast`` against a formula that sees only patches.
 
-``python -m benchmarks.copying [--minutes M]`` writes ``results/copying.json``, which lesson 5 shows. Three kinds of rows:
+``python -m benchmarks.copying [--minutes M]`` writes ``results/copying.json``, which lesson 5 shows. Its rows:
 
 - ``step``: along 20 DDIM steps of ``fast``, how far is x̂_0 of the network from that of the formula, for each width of
   the patch? The best width at each step is read off here.
-- ``drawings``: network and formula draw from the same noise, which is not the noise of the first rows. How much do they
-  agree? Beside the formula stand the whole image as the patch, one width for all steps, and the widths in reverse order.
+- ``drawings``: network and formula draw from the same noise, which is not that of the first rows. How much do they
+  agree? Beside the formula stand the whole image as the patch, one width for all steps, and the widths in reverse.
 - ``trained_on``: the network, trained with the same number of steps on 16 to 4,096 images. Does it copy?
 
 Each row is saved as soon as it is measured.

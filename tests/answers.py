@@ -1086,7 +1086,7 @@ LESSON_5_WRONG = [
         "one step too early",
     ),
     (checks.check_ddim_step, lambda s, x, t, to, e: x, "returned as it was"),
-    (checks.check_patch_x0, patchwise_with_one_maximum, "same number for all pixels"),
+    (checks.check_patch_x0, patchwise_with_one_maximum, "same for all pixels"),
     (
         checks.check_patch_x0,
         lambda i, s, x, t, p: exact(i[..., None], s, x[None, ..., None], t)[0, ..., 0],

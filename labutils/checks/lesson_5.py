@@ -1,4 +1,4 @@
-"""Checks of lesson 5: one reverse step, the whole loop, the exact denoiser, the same for patches, a step without fresh noise."""
+"""Checks of lesson 5: one reverse step, the whole loop, the exact denoiser, patches, a step without fresh noise."""
 
 import contextlib
 
@@ -343,8 +343,8 @@ def _(patch_x0, rng):
             run(patch_x0, images, s, x, t, 11),
             _weighted(-whole / (2 * (1 - bar)), images),
             mistakes,
-            f"at t = {t}: a patch of 11 pixels is the whole image of 6 × 6 pixels from every pixel. Then all pixels have "
-            "the weights of exercise 5.3, and the result should be the same",
+            f"at t = {t}: a patch of 11 pixels is the whole image of 6 × 6 pixels from every pixel. Then all pixels "
+            "have the weights of exercise 5.3, and the result should be the same",
             what="x̂_0",
         )
 
@@ -374,7 +374,7 @@ def _(patch_x0, rng):
             "the differences are summed over the patch, and then squared; the squares must be summed": _weighted(
                 -(patch_sums(x - np.sqrt(bar) * exact, patch) ** 2) / (2 * (1 - bar)), exact
             ),
-            "the weights are divided by a sum over the pixels; at each pixel the weights of all images have the sum 1": (
+            "the weights are divided by a sum over the pixels; at each pixel the weights of all images add to 1": (
                 np.sum(shifted / shifted.sum(axis=(1, 2), keepdims=True) * exact, axis=0)
             ),
             "at each pixel the weights of all images should have the sum 1": np.sum(np.exp(logs) * exact, axis=0),
@@ -394,7 +394,7 @@ def _(patch_x0, rng):
             "the sign is wrong: the image that needs the smallest noise has the largest weight": _weighted(
                 -logs, exact
             ),
-            "this is the most probable image at each pixel; the best prediction is the mean of all, with their weights": (
+            "this is the most probable image at each pixel; the best prediction is the mean with all weights": (
                 np.take_along_axis(exact, logs.argmax(axis=0)[None], axis=0)[0]
             ),
             "you used α_t where ᾱ_t is needed": _weighted(exponents(np.sqrt(s.alphas[t]), 2 * s.betas[t]), exact),
@@ -404,8 +404,8 @@ def _(patch_x0, rng):
             run(patch_x0, images, s, x, t, patch),
             right,
             mistakes,
-            f"at t = {t}, patch {patch}: x̂_0 at a pixel should be Σ w_i x^(i) of this pixel, with weights from the squares "
-            "in the patch around it",
+            f"at t = {t}, patch {patch}: x̂_0 at a pixel should be Σ w_i x^(i) of this pixel, with weights from the "
+            "squares in the patch around it",
             what="x̂_0",
         )
 
@@ -416,8 +416,8 @@ def _(patch_x0, rng):
     x[:2, :2] += 12  # all images need a huge noise here, and nowhere else
     answer = run(patch_x0, images, s, x, 20, 3)
     sentence = (
-        "in the corner all exponents are below −1,000, and elsewhere they are near 0: then the sum of the weights in the "
-        "corner is 0. You may add a number to the exponents of one pixel. Must it be the same number for all pixels?"
+        "in the corner all exponents are below −1,000, and elsewhere they are near 0: then the sum of the weights in "
+        "the corner is 0. You may add a number to the exponents of one pixel. Must it be the same for all pixels?"
     )
     with contextlib.suppress(TypeError):  # of what is no numbers: `compare` finds the words
         require(np.all(np.isfinite(as_array(answer))), sentence)
