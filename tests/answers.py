@@ -1094,15 +1094,15 @@ LESSON_5_WRONG = [
     ),
     (checks.check_patch_x0, lambda i, s, x, t, p: patchwise(i, s, x, t, 1), "judged alone"),
     (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: 2 * logs), "½ is missing"),
-    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: -logs), "the same|sign is wrong"),
-    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: logs / a[4] ** 2), "the same|mean over the patch"),
-    (checks.check_patch_x0, lambda *a: patchwise(*a, axis=(1, 2)), "the same|sum over the pixels"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: -logs), "sign is wrong"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: logs / a[4] ** 2), "mean over the patch"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, axis=(1, 2)), "sum over the pixels"),
     (
         checks.check_patch_x0,
         lambda i, s, x, t, p: sampling.patch_sums(patchwise(i, s, x, t, p), p) / p**2,
-        "the same|weights from the squares",
+        "weights from the squares",
     ),
-    (checks.check_patch_x0, lambda i, s, x, t, p: i.mean(axis=0), "the same"),
+    (checks.check_patch_x0, lambda i, s, x, t, p: i.mean(axis=0), "the same weight"),
     (checks.check_patch_x0, lambda *a: patchwise(*a)[None], "has shape"),
 ]
 

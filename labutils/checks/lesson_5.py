@@ -323,32 +323,6 @@ def _weighted(exponents, images):
     return np.sum(weights / weights.sum(axis=0) * images, axis=0)
 
 
-@check_patch_x0.property("if the patch is the whole image, it is the exact denoiser")
-def _(patch_x0, rng):
-    for t in (300, 600):
-        s, images, x = _patch_task(rng, t)
-        bar = s.alpha_bars[t]
-        squares = (x - np.sqrt(bar) * images.astype(float)) ** 2
-        whole = np.sum(squares, axis=(1, 2), keepdims=True)
-        one_pixel = (
-            "each pixel is judged alone: sum the squares over the patch (`sampling.patch_sums`) before the weights"
-        )
-        mistakes = {
-            one_pixel: _weighted(-squares / (2 * (1 - bar)), images),
-            "the ½ is missing: the density of the noise ε is proportional to exp(−‖ε‖²/2)": _weighted(
-                -whole / (1 - bar), images
-            ),
-        }
-        compare(
-            run(patch_x0, images, s, x, t, 11),
-            _weighted(-whole / (2 * (1 - bar)), images),
-            mistakes,
-            f"at t = {t}: a patch of 11 pixels is the whole image of 6 × 6 pixels from every pixel. Then all pixels "
-            "have the weights of exercise 5.3, and the result should be the same",
-            what="x̂_0",
-        )
-
-
 @check_patch_x0.property("each pixel has its own weights, from the patch around it")
 def _(patch_x0, rng):
     for t, patch in ((300, 3), (500, 5), (450, 1)):
@@ -406,6 +380,22 @@ def _(patch_x0, rng):
             mistakes,
             f"at t = {t}, patch {patch}: x̂_0 at a pixel should be Σ w_i x^(i) of this pixel, with weights from the "
             "squares in the patch around it",
+            what="x̂_0",
+        )
+
+
+@check_patch_x0.property("if the patch is the whole image, it is the exact denoiser")
+def _(patch_x0, rng):
+    for t in (300, 600):
+        s, images, x = _patch_task(rng, t)
+        bar = s.alpha_bars[t]
+        whole = np.sum((x - np.sqrt(bar) * images.astype(float)) ** 2, axis=(1, 2), keepdims=True)
+        compare(
+            run(patch_x0, images, s, x, t, 11),
+            _weighted(-whole / (2 * (1 - bar)), images),
+            {},
+            f"at t = {t}: a patch of 11 pixels is the whole image of 6 × 6 pixels from every pixel. Then all pixels "
+            "have the weights of exercise 5.3, and the result should be the same",
             what="x̂_0",
         )
 
