@@ -33,7 +33,7 @@ DRAWINGS = ["whole image", *KINDS, "one width", "widths in reverse order"]
 PLAN = [
     *({"step": step} for step in range(CALLS)),
     *({"drawings": kind, "images": IMAGES, "noises": DRAWN} for kind in DRAWINGS),
-    {"drawings": "patch", "images": 2_000, "noises": DRAWN},
+    {"drawings": "patch", "images": 1_000, "noises": DRAWN},
     *(
         {"trained_on": count, "seed": seed, "steps": TRAINING_STEPS}
         for count, seed in ((16, 0), (4_096, 0), (16, 1), (256, 0))
