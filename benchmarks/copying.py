@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from benchmarks import report
 from benchmarks.one_call import COPY
-from labutils import data, evaluation, metrics, pretrained, samplers, sampling
+from labutils import data, evaluation, metrics, networks, pretrained, samplers, sampling
 from labutils.diffusion import Diffusion
 from labutils.networks.classifiers import predict
 from labutils.training import EXPERIMENTS, keras_progress, train
@@ -158,7 +158,7 @@ def measure_training(item, dataset):
     known, unknown = chosen[:count], chosen[count:]
     keras.utils.set_random_seed(item["seed"])
     experiment = EXPERIMENTS["fast"]
-    diffusion = Diffusion(experiment.build(), experiment.schedule, experiment.prediction)
+    diffusion = experiment.diffusion(networks.build_fast())
     history = train(
         diffusion,
         np.resize(known, (TRAINING_STEPS * BATCH, *known.shape[1:])),  # all of them, again and again

@@ -748,8 +748,8 @@ plots.show(plots.image_table([list(row) for row in drawn.reshape(3, 8, *shape)],
 #
 # ## 5.7 Why does it not copy?
 #
-# The drawing is now a function of the starting noise. Your oracle of section 5.3 is such a function, too. Both had the same goal, the
-# smallest squared error. So give both the same noise, and see where they differ.
+# The drawing is now a function of the starting noise. Your oracle of section 5.3 is such a function, too. `fast` was trained to
+# make the squared error small, and the oracle of its training images makes it smallest. So give both the same noise, and see where they differ.
 #
 # What is different? The oracle compares $x_t$ with *whole* images. `fast` is built of 3×3 convolutions, so it works mostly with
 # what is near. Kamb & Ganguli 2024 ([arXiv:2412.20292](https://arxiv.org/abs/2412.20292)) made a second oracle from this thought. It
@@ -842,7 +842,7 @@ if recorded:
 # tell nearly all about it.
 #
 # In the right panel the whole-image oracle leaves the network below t = 850. At t = 599 its mean squared difference is a third of the
-# variance. With the best width it is 0.07 of the variance. No width fits well near t = 750: there the dots on the left reach from 9 pixels
+# variance. With the best width it is 0.07 of the variance. The fit is worst near t = 750: there the dots on the left reach from 9 pixels
 # to the whole image, so each noise has its own best width.
 #
 # ### Network, patches, whole images
@@ -917,7 +917,8 @@ if recorded:
 # digit. And it draws **no copies**, though it knows nothing but stored images, and nobody trained it: it puts new digits together from
 # patches of many images. The oracle of whole images draws only copies.
 #
-# So one reason for new digits is found: **who judges each pixel by its patch cannot copy whole images.**
+# So one reason for new digits is found. The oracle was changed in one thing only, from the whole image to the patch: **then it no longer copies.**
+# (The intervals are over starting noises. All of them are for one network.)
 #
 # What does the formula leave out?
 #
