@@ -51,6 +51,7 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-5-2-sampling-loop": ("range(schedule.T - 1, -1, -1)", "range(schedule.T)"),
     "ex-5-3-exact-x0": ("(2 * (1 - bar))", "(1 - bar)"),
     "ex-5-4-ddim-step": ("1.0 if s < 0 else ", ""),
+    "ex-5-5-patch-x0": ("exponents.max(axis=0)", "0"),
     "ex-6-1-difference": ("1.96", "1"),
     "ex-6-2-inpaint": ("(1 - mask)", "mask"),
     "ex-7-1-split-taps": ("w[1] + w[2]", "w[1]"),

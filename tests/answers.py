@@ -970,7 +970,59 @@ def keep_in_place(s, x, t, to, e):
     return x
 
 
+def patchwise(images, s, x, t, patch, change=lambda logs: logs, axis=0):
+    """The lab's answer, with a change of the exponents."""
+    bar = s.alpha_bars[t]
+    logs = change(-sampling.patch_sums((x - np.sqrt(bar) * images) ** 2, patch) / (2 * (1 - bar)))
+    return np.sum(scipy.special.softmax(logs, axis=axis) * images, axis=0)
+
+
+def patchwise_by_loops(images, s, x, t, patch):
+    images, x, result = np.float64(images), np.float64(x), np.zeros(x.shape)
+    for (i, j), _ in np.ndenumerate(x):
+        near = np.s_[max(i - patch // 2, 0) : i + patch // 2 + 1, max(j - patch // 2, 0) : j + patch // 2 + 1]
+        gaps = [np.sum((x[near] - np.sqrt(s.alpha_bars[t]) * image[near]) ** 2) for image in images]
+        weights = np.exp(-(np.array(gaps) - min(gaps)) / 2 / (1 - s.alpha_bars[t]))
+        result[i, j] = np.dot(weights, images[:, i, j]) / weights.sum()
+    return result.tolist()
+
+
+def patchwise_by_tensors(images, s, x, t, patch):
+    signal, variance = (tf.cast(value, tf.float32) for value in (np.sqrt(s.alpha_bars[t]), 1 - s.alpha_bars[t]))
+    squares = ((x - signal * images) ** 2)[..., None]
+    sums = tf.nn.conv2d(squares, tf.ones((patch, patch, 1, 1)), 1, "SAME")[..., 0]
+    return tf.reduce_sum(tf.nn.softmax(-sums / (2 * variance), axis=0) * images, axis=0)
+
+
+def patchwise_by_noise(images, s, x, t, patch):
+    noise = (x - np.sqrt(s.alpha_bars[t]) * images) / np.sqrt(1 - s.alpha_bars[t])
+    logs = np.array([sampling.patch_sums(-(each**2) / 2, patch) for each in noise])
+    return np.einsum("nhw,nhw->hw", np.exp(logs - scipy.special.logsumexp(logs, axis=0)), images)
+
+
+def patchwise_in_float64(images, s, x, t, patch):
+    return patchwise(np.float64(images), s, np.float64(x), t, patch)
+
+
+def patchwise_with_one_maximum(images, s, x, t, patch):
+    bar = s.alpha_bars[t]
+    logs = -sampling.patch_sums((x - np.sqrt(bar) * images) ** 2, patch) / (2 * (1 - bar))
+    weights = np.exp(logs - logs.max())
+    return (weights * images).sum(axis=0) / weights.sum(axis=0)
+
+
 LESSON_5_RIGHT = [
+    *(
+        (checks.check_patch_x0, answer)
+        for answer in (
+            patchwise,
+            patchwise_by_loops,
+            patchwise_by_tensors,
+            patchwise_by_noise,
+            patchwise_in_float64,
+            lambda i, s, x, t, p: sampling.local_x0(i[..., None], s, x[None, ..., None], t, p)[0, ..., 0],
+        )
+    ),
     *((checks.check_exact_x0, answer) for answer in (exact, exact_by_loops, exact_by_tensors, sampling.exact_x0)),
     (checks.check_exact_x0, tf.function(exact_by_tensors, reduce_retracing=True)),
     (checks.check_exact_x0, lambda i, s, x, t: np.float32(exact(np.float64(i), s, np.float64(x), t)).tolist()),
@@ -1034,6 +1086,24 @@ LESSON_5_WRONG = [
         "one step too early",
     ),
     (checks.check_ddim_step, lambda s, x, t, to, e: x, "returned as it was"),
+    (checks.check_patch_x0, patchwise_with_one_maximum, "same for all pixels"),
+    (
+        checks.check_patch_x0,
+        lambda i, s, x, t, p: exact(i[..., None], s, x[None, ..., None], t)[0, ..., 0],
+        "whole image is compared",
+    ),
+    (checks.check_patch_x0, lambda i, s, x, t, p: patchwise(i, s, x, t, 1), "judged alone"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: 2 * logs), "½ is missing"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: -logs), "sign is wrong"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, lambda logs: logs / a[4] ** 2), "mean over the patch"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a, axis=(1, 2)), "sum over the pixels"),
+    (
+        checks.check_patch_x0,
+        lambda i, s, x, t, p: sampling.patch_sums(patchwise(i, s, x, t, p), p) / p**2,
+        "weights from the squares",
+    ),
+    (checks.check_patch_x0, lambda i, s, x, t, p: i.mean(axis=0), "the same weight"),
+    (checks.check_patch_x0, lambda *a: patchwise(*a)[None], "has shape"),
 ]
 
 

@@ -230,6 +230,42 @@ def test_exact_predictor_is_the_formula():
         assert np.allclose(sampling.exact_noise_predictor(data, S)([xt, time]), expected, atol=1e-4)
 
 
+def test_a_patch_of_the_whole_image_gives_the_exact_denoiser():
+    data, xt = RNG.uniform(-1, 1, (7, 6, 4, 2)), RNG.standard_normal((3, 6, 4, 2))
+    for t in (5, 300, 999):
+        for chunk in (3, 500):
+            assert np.allclose(
+                sampling.local_x0(data, S, xt, t, 11, chunk=chunk), sampling.exact_x0(data, S, xt, t), atol=1e-4
+            )
+        assert np.allclose(sampling.local_x0(data[:1], S, xt, t, 3), data[:1], atol=1e-6), "one image: only this one"
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_chunks_and_what_is_outside_of_a_patch_change_nothing(soft):
+    data, xt = RNG.uniform(-1, 1, (9, 12, 12, 1)), RNG.standard_normal((1, 12, 12, 1))
+    found, by_chunks = (sampling.local_x0(data, S, xt, 400, 3, soft, chunk=chunk) for chunk in (500, 2))
+    assert np.allclose(found, by_chunks, atol=1e-5)
+    xt[:, 6:] += 5.0
+    changed = np.abs(sampling.local_x0(data, S, xt, 400, 3, soft) - found).max(axis=(0, 2, 3))
+    assert changed[6:].max() > 0.01 and changed[: 3 if soft else 5].max() < 0.01
+
+
+def test_the_sums_over_a_patch():
+    values = RNG.standard_normal((2, 6, 5))
+    sums, soft = sampling.patch_sums(values, 3), sampling.patch_sums(values, 3, soft=True)
+    assert np.allclose(sums[:, 2, 2], values[:, 1:4, 1:4].sum(axis=(1, 2)))
+    assert np.allclose(sums[:, 0, 0], values[:, :2, :2].sum(axis=(1, 2))), "cut at the edge"
+    near = np.exp(-np.pi * (np.arange(6)[:, None] ** 2 + np.arange(5) ** 2) / 9)
+    assert np.allclose(soft[:, 0, 0], (near * values).sum(axis=(1, 2)))
+    assert np.allclose(sampling.patch_sums(np.ones((99, 99)), 7, soft=True)[49, 49], 49, rtol=1e-3)
+
+
+@pytest.mark.parametrize("patch", [0, -3, 4])
+def test_a_patch_without_a_middle_is_refused(patch):
+    with pytest.raises(ValueError, match="patch must be odd"):
+        sampling.local_x0(np.zeros((1, 4, 4, 1)), S, np.zeros((1, 4, 4, 1)), 5, patch)
+
+
 def test_seeds_chunks_and_batches():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     exact = exact_for(data)

@@ -17,7 +17,13 @@ from labutils.checks.lesson_4 import (
     check_relu_floor,
     check_train_step,
 )
-from labutils.checks.lesson_5 import check_ddim_step, check_exact_x0, check_reverse_step, check_sampling_loop
+from labutils.checks.lesson_5 import (
+    check_ddim_step,
+    check_exact_x0,
+    check_patch_x0,
+    check_reverse_step,
+    check_sampling_loop,
+)
 from labutils.checks.lesson_6 import check_difference, check_inpaint
 from labutils.checks.lesson_7 import check_autoguided, check_loss_weight, check_space_to_depth, check_split_taps
 from labutils.checks.lesson_8 import (
@@ -48,6 +54,7 @@ __all__ = [
     "check_loss_weight",
     "check_mean_velocity_target",
     "check_noise_loss",
+    "check_patch_x0",
     "check_posterior_variances",
     "check_predict_x0",
     "check_relu_floor",

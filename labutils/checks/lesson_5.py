@@ -1,4 +1,4 @@
-"""Checks of lesson 5: one reverse step, the whole loop, the exact denoiser, and a step without fresh noise."""
+"""Checks of lesson 5: one reverse step, the whole loop, the exact denoiser, patches, a step without fresh noise."""
 
 import contextlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from labutils.checks.feedback import Check, require, run
 from labutils.checks.values import StubNetwork, as_array, as_numbers, close, compare, ignores
-from labutils.sampling import exact_noise_predictor
+from labutils.sampling import exact_noise_predictor, patch_sums
 from labutils.schedule import linear_schedule
 
 check_reverse_step = Check(
@@ -28,6 +28,11 @@ check_ddim_step = Check(
     "5.4",
     "ddim_step",
     "``ddim_step(schedule, x, t, s, predicted_noise)`` goes from step t to step s without fresh noise.",
+)
+check_patch_x0 = Check(
+    "5.5",
+    "patch_x0",
+    "``patch_x0(images, schedule, x, t, patch)`` is x̂_0 if each pixel is judged by the patch around it.",
 )
 
 
@@ -300,3 +305,119 @@ def _(ddim_step, rng):
             f"with one known image the two steps 999 → {stop} → −1 should end at it; yours miss it by "
             f"{np.abs(x - image).max():.2g}",
         )
+
+
+def _patch_task(rng, t):
+    """A schedule, four images of 6 × 6 pixels, and a noisy one that is half one image and half another."""
+    schedule = linear_schedule()
+    images = rng.uniform(-1, 1, (4, 6, 6)).astype(np.float32)
+    mixed = np.concatenate([images[0, :3], images[1, 3:]])
+    bar = schedule.alpha_bars[t]
+    x = np.sqrt(bar) * mixed + np.sqrt(1 - bar) * rng.standard_normal(mixed.shape)
+    return schedule, images, x.astype(np.float32)
+
+
+def _weighted(exponents, images):
+    """Σ w_i x_i at each pixel, with weights from exponents (N, H, W)."""
+    weights = np.exp(exponents - exponents.max(axis=0))
+    return np.sum(weights / weights.sum(axis=0) * images, axis=0)
+
+
+@check_patch_x0.property("each pixel has its own weights, from the patch around it")
+def _(patch_x0, rng):
+    for t, patch in ((300, 3), (500, 5), (450, 1)):
+        s, images, x = _patch_task(rng, t)
+        bar, exact = s.alpha_bars[t], images.astype(float)
+
+        def exponents(signal, variance=2 * (1 - bar), x=x, exact=exact, patch=patch):
+            return -patch_sums((x - signal * exact) ** 2, patch) / variance
+
+        squares, logs = (x - np.sqrt(bar) * exact) ** 2, exponents(np.sqrt(bar))
+        right, shifted = _weighted(logs, exact), np.exp(logs - logs.max())
+        whole = -np.sum(squares, axis=(1, 2), keepdims=True) / (2 * (1 - bar))
+        weights = np.exp(logs - logs.max(axis=0))
+        weights /= weights.sum(axis=0)
+        inside = patch_sums(np.ones_like(x), patch)
+        mistakes = {
+            "the whole image is compared at every pixel: only the patch around a pixel may count for it": _weighted(
+                whole, exact
+            ),
+            "each pixel is judged alone: sum the squares over the patch before the weights": _weighted(
+                -squares / (2 * (1 - bar)), exact
+            ),
+            "the differences are summed over the patch, and then squared; the squares must be summed": _weighted(
+                -(patch_sums(x - np.sqrt(bar) * exact, patch) ** 2) / (2 * (1 - bar)), exact
+            ),
+            "the weights are divided by a sum over the pixels; at each pixel the weights of all images add to 1": (
+                np.sum(shifted / shifted.sum(axis=(1, 2), keepdims=True) * exact, axis=0)
+            ),
+            "at each pixel the weights of all images should have the sum 1": np.sum(np.exp(logs) * exact, axis=0),
+            "this is the sum of the weighted patches; x̂_0 is the weighted mean of the pixels in their middle": np.sum(
+                weights * patch_sums(exact, patch), axis=0
+            ),
+            "this is the mean of the weighted patches; x̂_0 is the weighted mean of the pixels in their middle": np.sum(
+                weights * patch_sums(exact, patch) / inside, axis=0
+            ),
+            "the exponent has the mean over the patch; the densities of the pixels are multiplied, so their logarithms "
+            "are added": _weighted(logs / patch**2, exact),
+            "the exponent has the mean over the patch; add the squares": _weighted(logs / inside, exact),
+            "the ½ is missing: the density of the noise ε is proportional to exp(−‖ε‖²/2)": _weighted(2 * logs, exact),
+            "the gap x_t − √ᾱ_t x_0 is not ε yet: it is √(1 − ᾱ_t) ε": _weighted(logs * (1 - bar), exact),
+            "√ᾱ_t is missing: x_t holds √ᾱ_t x_0, not x_0": _weighted(exponents(1.0), exact),
+            "the root is missing: x_t holds √ᾱ_t x_0": _weighted(exponents(bar), exact),
+            "the sign is wrong: the image that needs the smallest noise has the largest weight": _weighted(
+                -logs, exact
+            ),
+            "this is the most probable image at each pixel; the best prediction is the mean with all weights": (
+                np.take_along_axis(exact, logs.argmax(axis=0)[None], axis=0)[0]
+            ),
+            "you used α_t where ᾱ_t is needed": _weighted(exponents(np.sqrt(s.alphas[t]), 2 * s.betas[t]), exact),
+            "all images have the same weight; the weights should depend on x_t": exact.mean(axis=0),
+        }
+        compare(
+            run(patch_x0, images, s, x, t, patch),
+            right,
+            mistakes,
+            f"at t = {t}, patch {patch}: x̂_0 at a pixel should be Σ w_i x^(i) of this pixel, with weights from the "
+            "squares in the patch around it",
+            what="x̂_0",
+        )
+
+
+@check_patch_x0.property("if the patch is the whole image, it is the exact denoiser")
+def _(patch_x0, rng):
+    for t in (300, 600):
+        s, images, x = _patch_task(rng, t)
+        bar = s.alpha_bars[t]
+        whole = np.sum((x - np.sqrt(bar) * images.astype(float)) ** 2, axis=(1, 2), keepdims=True)
+        compare(
+            run(patch_x0, images, s, x, t, 11),
+            _weighted(-whole / (2 * (1 - bar)), images),
+            {},
+            f"at t = {t}: a patch of 11 pixels is the whole image of 6 × 6 pixels from every pixel. Then all pixels "
+            "have the weights of exercise 5.3, and the result should be the same",
+            what="x̂_0",
+        )
+
+
+@check_patch_x0.property("finite where the densities at one pixel are far smaller than at another")
+def _(patch_x0, rng):
+    s, images, x = _patch_task(rng, 20)
+    x[:2, :2] += 12  # all images need a huge noise here, and nowhere else
+    answer = run(patch_x0, images, s, x, 20, 3)
+    sentence = (
+        "in the corner all exponents are below −1,000, and elsewhere they are near 0: then the sum of the weights in "
+        "the corner is 0. You may add a number to the exponents of one pixel. Must it be the same for all pixels?"
+    )
+    with contextlib.suppress(TypeError):  # of what is no numbers: `compare` finds the words
+        require(np.all(np.isfinite(as_array(answer))), sentence)
+    bar = s.alpha_bars[20]
+    logs = -patch_sums((x - np.sqrt(bar) * images.astype(float)) ** 2, 3) / (2 * (1 - bar))
+    compare(
+        answer,
+        _weighted(logs, images),
+        {sentence: np.zeros(x.shape)},
+        f"at t = 20 x̂_0 is wrong. {sentence}",
+        0.03,
+        "x̂_0",
+    )

@@ -7,7 +7,7 @@
 """
 
 from labutils.sampling.compiled import BATCH, Sampler, sample, trajectory
-from labutils.sampling.exact import exact_noise_predictor, exact_x0
+from labutils.sampling.exact import exact_noise_predictor, exact_x0, local_x0, patch_sums
 from labutils.sampling.inpainting import as_constraint, enlarge, inpaint, match_blocks, resampled, shrink
 from labutils.sampling.reverse import ancestral_sampling, plain_sampling, posterior_mean, reverse_step
 
@@ -20,7 +20,9 @@ __all__ = [
     "exact_noise_predictor",
     "exact_x0",
     "inpaint",
+    "local_x0",
     "match_blocks",
+    "patch_sums",
     "plain_sampling",
     "posterior_mean",
     "resampled",
