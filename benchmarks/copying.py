@@ -11,6 +11,8 @@
 Each row is saved as soon as it is measured.
 """
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 from scipy.special import softmax
@@ -27,7 +29,7 @@ WHOLE = 55  # 2 · 28 − 1: around each pixel the whole image
 PATCHES = (3, 5, 7, 9, 11, 15, 21, WHOLE)
 FIT, DRAWN = 8, 32  # noises from which the widths are read, and other noises from which network and formula draw
 FIXED = 7
-TRAINING_STEPS, BATCH, SAMPLES = 400, 64, 128
+TRAINING_STEPS, BATCH, SAMPLES = 2_000, 16, 128
 KINDS = {"patch": False, "soft patch": True}
 DRAWINGS = ["whole image", *KINDS, "one width", "widths in reverse order"]
 PLAN = [
@@ -163,7 +165,7 @@ def measure_training(item, dataset):
         diffusion,
         np.resize(known, (TRAINING_STEPS * BATCH, *known.shape[1:])),  # all of them, again and again
         1,
-        config=experiment.config.for_run(1, TRAINING_STEPS),
+        config=replace(experiment.config, batch_size=BATCH).for_run(1, TRAINING_STEPS),
         seed=item["seed"],
         callbacks=[keras_progress(1, f"{count} images")],
     )

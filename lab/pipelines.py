@@ -17,7 +17,7 @@ from labutils.training import EXPERIMENTS, noise_prediction_loss, train
 VALIDATION_IMAGES = 2_000  # enough for a clear curve, at about a hundredth of the cost
 CLASSIFIER_EPOCHS = 8
 CAPTIONED = 48_000  # pictures that the autoencoder learns from
-CLUSTERED, CLUSTERS = "fast_clusters", 30  # a network fast_conditional whose labels are clusters; their number
+CLUSTERED, CLUSTERS = "fast_clusters", 100  # a network fast_conditional whose labels are clusters; their number
 MODELS = (*networks.NETWORKS, CLUSTERED, *RECIPES)
 DRAWN = 64_000  # pictures with captions that text_to_image learns from: 1,000 steps in an epoch
 

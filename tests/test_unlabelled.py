@@ -76,7 +76,7 @@ class Unlabelled(data.Images):
 
 def test_no_label_is_read_in_training(tmp_path):
     digits = data.load("digits")
-    small = Unlabelled("none", digits.x_train[:64], None, digits.x_test[:32], None, digits.sha256)
+    small = Unlabelled("none", digits.x_train[:128], None, digits.x_test[:32], None, digits.sha256)
     train_model(CLUSTERED, small, tmp_path, epochs=1)
     record = pretrained.read_record(CLUSTERED, tmp_path)
     assert record["classes"] == len(record["proportions"]) == CLUSTERS and sum(record["proportions"]) == pytest.approx(

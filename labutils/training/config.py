@@ -116,6 +116,6 @@ EXPERIMENTS = {
     "classic": Experiment(linear_schedule(), TrainingConfig(), epochs=50),
     "fast": Experiment(cosine_schedule(), FAST, epochs=40, prediction="x0"),
     "fast_conditional": Experiment(cosine_schedule(), FAST, epochs=20, prediction="x0", guidance=0.5),
-    "fast_clusters": Experiment(cosine_schedule(), FAST, epochs=8, prediction="x0", guidance=0.5),
+    "fast_clusters": Experiment(cosine_schedule(), FAST, epochs=6, prediction="x0", guidance=0.5),
     "text_to_image": Experiment(cosine_schedule(), TEXT, epochs=8, prediction="v", guidance=4.0),
 }

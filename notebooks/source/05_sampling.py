@@ -936,7 +936,7 @@ if recorded:
 #
 # ### And when it does copy
 #
-# The other side of the question: can this network copy at all? The next table shows `fast`, trained anew on a few images, with the same 400 steps for each row.
+# The other side of the question: can this network copy at all? The next table shows `fast`, trained anew on a few images, with the same 2,000 steps of 16 images for each row.
 # A copy is defined as above. The last column compares the nearest training image with the nearest of *as many images that the network never
 # saw*: a ratio near 1 means that the drawings are not nearer to what it knows.
 
