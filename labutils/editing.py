@@ -87,28 +87,33 @@ def two_captions(network, weight, avoiding=None):
     return guided
 
 
-def keep_attention(denoiser, until, layers=CROSS_ATTENTION):
+def keep_attention(denoiser, until, free=(), layers=CROSS_ATTENTION):
     """A denoiser of two halves of a batch: the second looks where the first looks, while the time is ≥ ``until``.
 
-    Editing by cross-attention (Hertz et al. 2022, https://arxiv.org/abs/2208.01626, section 3.2, "word swap"): the
-    attention weights come from the first caption, the values from the second one. So another thing is drawn in the same
-    place.
+    Editing by cross-attention (Hertz et al. 2022, https://arxiv.org/abs/2208.01626, section 3.2): the attention weights
+    come from the first caption, the values from the second one. So another thing is drawn in the same place. Without
+    ``free`` it is the paper's "word swap". With the places of the changed words it is like its "adding a new phrase":
+    these words keep their own weights, and the weights of each position are made to sum to 1 again.
 
     Args:
-        denoiser: from :func:`split`, with its inputs. until: t/T. layers: names of the attention layers.
+        denoiser: from :func:`split`, with its inputs. until: t/T.
+        free: places of words whose weights are not kept. layers: names of the attention layers.
 
     Returns:
         keras.Model with the inputs and the weights of ``denoiser``, for batches of an even number of items.
     """
     time = denoiser.inputs[1]
+    free = np.isin(np.arange(caption_data.LENGTH), free)
 
     def call(layer, *inputs, **options):
         if layer.name not in layers:
             return layer(*inputs, **options)
         _, weights = layer(*inputs)
         first, second = ops.split(weights, 2)
+        mixed = ops.where(free, second, first) if layer.name in CROSS_ATTENTION else first
+        mixed /= ops.sum(mixed, axis=-1, keepdims=True)
         keep = ops.split(time, 2)[1][:, :, None, None] >= until
-        return layer(*inputs, weights=ops.concatenate([first, ops.where(keep, first, second)]))
+        return layer(*inputs, weights=ops.concatenate([first, ops.where(keep, mixed, second)]))
 
     return keras.models.clone_model(denoiser, denoiser.inputs, lambda layer: layer, call)
 
@@ -136,13 +141,13 @@ def negative_pairs(texts, avoided=None):
     return np.stack([caption_data.tokenize(texts), caption_data.tokenize(avoided or [""] * len(texts))], axis=1)
 
 
-def draw_edited(model, noise, before, after, keep, layers=CROSS_ATTENTION):
+def draw_edited(model, noise, before, after, keep, **options):
     """Draw two captions from the same noise; the second keeps the attention of the first in the first steps.
 
     Args:
         model, noise: as in :func:`draw`. before, after: lists of N captions.
         keep: in how many of the labutils.pipeline.STEPS steps the attention is kept.
-        layers: as in :func:`keep_attention`.
+        options: ``free`` and ``layers`` of :func:`keep_attention`.
 
     Returns:
         Two arrays of pictures, (N, 32, 32, 3).
@@ -154,7 +159,7 @@ def draw_edited(model, noise, before, after, keep, layers=CROSS_ATTENTION):
     encoder, denoiser = split(model.diffusion.network)
     t = Sampler(model.diffusion, sampler="dpmpp_2m", steps=pipeline.STEPS).t
     until = t[keep - 1] / model.diffusion.schedule.T if keep else 2.0
-    kept = keep_attention(denoiser, until, layers)
+    kept = keep_attention(denoiser, until, **options)
     pairs = negative_pairs([*before, *after])
     words = np.reshape(encoder(pairs.reshape(-1, pairs.shape[-1])), (*pairs.shape, -1))
     network = two_captions(kept, model.diffusion.guidance, avoiding=denoiser)
