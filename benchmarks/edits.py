@@ -168,7 +168,7 @@ def measure_negative(item):
 
 
 def phrases(pairs):
-    """ "red three" for each (colour, digit)."""
+    """The words of each (colour, digit), such as "red three"."""
     return [f"{list(COLOURS)[colour]} {caption_data.DIGITS[digit]}" for colour, digit in pairs]
 
 
@@ -198,7 +198,10 @@ def measure_keep(item):
     found = read(second)
     half = np.s_[:, :, 16:]
     moved = np.stack([((x - first)[half] ** 2).mean(axis=(1, 2, 3)) for x in (second, control)], axis=1)  # (COUNT, 2)
-    rms = {name: metrics.bootstrap(lambda x: np.sqrt(x.mean()), moved[:, i], rng=0) for i, name in enumerate(("other_half", "control"))}
+    rms = {
+        name: metrics.bootstrap(lambda x: np.sqrt(x.mean()), moved[:, i], rng=0)
+        for i, name in enumerate(("other_half", "control"))
+    }
     ratio = metrics.bootstrap(lambda x: np.sqrt(x[:, 0].mean() / x[:, 1].mean()), moved, rng=0)
     return {
         **shares(digit=found[:, 1] == after[:, 1], caption=(found == after).all(axis=1)),

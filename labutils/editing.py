@@ -63,7 +63,7 @@ def swap_word(words, other, place):
 def two_captions(network, weight, avoiding=None):
     """Classifier-free guidance towards one caption and away from another: a *negative prompt*.
 
-    (1 + w) · f(x, wanted) − w · f(x, avoided). With the empty caption as the avoided one it is labutils.diffusion.guided.
+    (1 + w) · f(x, wanted) − w · f(x, avoided). If the avoided caption is empty, it is labutils.diffusion.guided.
 
     Args:
         network: callable of [x, t/T, condition], the condition tokens or word vectors.
