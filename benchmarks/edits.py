@@ -33,8 +33,8 @@ SELF = "inner_self_attention"
 KEPT = {  # the options of editing.draw_edited
     "all words": {},
     "all words, self-attention": {"layers": (*CROSS_ATTENTION, SELF)},
-    "all but the colour": {"free": [1]},
-    "all but colour and digit": {"free": [1, 2]},
+    "all but the colour": {"free": (1,)},
+    "all but colour and digit": {"free": (1, 2)},
 }
 AVOIDED = ("empty", "another digit", "another colour", "first phrase", "second phrase", "second colour")
 T = (999, 916, 832, 749, 666, 499, 332, 166)
@@ -49,7 +49,6 @@ PLAN = [
     *({"negative": avoided, "w": 1.0} for avoided in ("another digit", "second phrase")),
     *({"no colour": avoided, "w": 4.0} for avoided in ("empty", "red", "white")),
     {"no colour": "red", "w": 1.0},
-    *({"keep": k, "words": words, "seed": OTHER_SEED} for words in KEPT for k in (8, 12)),
     *({"keep": k, "words": "all words", "seed": SEED} for k in range(0, 13, 2)),
     *({"keep": k, "words": "all but the colour", "seed": SEED} for k in (4, 8, 12)),
     *({"redraw": edit, "t": t} for edit in ("colour", "digit", "above") for t in T),
@@ -57,6 +56,7 @@ PLAN = [
     *({"orange": row} for row in ("real", "decoded", "training")),
     *({"orange": row, "digits": digits} for row in ("learned", "mean") for digits in ("taught", "held out")),
     {"orange": "old captions"},
+    *({"keep": k, "words": words, "seed": OTHER_SEED} for words in KEPT for k in (8, 12)),
 ]
 KINDS = tuple(dict.fromkeys(next(iter(item)).replace(" ", "_") for item in PLAN))
 

@@ -4,10 +4,12 @@ Everything here needs two parts of the network of lesson 8: the text encoder, wh
 and the denoiser, which takes them. Between the two, words may be changed. :func:`split` gives both.
 
 A method here is a network for labutils.diffusion.Diffusion, or an argument of labutils.sampling.Sampler. Every function
-takes the noise that it starts from. So two pictures from the same noise differ only in what was edited.
+takes the noise that it starts from. So two pictures from the same noise differ only in what was edited. Networks and
+samplers are kept, so that the same edit of other captions is not compiled again.
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import keras
 import numpy as np
@@ -16,12 +18,14 @@ from keras import ops
 
 from labutils import caption_data, networks, pipeline
 from labutils.networks.text_to_image import CROSS_ATTENTION
+from labutils.samplers import spaced_steps
 from labutils.sampling import Sampler, inpaint
 from labutils.support.arguments import check_count
 
 NEW_WORD = len(caption_data.VOCABULARY)  # the token of a word that is taught
 
 
+@lru_cache(8)
 def split(network):
     """The text encoder and the denoiser of a network, which keep its weights.
 
@@ -60,6 +64,7 @@ def swap_word(words, other, place):
     return words
 
 
+@lru_cache(8)
 def two_captions(network, weight, avoiding=None):
     """Classifier-free guidance towards one caption and away from another: a *negative prompt*.
 
@@ -87,6 +92,7 @@ def two_captions(network, weight, avoiding=None):
     return guided
 
 
+@lru_cache(8)
 def keep_attention(denoiser, until, free=(), layers=CROSS_ATTENTION):
     """A denoiser of two halves of a batch: the second looks where the first looks, while the time is ≥ ``until``.
 
@@ -97,7 +103,7 @@ def keep_attention(denoiser, until, free=(), layers=CROSS_ATTENTION):
 
     Args:
         denoiser: from :func:`split`, with its inputs. until: t/T.
-        free: places of words whose weights are not kept. layers: names of the attention layers.
+        free: tuple of places of words whose weights are not kept. layers: tuple of names of attention layers.
 
     Returns:
         keras.Model with the inputs and the weights of ``denoiser``, for batches of an even number of items.
@@ -118,6 +124,9 @@ def keep_attention(denoiser, until, free=(), layers=CROSS_ATTENTION):
     return keras.models.clone_model(denoiser, denoiser.inputs, lambda layer: layer, call)
 
 
+_sampler = lru_cache(8)(Sampler)
+
+
 def draw(model, noise, network, condition, **options):
     """Pictures from given noise, by another network than that of the model.
 
@@ -131,7 +140,7 @@ def draw(model, noise, network, condition, **options):
     """
     start = options.pop("start", None)
     options = {"sampler": "dpmpp_2m", "steps": pipeline.STEPS, **options}
-    sampler = Sampler(replace(model.diffusion, network=network, guidance=0.0), noise.shape[1:], **options)
+    sampler = _sampler(replace(model.diffusion, network=network, guidance=0.0), noise.shape[1:], **options)
     *_, (_, _, latents) = sampler.run(noise, condition=condition, x0=False, start=start)
     return networks.decode(model.autoencoder, latents)
 
@@ -157,8 +166,8 @@ def draw_edited(model, noise, before, after, keep, **options):
     """
     check_count("keep", keep, low=0, high=pipeline.STEPS)
     encoder, denoiser = split(model.diffusion.network)
-    t = Sampler(model.diffusion, sampler="dpmpp_2m", steps=pipeline.STEPS).t
-    until = t[keep - 1] / model.diffusion.schedule.T if keep else 2.0
+    T = model.diffusion.schedule.T
+    until = spaced_steps(T, pipeline.STEPS)[keep - 1] / T if keep else 2.0
     kept = keep_attention(denoiser, until, **options)
     pairs = negative_pairs([*before, *after])
     words = np.reshape(encoder(pairs.reshape(-1, pairs.shape[-1])), (*pairs.shape, -1))
@@ -180,7 +189,7 @@ def redraw(model, images, texts, t, noise, guidance=None):
     Raises:
         ValueError: a ``t`` that the sampler does not call, which names those that it calls.
     """
-    called = Sampler(model.diffusion, sampler="dpmpp_2m", steps=pipeline.STEPS).t
+    called = spaced_steps(model.diffusion.schedule.T, pipeline.STEPS)
     if t not in called:
         raise ValueError(f"t must be one of {called.tolist()}, got {t}")
     latents = networks.encode(model.autoencoder, images)

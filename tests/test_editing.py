@@ -96,7 +96,7 @@ def test_kept_attention(parts):
     kept = editing.keep_attention(denoiser, 0.5)([x, time, edited]).numpy()
     np.testing.assert_allclose(kept[:2], plain[:2], atol=1e-5)
     assert np.abs(kept[2:] - plain[2:]).max() > 0.01
-    for until, options, words in ((0.5, {}, same), (0.6, {}, edited), (0.5, {"free": range(8)}, edited)):
+    for until, options, words in ((0.5, {}, same), (0.6, {}, edited), (0.5, {"free": tuple(range(8))}, edited)):
         found = editing.keep_attention(denoiser, until, **options)([x, time, words])
         np.testing.assert_allclose(found, denoiser([x, time, words]), atol=1e-5)
 
