@@ -44,18 +44,18 @@ SEVEN = {**COLOURS, "orange": ORANGE}
 HELD_OUT = (2, 5, 8)
 TAUGHT = tuple(digit for digit in range(10) if digit not in HELD_OUT)
 PLAN = [
+    *({"keep": k, "words": "all words", "seed": SEED} for k in range(0, 13, 2)),
+    *({"keep": k, "words": "all but the colour", "seed": SEED} for k in (4, 8, 12)),
+    *({"orange": row} for row in ("real", "decoded", "training")),
+    *({"orange": row, "digits": digits} for row in ("learned", "mean") for digits in ("taught", "held out")),
+    {"orange": "old captions"},
     *({"swap": edit, "place": place} for edit in ("digit", "colour", "relation") for place in PLACES),
+    *({"redraw": edit, "t": t} for edit in ("colour", "digit", "above") for t in T),
+    *({"fill": caption, "how": how} for how in FILLS for caption in ("right", "wrong", "none")),
     *({"negative": avoided, "w": 4.0} for avoided in AVOIDED),
     *({"negative": avoided, "w": 1.0} for avoided in ("another digit", "second phrase")),
     *({"no colour": avoided, "w": 4.0} for avoided in ("empty", "red", "white")),
     {"no colour": "red", "w": 1.0},
-    *({"keep": k, "words": "all words", "seed": SEED} for k in range(0, 13, 2)),
-    *({"keep": k, "words": "all but the colour", "seed": SEED} for k in (4, 8, 12)),
-    *({"redraw": edit, "t": t} for edit in ("colour", "digit", "above") for t in T),
-    *({"fill": caption, "how": how} for how in FILLS for caption in ("right", "wrong", "none")),
-    *({"orange": row} for row in ("real", "decoded", "training")),
-    *({"orange": row, "digits": digits} for row in ("learned", "mean") for digits in ("taught", "held out")),
-    {"orange": "old captions"},
     *({"keep": k, "words": words, "seed": OTHER_SEED} for words in KEPT for k in (8, 12)),
 ]
 KINDS = tuple(dict.fromkeys(next(iter(item)).replace(" ", "_") for item in PLAN))
@@ -308,7 +308,12 @@ def measure_orange(item):
         images = real()(scenes)
         if kind == "decoded":
             images = networks.decode(model().autoencoder, networks.encode(model().autoencoder, images))
-        return orange_shares(scenes, images)
+        measured = orange_shares(scenes, images)
+        if kind == "real":  # the judge must not see orange where there is none
+            scenes, _ = scenes_of("digit")
+            others = read_pictures(real()(scenes), recogniser(), SEVEN)[:, [0, 3]]
+            measured |= shares(false_orange=(others == len(COLOURS)).any(axis=1))
+        return measured
     if kind == "training":
         scenes = orange_scenes(TAUGHT, 200, SEED + 2)
         images = caption_data.draw_pictures(data.load("mnist"), scenes, "train", SEED, SEVEN)

@@ -230,7 +230,7 @@ def encode_with(encoder, row, tokens):
     return contextual(ops.take(table, ops.convert_to_tensor(tokens) - caption_data.NO_WORD, axis=0))
 
 
-def learn_word(model, images, tokens, row, *, steps=400, batch=32, rate=0.01, seed=0):
+def learn_word(model, images, tokens, row, *, steps=400, batch=32, rate=0.03, seed=0):
     """Textual inversion (Gal et al. 2022, https://arxiv.org/abs/2208.01618): learn a word, and nothing else.
 
     The loss is that of training. Only the new row of the word table gets a gradient. So captions without the new word
