@@ -59,6 +59,7 @@ bench: $(VENV)/ready-grading  ## measure again what README and lessons quote: an
 	$(BIN)/python -m benchmarks.one_call
 	$(BIN)/python -m benchmarks.copying
 	$(BIN)/python -m benchmarks.unlabelled
+	$(BIN)/python -m benchmarks.edits
 
 lint: $(VENV)/ready-authors  ## ruff, as in CI
 	$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check .

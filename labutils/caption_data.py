@@ -144,7 +144,7 @@ def draw_scenes(count, rng, kind="seen", alone=0.2):
     return drawn
 
 
-def draw_pictures(dataset, scenes, part="train", rng=0):
+def draw_pictures(dataset, scenes, part="train", rng=0, colours=COLOURS):
     """A picture of each scene: handwritten digits of 14 to 16 pixels in their colours on black.
 
     Each digit stands in its half of the picture, in the middle of it, up to 3 pixels off. A digit that is
@@ -154,6 +154,7 @@ def draw_pictures(dataset, scenes, part="train", rng=0):
         dataset, part: as in :func:`make`.
         scenes: (N, 5).
         rng: NumPy generator or seed: of the handwriting, the size and the place.
+        colours: dict name → (red, green, blue), in the order of the scenes' numbers.
 
     Returns:
         (N, 32, 32, 3) float32 in [-1, 1].
@@ -168,7 +169,7 @@ def draw_pictures(dataset, scenes, part="train", rng=0):
         raise ValueError(f"captions need grey images of the ten digits (MNIST, or 'digits'), got {dataset.name}")
     rng = np.random.default_rng(rng)
     examples = [np.flatnonzero(labels == digit) for digit in range(10)]
-    colours = np.array(list(COLOURS.values()), np.float32) / 255
+    colours = np.array(list(colours.values()), np.float32) / 255
     pictures = np.zeros((len(scenes), SIZE, SIZE, 3), np.float32)
     relation = scenes[:, 2]
     for place, (colour, digit) in enumerate((scenes[:, :2].T, scenes[:, 3:].T)):

@@ -18,12 +18,13 @@ DIGIT_SIZE = 16.5  # pixels that become the 20 which a digit's longer side has i
 BRIGHTEN = 0.6  # exponent
 
 
-def read_pictures(images, classifier):
+def read_pictures(images, classifier, colours=COLOURS):
     """The scene that each picture shows.
 
     Args:
         images: (N, 32, 32, 3) in about [-1, 1], see labutils.metrics.check_drawn.
         classifier: the network ``digit_recogniser`` with weights.
+        colours: dict name → (red, green, blue), those among which the judge chooses.
 
     Returns:
         (N, 5) int32 as in labutils.caption_data. Two digits are read from left to right or from top to bottom, so the
@@ -37,7 +38,7 @@ def read_pictures(images, classifier):
     scenes = np.empty((len(light), 5), np.int32)
     for columns, part in ((slice(0, 2), first), (slice(3, 5), second)):
         digits = predict(classifier, _cut_out(part)).argmax(axis=1)
-        scenes[:, columns] = np.stack([_colour(light, part), digits], axis=1)
+        scenes[:, columns] = np.stack([_colour(light, part, colours), digits], axis=1)
     scenes[:, 2] = np.where(beside, 0, 2)
     scenes[alone, 2:] = ALONE
     return scenes
@@ -117,12 +118,12 @@ def _spread(ink, axis):
     return along @ place**2 / total - mean**2
 
 
-def _colour(light, ink):
-    """The nearest of COLOURS to the mean colour of the ink, position (N,)."""
+def _colour(light, ink, colours):
+    """The nearest of ``colours`` to the mean colour of the ink, position (N,)."""
     weight = ink[..., None] ** 2
     mean = (light * weight).sum(axis=(1, 2)) / (weight.sum(axis=(1, 2)) + 1e-6)
     mean /= mean.max(axis=1, keepdims=True) + 1e-6  # edges of strokes are darker
-    colours = np.array(list(COLOURS.values()), np.float32)
+    colours = np.array(list(colours.values()), np.float32)
     colours /= colours.max(axis=1, keepdims=True)
     return ((mean[:, None] - colours) ** 2).sum(axis=-1).argmin(axis=1)
 

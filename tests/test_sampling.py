@@ -291,6 +291,17 @@ def test_a_path_can_be_taken_up_on_the_way():
         next(sampler.run(x, start=int(sampler.t[-1]) - 1))
 
 
+def test_a_sampler_that_extrapolates_starts_on_the_way_with_a_step_of_ddim():
+    """There is no estimate before the first call."""
+    xt = RNG.standard_normal((3, 4, 4, 1)).astype("float32")
+    exact = exact_for(RNG.uniform(-1, 1, (1, 4, 4, 1)).astype("float32"))
+    states = [
+        list(sampling.Sampler(exact, (4, 4, 1), sampler=name, steps=12).run(xt, chunk=1, start=500))[1][1]
+        for name in ("ddim", "dpmpp_2m")
+    ]
+    assert np.allclose(*states, atol=1e-5)
+
+
 def test_constrain_keeps_known_pixels():
     data = RNG.uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
     mask = np.zeros((1, 4, 4, 1), np.float32)

@@ -33,7 +33,8 @@ class Attention(layers.Layer):
     Call:
         queries come from x (B, n, width), keys and values from context (B, m, ·). Where both are the same it is
         *self-attention*, where the context is a caption it is *cross-attention*. Returns [answers (B, n, width),
-        weights (B, heads, n, m)]. The answers are 0 before training.
+        weights (B, heads, n, m)]. The answers are 0 before training. ``weights`` given at the call are used in place
+        of its own.
     """
 
     def __init__(self, width, heads=4, **options):
@@ -49,10 +50,13 @@ class Attention(layers.Layer):
             layer.build(context_shape)
         self.out.build((*x_shape[:-1], self.width))
 
-    def call(self, x, context):
+    def call(self, x, context, weights=None):
         """Ask, scaled_dot_product_attention in each head, and join the heads' answers."""
         q, k, v = (self._split(layer(y)) for layer, y in ((self.query, x), (self.key, context), (self.value, context)))
-        answers, weights = scaled_dot_product_attention(q, k, v)  # (B, heads, n, width/heads), (B, heads, n, m)
+        if weights is None:
+            answers, weights = scaled_dot_product_attention(q, k, v)  # (B, heads, n, width/heads), (B, heads, n, m)
+        else:
+            answers = ops.matmul(weights, v)
         joined = ops.reshape(ops.transpose(answers, (0, 2, 1, 3)), (-1, answers.shape[2], self.width))
         return [self.out(joined), weights]
 

@@ -45,7 +45,7 @@ class Sampler:
         t_of = tf.constant(table.t, tf.int32)
         # One number per row, so that the loop contains only multiply-adds.
         a, b, c, sigma = (tf.constant(column, tf.float32) for column in (table.a, table.b, table.c, table.sigma))
-        noisy = bool(np.any(table.sigma > 0))
+        noisy, self._uses_previous = bool(np.any(table.sigma > 0)), table.c != 0
         # The noise of a row depends on the seed and the step. A repeated step gets other noise.
         visits = np.zeros(diffusion.schedule.T, np.int32)
         streams = []
@@ -98,6 +98,8 @@ class Sampler:
         if start is not None and start < self.t[-1]:
             raise ValueError(f"start must be at least {self.t[-1]}, the step of the last call, got {start}")
         begin = 0 if start is None else int(np.argmax(self.t <= start))
+        if self._uses_previous[begin]:  # there is no estimate before the first: the first step is one of DDIM
+            previous_x0 = predict_x0(x, begin, condition)
         for first in range(begin, len(self.t), chunk):
             yield int(self.t[first]), x, predict_x0(x, first, condition) if x0 else None
             x, previous_x0 = run(x, previous_x0, condition, seed, first, min(first + chunk, len(self.t)))
