@@ -725,7 +725,7 @@ plots.show(plots.image_grid(digits, "Drawn by fast: 10 steps of dpmpp_2m, no lab
 # %%
 import tensorflow as tf
 
-from labutils import evaluation, samplers
+from labutils import samplers
 from labutils.networks import classifiers
 
 classic, fast = (pretrained.load_diffusion(which, fused=which == "classic") for which in ("classic", "fast"))
