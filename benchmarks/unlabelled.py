@@ -24,18 +24,18 @@ WAYS = [  # checkpoint, and what the weight w belongs to
     ("fast", "autoguidance"),
     ("fast_clusters", "guidance"),
     ("fast_clusters", "autoguidance"),
-    ("fast_conditional", "guidance"),
 ]
+LABELLED = ("fast_conditional", "guidance")  # for comparison, with the weight of the checkpoint
 PLAN = [
     *({"checkpoint": name, "way": way, "weight": w} for name, way in WAYS for w in WEIGHTS),
-    *({"checkpoint": name, "way": way, "seed": seed} for name, way in WAYS for seed in SEEDS),
+    *({"checkpoint": name, "way": way, "seed": seed} for name, way in (*WAYS, LABELLED) for seed in SEEDS),
 ]
 PARTS = {"weights": "weight", "reported": "seed"}  # name → key of its rows
 
 
 def rows():
     """The result file."""
-    weights = [*dict.fromkeys(name for name, _ in WAYS), *EARLY.values(), *report.JUDGES]
+    weights = [*EARLY, *EARLY.values(), LABELLED[0], *report.JUDGES]
     return report.Rows("unlabelled", PLAN, {"images": IMAGES, "calls": 2 * STEPS, **report.about(weights)})
 
 
@@ -63,7 +63,9 @@ def with_weight(name, way, weight):
 
 
 def best_weight(found, name, way):
-    """The weight with the smallest Fréchet distance among the rows that try them."""
+    """The weight with the smallest Fréchet distance among the rows that try them; for LABELLED, the checkpoint's."""
+    if (name, way) == LABELLED:
+        return pretrained.read_record(name)["guidance"]
     tried = [row for row in found if row.get("checkpoint") == name and row["way"] == way and "seed" not in row]
     return min(tried, key=lambda row: row["measures"]["frechet"]["value"])["weight"]
 

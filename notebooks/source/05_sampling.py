@@ -901,13 +901,15 @@ else:
 # %%
 if recorded:
     lines = [row for row in recorded["rows"] if "drawings" in row]
-    patches, whole = (next(row["r2_of_each"] for row in lines if row["drawings"] == kind) for kind in ("patch", "whole image"))
     plots.show_table(
         ["oracle", "images", "r² with fast, median (95 %)", "with the drawing from another noise", "same digit", "copies"],
         [[row["drawings"], f"{row['images']:,}", "{:.2f} ({:.2f} to {:.2f})".format(*row["r2"]),
           f"{row['r2_shuffled'][0]:.2f}", f"{row['same_digit'][0]:.0%}", f"{row['copies'][0]:.0%}"] for row in lines])
-    value, low, high = metrics.bootstrap(np.median, np.subtract(patches, whole), resamples=1_000, rng=0)
-    print(f"r², patch − whole image, median of the differences: {value:+.2f} (95 %: {low:+.2f} to {high:+.2f})")
+    of_each = {row["drawings"]: row["r2_of_each"] for row in lines if row["images"] == 10_000}
+    for other in ("whole image", "one width", "widths in reverse order", "soft patch"):
+        differences = np.subtract(of_each["patch"], of_each[other])
+        value, low, high = metrics.bootstrap(np.median, differences, resamples=1_000, rng=0)
+        print(f"r², patch − {other}, median of the differences: {value:+.2f} (95 %: {low:+.2f} to {high:+.2f})")
     print(f"copies among the drawings of fast: {lines[0]['network']['copies'][0]:.0%}; a copy is nearer to a training image "
           "than 99 % of the real test digits")
 
@@ -919,6 +921,9 @@ if recorded:
 #
 # So one reason for new digits is found. The oracle was changed in one thing only, from the whole image to the patch: **then it no longer copies.**
 # (The intervals are over starting noises. All of them are for one network.)
+#
+# The other rows test the widths. With one width at all steps r² is 0.40, and with the widths in reverse order 0.16. The lines below the table show
+# both differences: neither interval holds 0. In reverse order the last calls see the whole image, and all drawings are copies.
 #
 # What does the formula leave out?
 #
@@ -949,8 +954,9 @@ if recorded:
           f"{row['nearest_known']:.2f}", f"{row['nearest_unknown']:.2f}", f"{row['ratio'][0]:.2f}"] for row in trained])
 
 # %% [markdown]
-# The rows differ only in the number of images. Kadkhodaie et al. (section 5.3) found for faces that this number decides: the same network copies a
-# small data set, and draws new images after a large one.
+# The rows differ only in the number of images. After 16 images nearly all drawings are copies, after 4,096 none is. Kadkhodaie et al. (section 5.3)
+# found the same for faces: the same network copies a small data set, and draws new images after a large one. So both belong to the answer: the form of the network
+# (patches), and enough images.
 #
 # ## 5.8 How good are they? Quality as a number
 #

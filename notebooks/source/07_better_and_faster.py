@@ -1031,18 +1031,19 @@ plots.show_prediction(prediction, "sure of a digit: " + ", ".join(f"{label} {par
 # image, a *pseudo-label* ([Bao et al. 2022](https://arxiv.org/abs/2212.00362), [Adaloglou et al.
 # 2024](https://arxiv.org/abs/2403.00570)). The network learns with these labels as with others, and guidance works as before.
 #
-# **Predict before you run:** we make 30 clusters. What will the mean image of a cluster look like: one digit, or a mixture?
+# **Predict before you run:** we make 100 clusters. What will the mean image of a cluster look like: one digit, or a mixture?
 
 # %%
 prediction = "…"  # write your guess between the quotes
 
 # %%
 shown = images.x_train[:5_000]
-clusters = PseudoLabels(shown, 30)
+clusters = PseudoLabels(shown, 100)
 assigned = clusters.of(shown)
-commonest = [np.bincount(images.y_train[:5_000][assigned == k]).max() for k in range(30)]
-plots.show(plots.image_table(np.split(clusters.centres[np.argsort(clusters.proportions)[::-1]], 3), [""] * 3, [""] * 10,
-                             f"The mean images of 30 clusters, the largest first ({name})", scale=1.1),
+commonest = [np.bincount(images.y_train[:5_000][assigned == k]).max() for k in range(100)]
+largest = clusters.centres[np.argsort(clusters.proportions)[::-1][:30]]
+plots.show(plots.image_table(np.split(largest, 3), [""] * 3, [""] * 10,
+                             f"The mean images of the 30 largest of 100 clusters ({name})", scale=1.1),
            "Thirty blurred mean images. Most of them look like one digit; several clusters show the same digit with "
            "another slant or thickness.")
 pure = sum(commonest) / len(shown)
@@ -1074,7 +1075,7 @@ how = {"condition": labels, "sampler": "dpmpp_2m", "steps": 12, "seed": SEED, "p
 ways = {"w = 0": told.with_guidance(0.0), "guidance, w = 0.5": told.with_guidance(0.5),
         "autoguidance, w = 1": known_autoguided(told.with_guidance(0.0), pretrained.load_diffusion("fast_clusters_epoch_01"), 1.0)}
 plots.show(plots.image_table([list(sampling.sample(model, 10, **how)) for model in ways.values()], list(ways),
-                             [f"cluster {k}" for k in labels], "Drawn by a network that knows 30 clusters", scale=1.1),
+                             [f"cluster {k}" for k in labels], "Drawn by a network that knows 100 clusters", scale=1.1),
            "Three rows of ten drawings, the same cluster and the same noise in each column.")
 
 # %% [markdown]
@@ -1104,8 +1105,8 @@ def show_unlabelled():
     """One line for each way to draw, and real digits."""
     lines = []
     for label, checkpoint, way in (("no label", "fast", None), ("no label", "fast", "autoguidance"),
-                                   ("30 clusters", "fast_clusters", None), ("30 clusters", "fast_clusters", "guidance"),
-                                   ("30 clusters", "fast_clusters", "autoguidance"),
+                                   ("100 clusters", "fast_clusters", None), ("100 clusters", "fast_clusters", "guidance"),
+                                   ("100 clusters", "fast_clusters", "autoguidance"),
                                    ("the true digit", "fast_conditional", "guidance")):
         runs, w = reported(checkpoint, way) if way else (unguided(checkpoint), "")
         frechet = [run["frechet"]["value"] for run in runs]
