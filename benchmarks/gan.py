@@ -33,7 +33,7 @@ BATCH = 64
 SHOWN = 10  # drawings of the first seed that are kept
 TRIALS = {
     "gan": [asdict(Setting(batch, gamma)) for batch in (8, 16) for gamma in (0.05, 0.5, 5.0)],
-    "fast": [{"batch_size": batch, "learning_rate": rate} for batch in (8, 16) for rate in (1e-3, 2e-3, 4e-3)],
+    "fast": [{"batch_size": batch, "learning_rate": rate} for batch in (16, 64) for rate in (1e-3, 2e-3, 4e-3)],
 }
 CHECKPOINTS = ("one_call", "fast")
 PLAN = [

@@ -6,14 +6,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import ablation, contenders, copying, filling, marking, prompts, quality, report, schedules, speed
+from benchmarks import (
+    ablation,
+    contenders,
+    copying,
+    filling,
+    gan,
+    marking,
+    one_call,
+    prompts,
+    quality,
+    report,
+    schedules,
+    speed,
+    unlabelled,
+)
 from lab import idle
 from labutils import pretrained, sampling
 from labutils import results as measured
 from labutils.schedule import linear_schedule
 
 FILES = {"quality": quality, "ablation": ablation, "schedules": schedules, "speed": speed, "filling": filling}
-FILES |= {"grading": marking, "text_to_image": prompts, "copying": copying}
+FILES |= {"grading": marking, "text_to_image": prompts, "copying": copying, "gan": gan, "one_call": one_call}
+FILES |= {"unlabelled": unlabelled}
+WEIGHED = ["quality", "ablation", "filling", "speed", "text_to_image", "copying", "gan", "one_call", "unlabelled"]
 
 
 @pytest.fixture
@@ -49,7 +65,7 @@ def test_all_results_are_of_one_machine():
         assert results["versions"] == found[0]["versions"], "make bench with one version"
 
 
-@pytest.mark.parametrize("name", ["quality", "ablation", "filling", "speed", "text_to_image", "copying"])
+@pytest.mark.parametrize("name", WEIGHED)
 def test_results_are_of_the_committed_weights(name):
     for checkpoint, sha256 in committed(name)["weights"].items():
         assert pretrained.read_record(checkpoint)["weights_sha256"] == sha256, f"{checkpoint} has changed: make bench"
@@ -74,6 +90,9 @@ def test_no_plan_has_an_item_twice():
         marking.PLAN,
         prompts.PLAN,
         copying.PLAN,
+        gan.PLAN,
+        one_call.PLAN,
+        unlabelled.PLAN,
     ):
         keys = [json.dumps(item, sort_keys=True) for item in plan]
         assert len(set(keys)) == len(keys)
