@@ -17,7 +17,7 @@ def recorded(name):
     """The committed measurements of ``python -m benchmarks.NAME``, for a lesson.
 
     Args:
-        name: quality, ablation, copying, speed, grading, filling, text_to_image or stable_diffusion.
+        name: of a file in ``benchmarks/results``, such as "quality".
 
     Returns:
         dict; or None, after one printed line, if the file is not there. So a lesson can go on without it.

@@ -499,10 +499,10 @@ if PRESET != "smoke":
 # 2024](https://arxiv.org/abs/2501.05441)). Its discriminator compares a real image with a generated one, and the penalty
 # keeps it flat at both kinds of images. Both sides got
 #
-# - the same time: 270 or 1,080 seconds of one processor core, for three seeds each;
+# - the same time: 270 or 540 seconds of one processor core, for three seeds each;
 # - six trial runs of 90 seconds to choose their settings, with a seed that was not used again.
 #
-# **Predict before you run:** which side has the smaller Fréchet distance after 270 seconds, and which after 1,080? How many
+# **Predict before you run:** which side has the smaller Fréchet distance after 270 seconds, and which after 540? How many
 # times more digits a second does the GAN draw?
 
 # %%
@@ -511,7 +511,7 @@ prediction = "…"  # write your guess between the quotes
 # %%
 fight = results.recorded("gan") or {"rows": []}
 SIDES = {"GAN": ("gan", "1", "red"), "fast, 20 calls": ("fast", "20", "blue"), "fast, 5 calls": ("fast", "5", "green")}
-BUDGETS = (270, 1_080)  # CPU seconds
+BUDGETS = (270, 540)  # CPU seconds
 
 
 def fought(side, seconds, key="frechet"):
@@ -545,10 +545,10 @@ def plot_fight():
         ax.set(xscale="log", yscale="log", ylabel="Fréchet distance (lower is better)")
     left.set(title="Three seeds each; dotted: real digits", xlabel="training, seconds of one core")
     left.set_xticks(BUDGETS, [f"{b:,}" for b in BUDGETS])
-    right.set(title="Empty: 270 seconds of training; full: 1,080", xlabel="drawing, digits a second")
+    right.set(title="Empty: 270 seconds of training; full: 540", xlabel="drawing, digits a second")
     left.legend()
-    means = "; ".join(f"{side} {np.mean(fought(side, 270)):.0f}, {np.mean(fought(side, 1_080)):.0f}" for side in SIDES)
-    plots.show(figure, f"Fréchet distance, mean of three seeds after 270 and 1,080 seconds: {means}.")
+    means = "; ".join(f"{side} {np.mean(fought(side, 270)):.0f}, {np.mean(fought(side, 540)):.0f}" for side in SIDES)
+    plots.show(figure, f"Fréchet distance, mean of three seeds after 270 and 540 seconds: {means}.")
 
 
 if fight["rows"]:
@@ -592,7 +592,7 @@ def drawings(side, seconds):
 if fight["rows"]:
     rows = {f"{side}, {b:,} s": drawings(side, b) for b in BUDGETS for side in SIDES}
     show_rows("Drawn without labels; recorded, first seed", "Six rows of ten drawings: GAN, fast with 20 and with 5 "
-              "calls, each after 270 and after 1,080 seconds of training.", rows, [""] * 10)
+              "calls, each after 270 and after 540 seconds of training.", rows, [""] * 10)
 
 # %% [markdown]
 # ## 6.3 Function inversion and diffusion
@@ -986,7 +986,7 @@ show_rows("Sketches of bars, noised and drawn back", alt, rows, heads)
 
 
 # %% [markdown]
-# ## Two exercises in words
+# ## Three exercises in words
 #
 # ### Exercise 6.3 – what would you change?
 # *4 points · in words, marked by your instructor · difficulty ●●○○ · about 15 minutes*
@@ -1024,6 +1024,29 @@ show_rows("Sketches of bars, noised and drawn back", alt, rows, heads)
 # 1 point: pasted pixels lack the noise that belongs to t; the network has not learned such inputs.
 # 1 point: they also lack the factor √ᾱ_t (their signal is too strong).
 # 1 point: a right way: correct x̂_0, or paste add_noise(known, t).
+# <!-- ### END SOLUTION -->
+
+# %% [markdown]
+# ### Exercise 6.5 – three sentences of a blog
+# *4 points · in words, marked by your instructor · difficulty ●●●○ · about 15 minutes*
+#
+# A blog writes about images:
+#
+# 1. "GANs are unstable: their training fails sooner or later."
+# 2. "Diffusion models draw better pictures than GANs."
+# 3. "Who needs many pictures a second must take a GAN."
+#
+# Judge each sentence by the fair fight of section 6.2. Is it right, too strong, or wrong by these numbers? Quote a number for each. Then write *one*
+# sentence about GANs and diffusion that these numbers do support, and say one thing that the fight did not test.
+
+# %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-6-5-blog", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
+# <!-- ### BEGIN SOLUTION -->
+# SOLUTION-6-5
+#
+# 1 point: sentence 1 judged with a number (the three seeds end close together; no mode collapse in the class entropy).
+# 1 point: sentence 2 judged with a number for both budgets.
+# 1 point: sentence 3 judged with digits a second, and `one_call`, which draws with one call without a GAN.
+# 1 point: one supported sentence, and one thing that was not tested (larger images, labels, other GANs, longer training, other judges).
 # <!-- ### END SOLUTION -->
 
 # %% [markdown]

@@ -1060,12 +1060,15 @@ if ablation:
     for variant, label in {"fast": "no label", "10 clusters as labels": "10 clusters", "30 clusters as labels": "30 clusters",
                            "100 clusters as labels": "100 clusters", "told the digit": "the true digit"}.items():
         runs = [row["measures"] for row in results.recorded("ablation")["rows"] if row["variant"] == variant]
-        means = [np.mean([run[key]["value"] for run in runs]) for key in ("frechet", "recognised", "recall")]
-        lines.append([label, len(runs), f"{means[0]:.0f}", *(f"{mean:.2f}" for mean in means[1:])])
-    plots.show_table(["label in training", "runs", "Fréchet", "recognised", "recall"], lines)
+        frechet = ["{value:.0f} ({low:.0f}–{high:.0f})".format(**run["frechet"]) for run in runs]
+        means = [np.mean([run[key]["value"] for run in runs]) for key in ("recognised", "recall")]
+        lines.append([label, ", ".join(frechet), *(f"{mean:.2f}" for mean in means)])
+    plots.show_table(["label in training", "Fréchet of each run (95 %)", "recognised", "recall"], lines)
 
 # %% [markdown]
-# TEXT-A
+# One pass with 100 clusters draws much nearer to real digits than one pass without labels: 31 against 135 to 140. The distance falls from 10
+# to 30 to 100 clusters (53, 39, 31). From 30 to 100 it falls by 8.1 (0.5 to 15.7, over new drawings). Another training could change
+# this order: each was trained once. The true digit gives 19. We take 100 clusters and six passes: the checkpoint `fast_clusters`.
 
 # %%
 told = pretrained.load_diffusion("fast_clusters")
