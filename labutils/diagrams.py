@@ -207,14 +207,15 @@ def draw_exchange(words, other, place):
     """
     figure, ax = plt.subplots(figsize=(11, 3.4))
     own, new = plots.COLOURS["sky"], plots.COLOURS["orange"]
-    rows = ((2, words.split(), own, "vectors of the first caption"), (1, other.split(), new, "vectors of the other one"))
-    for y, texts, colour, label in (*rows, (0, words.split(), own, "what the denoiser gets")):
+    first, second = words.split(), other.split()
+    rows = {2: (first, own, "vectors of the first caption"), 1: (second, new, "vectors of the other one")}
+    for y, (texts, colour, label) in {**rows, 0: (first, own, "what the denoiser gets")}.items():
         ax.text(-0.2, y + 0.25, label, ha="right", va="center", fontsize=plots.SMALL)
         for x, text in enumerate(texts):
             exchanged = y == 0 and x == place
             ax.add_patch(plt.Rectangle((x, y), 0.9, 0.5, fc=new if exchanged else colour, ec="black"))
-            text = f"of “{text}”" if not exchanged else f"of “{rows[1][1][x]}”"
-            ax.text(x + 0.45, y + 0.25, text, ha="center", va="center", fontsize=plots.SMALL)
+            text = second[x] if exchanged else text
+            ax.text(x + 0.45, y + 0.25, f"of “{text}”", ha="center", va="center", fontsize=plots.SMALL)
     _arrow(ax, (place + 0.45, 1), (place + 0.45, 0.5), "", (0, 0))
     ax.set(title="Between text encoder and denoiser: one vector is exchanged", xlim=(-2.4, 8), ylim=(-0.1, 2.6))
     ax.set_axis_off()
