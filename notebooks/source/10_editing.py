@@ -299,7 +299,7 @@ if away := {row["negative"]: row for row in found(w=4.0) if "negative" in row}:
                      [[AVOIDED[what], *(shown(row[key]) for key in KEYS)] for what, row in away.items()])
 if "second phrase" in away:
     plots.show_prediction(prediction, f"the second digit and its colour are still right in {away['second phrase']['second'][0]:.0%} of the "
-                          f"pictures if they are avoided, against {away['empty']['second'][0]:.0%}; the whole caption in {away['second phrase']['caption'][0]:.0%}")
+                          f"pictures if they are avoided, against {away['empty']['second'][0]:.0%}")
 
 # %% [markdown]
 # **What it can do.** A negative prompt makes the *difference* of two answers larger. The two captions of the second row of pictures differ in one word,
@@ -371,8 +371,8 @@ if kept := sorted(found(words="all words", seed=1), key=lambda row: row["keep"])
 # if the weights of all words are kept: k = 6 misses the second part, and k = 8 the first part (narrowly: its interval
 # holds 0.80).
 #
-# Two questions remain. *Why is the digit lost?* The weights say which places attend to which word. So they hold a part of the shape of the old digit. The
-# new digit has its strokes at other places. *Why does the other half change at all, if its weights are kept?* The values are those of the new caption. The text
+# Two questions remain. *Why is the digit lost?* The weights say which places attend to which word. So they hold a part of the shape of the old digit. In the
+# saved figure, the pictures of k = 12 show parts of both digits. *Why does the other half change at all, if its weights are kept?* The values are those of the new caption. The text
 # encoder has mixed the words (section 10.1), so the vectors of "blue" and "seven" are not quite the same in the two captions. And the convolutions
 # of the denoiser carry changes from one half to the other.
 #
