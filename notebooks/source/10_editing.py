@@ -442,6 +442,7 @@ if found(redraw="above"):
 # anew: no longer this handwriting, only this caption. (At t = 999 nearly nothing of the picture is left. There "all other words right" is as good as in a
 # drawing from pure noise.)
 #
+# In the saved pictures the colour is new from t = 166 on, the digit from t = 666 on, and the place from t = 832 on.
 # (row missing: redraw colour, digit, above; t and proportions at the crossing.) A colour needs … , a digit … , a place … . This is *coarse to fine* ([lesson
 # 6](06_discussion.ipynb)) in words: the denoiser decides first what lies where, and last the fine details. To change a word, the noise
 # must cover what this word has decided.
@@ -481,7 +482,7 @@ if rows := found(how="one run"):
 # %% [markdown]
 # The control is the empty caption: it shows what the kept half alone makes likely. (row missing: fill right, wrong, none.) With the right
 # caption the hidden half is as asked in … %, with another caption in … %, and without a caption it is as it was in … %. So the words decide what is
-# drawn, and not the kept half.
+# drawn, and not the kept half. (In the saved pictures without a caption, other digits and colours come.)
 #
 # *Is there a seam?* The "step at the seam" is the mean difference of the two columns of pixels on either side of it. The table subtracts that of
 # the same picture, encoded and decoded. Between two digits the picture is black, so a seam is hard to see here. It would be seen where a stroke
