@@ -18,7 +18,7 @@ PIPELINE = {  # part: column, row, text of its box, the lessons that are about i
     "trained": (1, 1, "the trained network\npredicts the noise", (3, 7)),
     "step": (2, 1, "remove a little of it,\nask again", (5, 9)),
     "new image": (3, 1, "a new image", ()),
-    "condition": (1, 0, "a digit or a caption,\nif you like", (8, 10)),
+    "condition": (1, 0, "a digit or a caption,\nif you like", (8,)),
 }
 
 
