@@ -11,7 +11,7 @@
 # - say from which noise level an image comes back, and what the early and the late steps decide;
 # - fill in missing parts of an image with a network that was never trained to do so.
 #
-# **Time:** about 70 minutes with the exercises. Section 6.7 is optional.
+# **Time:** about 90 minutes with the exercises. Section 6.7 is optional.
 
 # %% [markdown] tags=["badges"]
 # [Text source of this lesson](source/06_discussion.py) · no account or GPU needed
