@@ -1020,11 +1020,15 @@ for label, model in rows.items():
 whose = "labutils" if own is None else "your function"
 plots.show(plots.image_table([list(x) for x in drawn.values()], list(drawn), [""] * 10,
                              f"Drawn without labels by {whose}; one starting noise a column", scale=1.1),
-           "Four rows of ten drawings. The weak network draws broken strokes. The strong one draws digits and some "
-           "broken shapes. With w = 1 more of them are digits. With w = 4 the strokes are heavier.")
+           "Four rows of ten drawings. The weak network draws broken strokes. The strong one draws clearer digits. With w = 1 "
+           "they are bolder. With w = 4 strokes and background break into specks.")
 plots.show_prediction(prediction, "sure of a digit: " + ", ".join(f"{label} {part:.0%}" for label, part in sure.items()))
 
 # %% [markdown]
+# With w = 1 the strokes are bolder, and the classifier is sure of more of these ten drawings. With w = 4 they break into specks: the mistake is not
+# only taken away, its opposite is added. (A network's mistake is never exactly a multiple of another one's.) Ten drawings prove little; the
+# table at the end of this section has 2,000.
+#
 # ### Idea 2: labels that nobody wrote
 #
 # *k-means* sorts images into K clusters: images in one cluster have similar pixels. The number of its cluster can be the label of an
