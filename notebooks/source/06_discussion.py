@@ -383,9 +383,10 @@ plots.show_prediction(prediction, "distance of the pair from the best end: at th
 assert ends["GAN with R1"] < 0.1 < 1 < ends["GAN of 2014"]
 
 # %% [markdown]
-# Without R1 the two numbers circle for ever: each step of one moves the target of the other. The steps are not infinitely
-# small, so the circle even grows. With R1 they spiral in. In a regression the target stays where it is, so θ only comes
-# nearer. Diffusion is a regression: the noise that the network must predict does not change when the network does.
+# Without R1 the two numbers circle and never arrive: each step of one moves the target of the other. The steps are not
+# infinitely small, so the circle even grows. With R1 they spiral in. In a regression the target stays where it is, so θ
+# only comes nearer. Diffusion is a regression: the noise that the network must predict does not change when the network
+# does.
 #
 # ### Eight islands
 #
@@ -502,6 +503,8 @@ if PRESET != "smoke":
 #
 # - the same time: 270 seconds of one processor core, for three seeds each;
 # - six trial runs of 90 seconds to choose their settings, with a seed that was not used again.
+#
+# Before that, the size of the GAN's networks was chosen in eight runs. That of `fast` was chosen in the ablation of lesson 7.
 #
 # **Predict before you run:** which side has the smaller Fréchet distance? How many times as many digits a second does the GAN draw?
 
