@@ -9,7 +9,8 @@
 # - find out where the time goes, and save arithmetic without changing a result;
 # - fold an image so that a network works on smaller maps and loses nothing;
 # - measure how much an error counts in a loss, and say what that means for the choice between ε, x_0 and v;
-# - read an ablation, say how large chance is, and say what the ablation does not show.
+# - read an ablation, say how large chance is, and say what the ablation does not show;
+# - guide a network without labels: away from a weaker network, or with clusters of pixels.
 #
 # **Time:** about 110 minutes with the exercises.
 #
@@ -949,8 +950,8 @@ if quality:
 # %% [markdown]
 # ## 7.10 Digits without labels
 #
-# The label helps much: compare `fast` with `fast_conditional` in [lesson 5](05_sampling.ipynb). But a person had to write
-# each of 60,000 labels. Can a network gain as much without them? Two ideas need no label.
+# `fast` learned without labels, `fast_conditional` with them. The last table of this section shows both: the label helps much. But a
+# person had to write each of 60,000 labels. Can a network gain as much without them? Two ideas need no label.
 #
 # ### Idea 1: away from a weaker network
 #
@@ -1138,7 +1139,8 @@ if unlabelled["rows"]:
 # - **Clusters.** Guidance with clusters comes to between 4.5 and 7.7, on average 2.2 floors. 96 % of the drawings are recognised. That is near to
 #   the row with true digits. The price is the one of section 7.9: the recall falls from 0.87 to 0.80.
 # - **Both.** Autoguidance of the network with clusters keeps the recall (0.85), but its distance is larger than that of guidance.
-# - **Not equal work.** `fast` was trained for 40 passes, `fast_clusters` for 6, and `fast_conditional` for 20. So the clusters save passes, too.
+# - **Not equal work.** `fast` was trained for 40 passes, `fast_clusters` for 6, and `fast_conditional` for 20. So 6 passes with clusters
+#   come nearer to real digits than 40 passes without labels.
 #
 # Why do clusters help, though nobody said anything new? A likely reason: the cluster tells the network which kind of form to draw. So it need not
 # decide between forms while it draws. And guidance can move away from what all kinds have in common.
@@ -1170,3 +1172,4 @@ if unlabelled["rows"]:
 # - Small maps are cheap: fold the image, nothing is lost.
 # - What a network predicts decides how much each t counts in its loss.
 # - An ablation shows that an ingredient helps only if the difference is larger than that between runs of one recipe.
+# - Guidance needs a difference of two estimates, not a label: a weaker network or a cluster can give it.
