@@ -16,7 +16,7 @@ def fill(file, items, measure, options):
         options: of benchmarks.report.arguments with ``spread``: ``jobs``, ``dask``, ``budget``.
 
     Raises:
-        ValueError: as labutils' :func:`lab.cluster.backend`.
+        ValueError: as :func:`lab.cluster.backend`.
     """
 
     def begun():
