@@ -31,8 +31,9 @@ def test_what_a_lesson_needs_is_listed_and_exists(lesson):
     assert checkpoints <= set(pretrained.names()) and set(needs["results"]) <= known
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     # These name a network, a plan, rows of recorded results, or the settings of a short run.
-    named = r'(build\(|EXPERIMENTS\[|recorded\(|"pictures"\) == )"\w+"|(variant|network) in \([^)]*\)'
-    code = re.sub(named + r'|"\w+": \{|"[A-F]": "\w+"', "", code)
+    before = r'build\(|EXPERIMENTS\[|recorded\(|speeds\[|other\("checkpoint", |"pictures"\) == '
+    named = rf'({before})"\w+"|(variant|network) in \([^)]*\)|"\w+": \{{|"[A-F]": "\w+"'
+    code = re.sub(named, "", code)
     assert set(re.findall(r"""["'](\w+)["']""", code)) & set(pretrained.names()) <= checkpoints
     assert "load_judges" not in code or {"digit_features", "digit_recogniser"} <= checkpoints
     assert set(re.findall(r'results\.recorded\("(\w+)"', code)) <= set(needs["results"])
