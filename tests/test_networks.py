@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import write_classes, write_npz
 
 from lab.classifier_training import fit_classifier
-from lab.pipelines import check_model, train_model
+from lab.pipelines import CLUSTERED, check_model, train_model
 from labutils import data, networks, pretrained, sampling, training
 from labutils.diffusion import Diffusion
 from labutils.schedule import cosine_schedule
@@ -149,7 +149,7 @@ def test_a_short_run_follows_the_label():
 
 
 def test_every_experiment_has_its_network():
-    assert set(training.EXPERIMENTS) == set(networks.DENOISERS)
+    assert set(training.EXPERIMENTS) == {*networks.DENOISERS, CLUSTERED}
     with pytest.raises(ValueError, match="unknown network 'modern', known: classic, fast"):
         check_model("modern")
 

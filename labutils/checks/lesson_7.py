@@ -204,7 +204,7 @@ class _TwoNetworks:
         compare(found, self.strong_x0 + w * difference, mistakes, "x̂_0 should lie on the line through both answers")
 
 
-@check_autoguided.property("with w = 0 the strong network answers", alone=False)
+@check_autoguided.property("with w = 0 the strong network answers")
 def _(autoguided, rng):
     _TwoNetworks(rng, ratio=3.0).asked(autoguided, 0.0)
 
