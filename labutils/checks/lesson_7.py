@@ -222,7 +222,7 @@ def _(autoguided, rng):
     compare(run(autoguided, two.strong, two.weak, two.x, two.time, 0.5), two.truth, {}, "an error is left")
 
 
-@check_autoguided.property("each network is called once, at this x and this time", alone=False)
+@check_autoguided.property("each network is called once, at this x and this time")
 def _(autoguided, rng):
     two = _TwoNetworks(rng, ratio=2.0)
     run(autoguided, two.strong, two.weak, two.x, two.time, 1.0)
