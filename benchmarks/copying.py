@@ -137,7 +137,7 @@ def measure_drawings(item, dataset):
     theirs, ours = draw(fast, start), draw(model, start)
     _, reads = evaluation.load_judges()
     seen = [softmax(predict(reads, x), axis=1) for x in (theirs, ours)]
-    sure = np.all([x.max(axis=1) >= 0.9 for x in seen], axis=0)
+    sure = np.all([x.max(axis=1) >= evaluation.CONFIDENT for x in seen], axis=0)
     same = seen[0].argmax(axis=1) == seen[1].argmax(axis=1)
     each = agreement(theirs, ours)
     return {

@@ -144,17 +144,8 @@ def measure_speed():
         labels = networks.even_labels(BATCH) if sampler.diffusion.is_conditional else None
         works[name] = lambda s=sampler, x=noise, c=labels: list(s.run(x, condition=c, x0=False))
 
-    def best(work):
-        work()  # compiles
-        seconds = []
-        for _ in range(20):
-            started = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - started)
-        return BATCH / min(seconds)
-
-    found = idle.measured({name: (lambda work=work: best(work)) for name, work in works.items()})
-    return {"digits_a_second": {name: round(value, 1) for name, (value, _) in found.items()}}
+    found = idle.measured({name: partial(idle.fastest, work) for name, work in works.items()})
+    return {"digits_a_second": {name: round(BATCH / seconds, 1) for name, (seconds, _) in found.items()}}
 
 
 def main():

@@ -6,7 +6,7 @@ same noise and labels, so each difference has an interval of pairs. The captions
 measures the teacher. The rows of speed need an idle machine. Each row is saved as soon as it is measured.
 """
 
-import time
+from functools import partial
 
 import numpy as np
 
@@ -125,16 +125,7 @@ def measure_speed(item, _):
 
         works = {"16": captions}
 
-    def best(work):
-        work()  # compiles
-        seconds = []
-        for _ in range(20):
-            started = time.perf_counter()
-            work()
-            seconds.append(time.perf_counter() - started)
-        return min(seconds)
-
-    found = idle.measured({name: (lambda work=work: best(work)) for name, work in works.items()})
+    found = idle.measured({name: partial(idle.fastest, work) for name, work in works.items()})
     return {
         "seconds": {name: round(value, 5) for name, (value, _) in found.items()},
         "idle": max(seen["others"] for _, seen in found.values()),

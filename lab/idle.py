@@ -26,6 +26,17 @@ def matrix_product(size=2048, repeat=5):
     return 2 * size**3 / min(seconds) / 1e9
 
 
+def fastest(work, repeat=20):
+    """Seconds of the fastest of a few calls of ``work``, after one call that prepares the others."""
+    work()
+    seconds = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
 class Watch:
     """Watches the machine during ``with Watch() as watch:``.
 

@@ -127,7 +127,7 @@ def _images(model, dataset, folder, images, seed):
 
 def _clusters(model, dataset, folder, images, seed):
     """What ``train`` gets for a network that learns clusters of the images in place of labels; no label is read."""
-    material = {"images": dataset.x_train[:images], "validation_images": dataset.x_test[:VALIDATION_IMAGES]}
+    material = _images(model, dataset, folder, images, seed)
     clusters = PseudoLabels(material["images"], CLUSTERS, seed)
     material["condition"] = clusters.of(material["images"])
     material["validation_condition"] = clusters.of(material["validation_images"])

@@ -4,7 +4,7 @@ The same weights draw noise if they are read with another schedule or another pr
 together.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,8 @@ class Autoguided(Diffusion):
         ValueError: the two do not fit, or a negative weight.
     """
 
-    weak: Diffusion | None = None
+    _: KW_ONLY
+    weak: Diffusion
     weight: float = 1.0
 
     def __post_init__(self):
