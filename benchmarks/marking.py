@@ -65,6 +65,9 @@ MISTAKES = {  # exercise → (what stands in the lab's answer, what a student wr
     "ex-9-1-straight-path": ("noise - x0", "x0 - noise"),
     "ex-9-2-flow-sampler": (") / tau", ")"),
     "ex-9-3-mean-velocity-target": ("u - (tau", "u + (tau"),
+    "ex-10-1-swap-word": ("np.array(words)", "words"),
+    "ex-10-2-negative-prompt": ("w * (towards", "-w * (towards"),
+    "ex-10-3-look-up": (" - caption_data.NO_WORD", ""),
 }
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import report, variants
 from lab.autoencoder_training import fit_autoencoder
 from lab.pipelines import DRAWN, train_model
-from labutils import caption_data, data, evaluation, metrics, networks, pipeline, plots, pretrained
+from labutils import caption_data, caption_pictures, data, evaluation, metrics, networks, pipeline, plots, pretrained
 from labutils.caption_reader import as_read, cut_digits, judge, read_pictures
 from labutils.networks.autoencoder import build_autoencoder
 from labutils.support.files import write_atomically
@@ -85,7 +85,7 @@ def asked(kind, count=COUNT, seed=SEED):
 
 def real(scenes, dataset):
     """Pictures of scenes, made from test images."""
-    return caption_data.draw_pictures(dataset, scenes, "test", SEED)
+    return caption_pictures.draw_pictures(dataset, scenes, "test", SEED)
 
 
 def condition_of(model, scenes):
@@ -112,7 +112,7 @@ def variant(model, dataset, count=DRAWN):
     keras.utils.set_random_seed(0)
     parts.diffusion = EXPERIMENT.diffusion(build())
     if not (folder / f"{model}.json").is_file():
-        pictures = caption_data.make(dataset, count)
+        pictures = caption_pictures.make(dataset, count)
         history = train(
             parts.diffusion,
             networks.encode(parts.autoencoder, pictures.images),
@@ -174,7 +174,7 @@ def measure_second_look(kind, dataset, recogniser):
     second, _ = pretrained.load("digit_features")
     features, _ = evaluation.load_judges()
     read = [judge(scenes, images, second)["caption"] for images in (drawn, originals)]
-    other = caption_data.draw_pictures(dataset, scenes, "test", SEED + 1)
+    other = caption_pictures.draw_pictures(dataset, scenes, "test", SEED + 1)
     cut = [cut_digits(images) for images in (drawn, originals, other)]
     seen_by = [networks.predict(features, digits) for digits in cut]
     nearest = [metrics.nearest_images(digits, dataset.x_train)[0] for digits in cut[:2]]
@@ -258,7 +258,7 @@ def measure_latent(item, dataset, recogniser):
     """A short training of an autoencoder with another number of channels: what is left of the digits?"""
     keras.utils.set_random_seed(0)
     network = build_autoencoder(channels=item["latent"])
-    pictures = caption_data.make(dataset, SHRUNK_PICTURES).images
+    pictures = caption_pictures.make(dataset, SHRUNK_PICTURES).images
     folder = RUNS / f"latent_{item['latent']}"
     fit_autoencoder(network, pictures, SHRUNK_EPOCHS, state_file=folder / "state.npz")
     scenes = asked("seen")

@@ -20,6 +20,8 @@ HELPERS = {  # see feedback.in_student_process
     "block_as_network": "lesson_3",
     "time_as_network": "lesson_3",
     "weights_of": "lesson_7",
+    "changes_inputs": "lesson_10",
+    "gradient_of_row": "lesson_10",
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from lab import autoencoder_training
 from lab.classifier_training import fit_classifier
 from lab.student_training import CONFIG, RECIPES, fit_student
-from labutils import caption_data, networks, pretrained
+from labutils import caption_pictures, networks, pretrained
 from labutils.networks import classifiers
 from labutils.pseudo_labels import PseudoLabels
 from labutils.support.progress import keras_progress
@@ -139,7 +139,7 @@ def _latents(model, dataset, folder, images, seed):
     encoder = pretrained.load_or_own("autoencoder", folder)
     material = {"latents": True}
     for prefix, part, count in (("", "train", images or DRAWN), ("validation_", "test", VALIDATION_IMAGES)):
-        pictures = caption_data.make(dataset, count, part, seed=seed)
+        pictures = caption_pictures.make(dataset, count, part, seed=seed)
         material[f"{prefix}images"] = networks.encode(encoder, pictures.images)
         material[f"{prefix}condition"] = pictures.tokens
     return material
@@ -150,7 +150,7 @@ MATERIAL = {"text_to_image": _latents, CLUSTERED: _clusters}
 
 
 def _train_autoencoder(dataset, folder, epochs, images, seed):
-    pictures = caption_data.make(dataset, images, seed=seed).images
+    pictures = caption_pictures.make(dataset, images, seed=seed).images
     network = networks.build("autoencoder", pictures.shape[1:])
     history = autoencoder_training.fit_autoencoder(
         network,
@@ -173,7 +173,7 @@ def save_autoencoder(network, dataset, folder, images, seed, history):
         "smooth": autoencoder_training.SMOOTH,
     }
     about["config"] |= asdict(autoencoder_training.CONFIG)
-    test = caption_data.make(dataset, VALIDATION_IMAGES, "test", seed=seed).images
+    test = caption_pictures.make(dataset, VALIDATION_IMAGES, "test", seed=seed).images
     errors = (networks.decode(network, networks.encode(network, test)) - test) ** 2
     about["test_error"] = float(np.mean(errors))  # mean squared error of the reconstructions
     return pretrained.save(network, "autoencoder", about, folder, half=True)

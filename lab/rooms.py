@@ -1,5 +1,6 @@
 """The map of the house: ``docs/rooms.toml`` as data and as a table."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def rooms(package="labutils"):
     listed = [room for room in _read() if room["path"].startswith(f"{package}/" if package else "")]
     for room in listed:
         room["name"] = Path(room["path"]).name
-        found = [sorted((ROOT / room["path"]).glob(f"{pattern}.py")) for pattern in room["modules"]]
+        found = [sorted((ROOT / room["path"]).glob(f"{pattern}.py"), key=_number) for pattern in room["modules"]]
         room["modules"] = [path.stem for paths in found for path in paths]
     return listed
 
@@ -32,6 +33,11 @@ def table():
         modules = ", ".join(f"`{module}`" for module in room["modules"])
         lines.append(f"| `{room['path']}` | {room['holds']} | {modules} |")
     return "\n".join(lines)
+
+
+def _number(path):
+    """What a file is sorted by: lesson_10 comes after lesson_9."""
+    return [int(digits) for digits in re.findall(r"\d+", path.stem)], path.stem
 
 
 def _read():

@@ -7,7 +7,8 @@ the digit of each. The digits are read by ``digit_recogniser``, which saw grey M
 import numpy as np
 import tensorflow as tf
 
-from labutils.caption_data import ALONE, COLOURS, SIZE, sentences
+from labutils.caption_data import ALONE, COLOURS, sentences
+from labutils.caption_pictures import SIZE
 from labutils.metrics import check_drawn
 from labutils.networks import predict
 

@@ -1,4 +1,4 @@
-"""Diagrams in the style of ``plots``: the whole pipeline, the U-Net of lesson 3, the model of lesson 8."""
+"""Diagrams in the style of ``plots``: the pipeline, the U-Net of lesson 3, the model of lesson 8, vectors exchanged."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import numpy as np
 
 from labutils import plots
 
-__all__ = ["describe_costs", "draw_text_to_image", "draw_unet", "show_pipeline"]
+__all__ = ["describe_costs", "draw_exchange", "draw_text_to_image", "draw_unet", "show_pipeline"]
 
 PIPELINE = {  # part: column, row, text of its box, the lessons that are about it
     "image": (0, 2, "an image $x_0$", ()),
@@ -18,7 +18,7 @@ PIPELINE = {  # part: column, row, text of its box, the lessons that are about i
     "trained": (1, 1, "the trained network\npredicts the noise", (3, 7)),
     "step": (2, 1, "remove a little of it,\nask again", (5, 9)),
     "new image": (3, 1, "a new image", ()),
-    "condition": (1, 0, "a digit or a caption,\nif you like", (8,)),
+    "condition": (1, 0, "a digit or a caption,\nif you like", (8, 10)),
 }
 
 
@@ -192,6 +192,32 @@ def draw_text_to_image(parts, title):
     _arrow(ax, (8.5, 1.6), (7.6, 1.6), "again for every step", (0, -36), **again)
     _arrow(ax, (wide, 1.2), (5.2, 1.6), "latents,\ntraining only", (6, -32), "left", linestyle="--")
     ax.set(title=title, xlim=(-0.1, 14.6), ylim=(-0.1, 5.9))
+    ax.set_axis_off()
+    return figure
+
+
+def draw_exchange(words, other, place):
+    """Draw the vectors of two captions, and those of the first with one of the second put in.
+
+    Args:
+        words, other: two captions with as many words. place: of the word whose vector is exchanged.
+
+    Returns:
+        The figure.
+    """
+    figure, ax = plt.subplots(figsize=(11, 3.4))
+    own, new = plots.COLOURS["sky"], plots.COLOURS["orange"]
+    first, second = words.split(), other.split()
+    rows = {2: (first, own, "vectors of the first caption"), 1: (second, new, "vectors of the other one")}
+    for y, (texts, colour, label) in {**rows, 0: (first, own, "what the denoiser gets")}.items():
+        ax.text(-0.2, y + 0.25, label, ha="right", va="center", fontsize=plots.SMALL)
+        for x, text in enumerate(texts):
+            exchanged = y == 0 and x == place
+            ax.add_patch(plt.Rectangle((x, y), 0.9, 0.5, fc=new if exchanged else colour, ec="black"))
+            text = second[x] if exchanged else text
+            ax.text(x + 0.45, y + 0.25, f"of “{text}”", ha="center", va="center", fontsize=plots.SMALL)
+    _arrow(ax, (place + 0.45, 1), (place + 0.45, 0.5), "", (0, 0))
+    ax.set(title="Between text encoder and denoiser: one vector is exchanged", xlim=(-2.4, 8), ylim=(-0.1, 2.6))
     ax.set_axis_off()
     return figure
 

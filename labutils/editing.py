@@ -215,19 +215,34 @@ def fill(model, images, mask, texts, noise, **options):
     return draw(model, noise, network, negative_pairs(texts), **options)
 
 
-def encode_with(encoder, row, tokens):
+def look_up(table, row, tokens):
+    """The vectors of words, from the table of an encoder and one more row at its end.
+
+    Args:
+        table: (N, 128). Row 0 belongs to the empty place, token NO_WORD.
+        row: (128,), of the new word, array or variable.
+        tokens: (B, LENGTH), NO_WORD … N - 1. The largest one is the new word.
+
+    Returns:
+        Tensor (B, LENGTH, 128), a function of ``row`` through which gradients flow.
+    """
+    longer = ops.concatenate([table, ops.reshape(row, (1, -1))])
+    return ops.take(longer, ops.convert_to_tensor(tokens) - caption_data.NO_WORD, axis=0)
+
+
+def encode_with(encoder, row, tokens, look_up=look_up):
     """Word vectors of captions that may hold NEW_WORD, whose row of the word table is ``row``.
 
     Args:
-        encoder: from :func:`split`. row: (128,), array or variable. tokens: (B, LENGTH).
+        encoder: from :func:`split`. row, tokens: as for :func:`look_up`.
+        look_up: the function that takes rows from the table.
 
     Returns:
         Tensor (B, LENGTH, 128), a function of ``row`` through which gradients flow.
     """
     embedding = encoder.get_layer("word_embedding")
-    table = ops.concatenate([embedding.embeddings, ops.reshape(row, (1, -1))])
-    contextual = keras.Model(embedding.output, encoder.output)
-    return contextual(ops.take(table, ops.convert_to_tensor(tokens) - caption_data.NO_WORD, axis=0))
+    rows = look_up(ops.convert_to_tensor(embedding.embeddings), row, tokens)
+    return keras.Model(embedding.output, encoder.output)(ops.convert_to_tensor(rows, "float32"))
 
 
 def learn_word(model, images, tokens, row, *, steps=400, batch=32, rate=0.03, seed=0):

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
-from labutils import caption_data, checks, flow, metrics, networks, sampling, schedule
+from labutils import caption_data, checks, editing, flow, metrics, networks, sampling, schedule
 from labutils.diffusion import Diffusion
 from labutils.toys import inversion, reverse_steps
 
@@ -1249,6 +1249,142 @@ LESSON_9_WRONG = [
 ]
 
 
+def swapped(words, other, place, at=np.s_[:, "place"], source=None):
+    """Exercise 10.1, and ways to get it wrong: ``at`` is what is overwritten, "place" in it stands for the place."""
+    found = np.array(words)
+    here = tuple(place if part == "place" else part for part in at)
+    found[here] = np.asarray(other)[here] if source is None else source(np.asarray(other), place)
+    return found
+
+
+def swapped_by_loop(words, other, place):
+    return [
+        [o if i == place else w for i, (w, o) in enumerate(zip(a, b, strict=True))]
+        for a, b in zip(words, other, strict=True)
+    ]
+
+
+def swapped_in_place(words, other, place):
+    words[:, place] = other[:, place]
+    return words
+
+
+def swapped_back(words, other, place):
+    """Right, but the other caption is lost."""
+    other[:, np.arange(other.shape[1]) != place] = words[:, np.arange(other.shape[1]) != place]
+    return other
+
+
+def away_from(network, x, time, wanted, avoided, w, start=0, sign=1.0):
+    """Exercise 10.2, and ways to get it wrong."""
+    answers = [network([x, time, tokens]) for tokens in (wanted, avoided, np.full_like(wanted, caption_data.NO_WORD))]
+    return answers[start] + sign * w * (answers[0] - answers[1])
+
+
+def away_in_one_call(network, x, time, wanted, avoided, w):
+    both = network([np.concatenate([a, b]) for a, b in ((x, x), (time, time), (wanted, avoided))])
+    towards, away = np.split(np.asarray(both), 2)
+    return ((1 + w) * towards - w * away).tolist()
+
+
+def mix_away(a, b):
+    """An answer to 10.2: a(w) · wanted + b(w) · avoided."""
+    return lambda n, x, time, wanted, avoided, w: a(w) * n([x, time, wanted]) + b(w) * n([x, time, avoided])
+
+
+def looked_up(table, row, tokens, shift=1, end=True, gather=tf.gather):
+    """Exercise 10.3, and ways to get it wrong."""
+    parts = [table, tf.reshape(row, (1, -1))]
+    return gather(tf.concat(parts if end else parts[::-1], 0), np.asarray(tokens) + shift)
+
+
+def looked_up_by_choice(table, row, tokens):
+    new = (np.asarray(tokens) == len(table) - 1)[..., None]
+    old = tf.gather(table, np.where(new[..., 0], 0, np.asarray(tokens) + 1))
+    return tf.where(new, row, old)
+
+
+def looked_up_one_hot(table, row, tokens):
+    hot = keras.ops.one_hot(keras.ops.convert_to_tensor(tokens) + 1, len(table) + 1)
+    return hot @ keras.ops.concatenate([table, row[None]])
+
+
+def looked_up_by_loop(table, row, tokens):
+    return tf.stack([tf.stack([row if t == len(table) - 1 else tf.constant(table[t + 1]) for t in c]) for c in tokens])
+
+
+def looked_up_over_the_last(table, row, tokens):
+    shorter = np.concatenate([table[:-1], np.asarray(row)[None]])
+    return shorter[np.minimum(tokens + 1, len(table) - 1)]
+
+
+LESSON_10_RIGHT = [
+    (checks.check_swap_word, swapped),
+    (checks.check_swap_word, swapped_by_loop),
+    (checks.check_swap_word, lambda a, b, p: np.concatenate([a[:, :p], b[:, p : p + 1], a[:, p + 1 :]], axis=1)),
+    (checks.check_swap_word, lambda a, b, p: tf.where((np.arange(8) == p)[None, :, None], b, a)),
+    (checks.check_swap_word, lambda a, b, p: a + np.eye(8, dtype="float32")[p][:, None] * (b - a)),
+    (checks.check_negative_prompt, away_from),
+    (checks.check_negative_prompt, mix_away(lambda w: 1 + w, lambda w: -w)),
+    (checks.check_negative_prompt, away_in_one_call),
+    (
+        checks.check_negative_prompt,
+        lambda n, x, t, a, b, w: n.predict([x, t, a]) * (1 + w) - np.multiply(w, n.predict([x, t, b])),
+    ),
+    (
+        checks.check_negative_prompt,
+        lambda n, x, t, a, b, w: tf.tensordot([1.0 + w, -w], tf.stack([n((x, t, a)), n((x, t, b))]), 1),
+    ),
+    (checks.check_look_up, looked_up),
+    (checks.check_look_up, editing.look_up),
+    (checks.check_look_up, looked_up_by_choice),
+    (checks.check_look_up, looked_up_one_hot),
+    (checks.check_look_up, looked_up_by_loop),
+]
+LESSON_10_WRONG = [
+    (checks.check_swap_word, lambda a, b, p: a, "nothing was exchanged"),
+    (checks.check_swap_word, lambda a, b, p: b, "all vectors are those"),
+    (checks.check_swap_word, lambda a, b, p: swapped(b, a, p), "other way round"),
+    (checks.check_swap_word, lambda a, b, p: swapped(a, b, p % 3, ("place",)), "one caption of the batch"),
+    (checks.check_swap_word, lambda a, b, p: swapped(a, b, p, np.s_[:, :, "place"]), "one number of each vector"),
+    (checks.check_swap_word, lambda a, b, p: swapped(a, b, p - 1), "the place before"),
+    (checks.check_swap_word, lambda a, b, p: np.concatenate([a[:, :p], b[:, p:]], axis=1), "from `place` on"),
+    (
+        checks.check_swap_word,
+        lambda a, b, p: swapped(a, b, p, source=lambda b, p: b[:1, p]),
+        "vector of the first one",
+    ),
+    (checks.check_swap_word, lambda a, b, p: swapped(a, b, p, source=lambda b, p: a[:, p] + b[:, p]), "you added"),
+    (checks.check_swap_word, lambda a, b, p: b[:, p], "has shape"),
+    (checks.check_swap_word, swapped_in_place, "`words` itself was changed"),
+    (checks.check_swap_word, swapped_back, "`other` itself was changed"),
+    (
+        checks.check_negative_prompt,
+        lambda n, x, t, a, b, w: away_from(n, x, t, a, 0 * b - 1, w),
+        "the empty caption: `av",
+    ),
+    (checks.check_negative_prompt, lambda n, x, t, a, b, w: away_from(n, x, t, b, a, w), "have changed places"),
+    (checks.check_negative_prompt, lambda *given: away_from(*given, sign=-1.0), "sign of the difference"),
+    (checks.check_negative_prompt, lambda *given: away_from(*given, start=1), "begin at that for the wanted one"),
+    (checks.check_negative_prompt, lambda *given: away_from(*given, start=2), "empty caption: it does not"),
+    (checks.check_negative_prompt, mix_away(lambda w: 1 + w, lambda w: w), "must be subtracted"),
+    (checks.check_negative_prompt, mix_away(lambda w: 1, lambda w: -w), "both factors add up"),
+    (checks.check_negative_prompt, mix_away(lambda w: w, lambda w: -w), "only the way"),
+    (checks.check_negative_prompt, mix_away(lambda w: 1, lambda w: 0), "w has no effect"),
+    (checks.check_negative_prompt, mix_away(lambda w: 1 / (1 + w), lambda w: w / (1 + w)), "a mean of both"),
+    (checks.check_look_up, lambda t, r, k: looked_up(t, r, k % len(t), shift=0), "the word before it"),
+    (checks.check_look_up, lambda t, r, k: looked_up(t, r, np.minimum(k, 21), shift=2), "too large"),
+    (checks.check_look_up, lambda t, r, k: looked_up(t, r, k, end=False), "stands at the end"),
+    (checks.check_look_up, looked_up_over_the_last, "place of the last old word"),
+    (checks.check_look_up, lambda t, r, k: t[np.minimum(k + 1, len(t) - 1)], "vector of the last old word"),
+    (checks.check_look_up, lambda t, r, k: looked_up(t, 0 * r, k), "gets zeros"),
+    (checks.check_look_up, lambda t, r, k: np.broadcast_to(r, (*np.shape(k), len(r))), "every token"),
+    (checks.check_look_up, lambda t, r, k: np.vstack([t, r])[k + 1], "no gradient reaches"),
+    (checks.check_look_up, lambda t, r, k: looked_up(t, 2 * r - np.asarray(r), k), "gradient 3"),
+    (checks.check_look_up, lambda t, r, k: t[k], "the word before it|stopped with IndexError"),
+]
+
+
 RIGHT = [
     (checks.check_loss_weight, weigh),
     (checks.check_loss_weight, lambda implied, a: weigh(implied, a, change=np.linspace(-2, 2, 500)).astype("float32")),
@@ -1341,6 +1477,7 @@ RIGHT = [
     *LESSON_8_RIGHT,
     *AUTOGUIDED_RIGHT,
     *LESSON_9_RIGHT,
+    *LESSON_10_RIGHT,
     (checks.check_predict_x0, implied),
     (checks.check_predict_x0, lambda xt, e, a: xt / a**0.5 - e * (1 / a - 1) ** 0.5),
     (checks.check_predict_x0, lambda xt, e, a: tf.constant(implied(xt, e, a), tf.float32)),
@@ -1583,6 +1720,7 @@ WRONG = [
     *LESSON_8_WRONG,
     *AUTOGUIDED_WRONG,
     *LESSON_9_WRONG,
+    *LESSON_10_WRONG,
     (checks.check_predict_x0, lambda xt, e, a: xt - np.sqrt(1 - a) * e, "still faded"),
     (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) / a, "divide by ᾱ"),
     (checks.check_predict_x0, lambda xt, e, a: (xt - np.sqrt(1 - a) * e) * np.sqrt(a), "fades the image once more"),

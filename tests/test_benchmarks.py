@@ -10,6 +10,7 @@ from benchmarks import (
     ablation,
     contenders,
     copying,
+    edits,
     filling,
     gan,
     marking,
@@ -28,8 +29,9 @@ from labutils.schedule import linear_schedule
 
 FILES = {"quality": quality, "ablation": ablation, "schedules": schedules, "speed": speed, "filling": filling}
 FILES |= {"grading": marking, "text_to_image": prompts, "copying": copying, "gan": gan, "one_call": one_call}
-FILES |= {"unlabelled": unlabelled}
-WEIGHED = ["quality", "ablation", "filling", "speed", "text_to_image", "copying", "gan", "one_call", "unlabelled"]
+FILES |= {"unlabelled": unlabelled, "editing": edits}
+WEIGHED = ["quality", "ablation", "filling", "speed", "text_to_image"]
+WEIGHED += ["copying", "gan", "one_call", "unlabelled", "editing"]
 
 
 @pytest.fixture
@@ -90,6 +92,7 @@ def test_no_plan_has_an_item_twice():
         marking.PLAN,
         prompts.PLAN,
         copying.PLAN,
+        edits.PLAN,
         gan.PLAN,
         one_call.PLAN,
         unlabelled.PLAN,

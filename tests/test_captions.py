@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import needs
 
-from labutils import caption_data, data, pretrained
+from labutils import caption_data, caption_pictures, data, pretrained
 from labutils.caption_data import ALONE, COLOURS, NO_WORD, RELATIONS, VOCABULARY
 from labutils.caption_reader import as_read, judge, read_pictures, verdicts
 from labutils.networks import NO_LABEL
@@ -58,7 +58,7 @@ def test_the_tests_ask_for_what_training_never_showed():
 
 
 def test_pictures_follow_the_seed_and_lie_in_the_range(digits):
-    first, again, other = (caption_data.make(digits, 40, seed=seed) for seed in (5, 5, 6))
+    first, again, other = (caption_pictures.make(digits, 40, seed=seed) for seed in (5, 5, 6))
     assert first.images.shape == (40, 32, 32, 3)
     assert first.images.dtype == np.float32
     assert first.images.min() == -1
@@ -68,7 +68,7 @@ def test_pictures_follow_the_seed_and_lie_in_the_range(digits):
 
 
 def test_each_digit_stands_in_its_half_in_its_colour(digits):
-    made = caption_data.make(digits, 300, seed=3)
+    made = caption_pictures.make(digits, 300, seed=3)
     light = (made.images + 1) / 2
     colours = np.array(list(COLOURS.values())) / 255
     for picture, (colour, _, relation, other, _) in zip(light, made.scenes, strict=True):
@@ -106,8 +106,8 @@ def test_words_and_numbers():
         (lambda d: caption_data.tokenize("a red two"), "must be a list of texts"),
         (lambda d: caption_data.tokenize(["a " * 9]), "at most 8 words"),
         (lambda d: caption_data.parse(["a red"]), "need a caption such as"),
-        (lambda d: caption_data.make(d, 0), "count must be an integer of at least 1"),
-        (lambda d: caption_data.make(d, 4, part="all"), "part must be 'train' or 'test'"),
+        (lambda d: caption_pictures.make(d, 0), "count must be an integer of at least 1"),
+        (lambda d: caption_pictures.make(d, 4, part="all"), "part must be 'train' or 'test'"),
         (
             lambda d: caption_data.draw_scenes(4, np.random.default_rng(0), "new"),
             "unknown kind 'new', known: seen, unseen_pair, unseen_order",
@@ -122,7 +122,7 @@ def test_bad_arguments(digits, call, message):
 def test_data_without_ten_grey_digits(tiny_npz):
     few = dataclasses.replace(data.load(str(tiny_npz)), y_test=np.arange(24) % 9)
     with pytest.raises(ValueError, match="need grey images of the ten digits"):
-        caption_data.make(few, 4, part="test")
+        caption_pictures.make(few, 4, part="test")
 
 
 def test_sentences_that_show_the_same_are_read_the_same():
@@ -135,7 +135,7 @@ def test_sentences_that_show_the_same_are_read_the_same():
 
 
 def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
-    made = caption_data.make(digits, 200, seed=4)
+    made = caption_pictures.make(digits, 200, seed=4)
     found = read_pictures(made.images, lambda images, training: np.zeros((len(images), 10), np.float32))
     right = as_read(made.scenes)[:, [0, 2, 3]] == found[:, [0, 2, 3]]
     assert right.mean() > 0.98
@@ -143,7 +143,7 @@ def test_the_reader_sees_colour_and_place_without_any_digit_network(digits):
 
 def test_verdicts_say_what_is_read_instead(digits):
     scenes = caption_data.parse(["a red zero above a blue zero", "a red one"])
-    images = caption_data.draw_pictures(digits, scenes)
+    images = caption_pictures.draw_pictures(digits, scenes)
 
     def zeros(images, training):
         return np.eye(1, 10).repeat(len(images), axis=0)
@@ -153,7 +153,7 @@ def test_verdicts_say_what_is_read_instead(digits):
 
 @needs("MNIST")
 def test_the_reader_reads_real_pictures():
-    made = caption_data.make(data.load("mnist"), 500, "test", seed=1)
+    made = caption_pictures.make(data.load("mnist"), 500, "test", seed=1)
     right = judge(made.scenes, made.images, pretrained.load("digit_recogniser")[0])
     assert right["caption"].mean() > 0.95
     assert right["colour"].mean() > 0.98

@@ -10,7 +10,7 @@ from keras import ops
 from lab import pipelines
 from lab.autoencoder_training import kl_divergence, stroke_loss
 from lab.pipelines import train_model
-from labutils import caption_data, data, networks, pipeline, pretrained, sampling, training
+from labutils import caption_data, caption_pictures, data, networks, pipeline, pretrained, sampling, training
 from labutils.diffusion import Diffusion, guided
 from labutils.networks.attention import attention_model
 from labutils.networks.autoencoder import moments, normalise_latents
@@ -44,7 +44,7 @@ def coder():
 
 @pytest.fixture(scope="module")
 def pictures():
-    return caption_data.make(data.load("digits"), 128, seed=0)
+    return caption_pictures.make(data.load("digits"), 128, seed=0)
 
 
 def inputs(count=2):

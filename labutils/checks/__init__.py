@@ -33,6 +33,7 @@ from labutils.checks.lesson_8 import (
     check_sample_latent,
 )
 from labutils.checks.lesson_9 import check_flow_sampler, check_mean_velocity_target, check_straight_path
+from labutils.checks.lesson_10 import check_look_up, check_negative_prompt, check_swap_word
 
 __all__ = [
     "CheckFailed",
@@ -51,8 +52,10 @@ __all__ = [
     "check_inpaint",
     "check_inverses",
     "check_autoguided",
+    "check_look_up",
     "check_loss_weight",
     "check_mean_velocity_target",
+    "check_negative_prompt",
     "check_noise_loss",
     "check_patch_x0",
     "check_posterior_variances",
@@ -66,6 +69,7 @@ __all__ = [
     "check_space_to_depth",
     "check_split_taps",
     "check_straight_path",
+    "check_swap_word",
     "check_train_step",
     "check_up_block",
 ]

@@ -154,7 +154,7 @@ def _(cross_attention, rng):
     as_numbers(run(cross_attention, queries, keys, values, np.zeros((2, 3), bool)), (2, 5, 6), what)
 
 
-def _drawing_task(rng):
+def drawing_task(rng):
     """A network whose answer depends on x, t and each word, and what it is given."""
     meaning = rng.standard_normal(len(VOCABULARY) + 1)
 
@@ -171,7 +171,7 @@ def _drawing_task(rng):
 
 @check_guided.property("(1 + w) · with caption − w · without")
 def _(guided, rng):
-    network, x, time, tokens = _drawing_task(rng)
+    network, x, time, tokens = drawing_task(rng)
 
     def answer(words):
         return network.predict([x, time, np.broadcast_to(words, tokens.shape)])
@@ -204,7 +204,7 @@ def _(guided, rng):
 
 @check_guided.property("w = 0 changes nothing", alone=False)
 def _(guided, rng):
-    network, x, time, tokens = _drawing_task(rng)
+    network, x, time, tokens = drawing_task(rng)
     answer = as_numbers(run(guided, network, x, time, tokens, 0.0), x.shape, "the guided answer")
     require(
         close(answer, network([x, time, tokens])),

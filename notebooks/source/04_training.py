@@ -391,7 +391,7 @@ plots.show_prediction(prediction, f"little noise: t = 1 counts {weights[1] / wei
 prediction = "…"  # write your guess between the quotes
 
 # %%
-preview = min(200, settings.sample_steps)  # steps of the sampler
+preview = min(100, settings.sample_steps)  # steps of the sampler
 
 
 class SampleGrid(keras.callbacks.Callback):

@@ -49,7 +49,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
 
-from labutils import caption_data, checks, data, metrics, networks, pipeline, pretrained, results, samplers
+from labutils import caption_data, caption_pictures, checks, data, metrics, networks, pipeline, pretrained, results, samplers
 from labutils import diagrams, plots, presets, sampling, training
 from labutils.caption_reader import judge, verdicts
 from labutils.diffusion import guided as guided_by_labutils
@@ -75,7 +75,7 @@ diagrams.show_pipeline(8)
 # A picture has one or two handwritten digits in one of six colours, on black. A sentence says what is there.
 
 # %%
-few = caption_data.make(images, 12, seed=SEED)
+few = caption_pictures.make(images, 12, seed=SEED)
 plots.show(plots.captioned(few.images, few.captions, f"Pictures and their captions ({name})"),
            "Twelve pictures of one or two coloured handwritten digits on black, each with its caption, such as: "
            + "; ".join(few.captions[:3]) + ".")
@@ -124,7 +124,7 @@ print(f"{hidden.sum()} of {hidden.size} pairs never occur in {len(scenes):,} tra
 
 # %%
 classifier, _ = pretrained.load("digit_recogniser")
-test = caption_data.make(images, settings.captioned_test, "test", seed=SEED)
+test = caption_pictures.make(images, settings.captioned_test, "test", seed=SEED)
 reference = judge(test.scenes, test.images, classifier)
 for word, meaning in (("colour", "each colour at its place"), ("digit", "each digit at its place"),
                       ("relation", "one digit, side by side, or one above the other"), ("caption", "all of this")):
@@ -502,7 +502,7 @@ prediction = "…"  # write your guess between the quotes
 
 # %%
 SHOWN_WORDS = ("red", "three", "blue", "seven", "of")
-same = caption_data.draw_pictures(images, caption_data.parse([caption] * 8), "test", SEED)
+same = caption_pictures.draw_pictures(images, caption_data.parse([caption] * 8), "test", SEED)
 x0, tokens = networks.encode(autoencoder, same), caption_data.tokenize([caption] * 8)
 maps = {}  # t → how much each place attends to each word, (8, h, w), mean over the pictures
 for t in (999, 416):
@@ -657,7 +657,7 @@ prediction = "…"  # write your guess between the quotes
 
 # %%
 experiment = training.EXPERIMENTS["text_to_image"]
-pictures = caption_data.make(images, settings.captioned_images, seed=SEED)
+pictures = caption_pictures.make(images, settings.captioned_images, seed=SEED)
 latents = networks.encode(autoencoder, pictures.images)
 print(f"{len(latents):,} latents {latents.shape[1:]}: mean {latents.mean():.2f}, standard deviation {latents.std():.2f}")
 keras.utils.set_random_seed(SEED)
@@ -942,7 +942,7 @@ if recorded:
 # %%
 never_shown = caption_data.draw_scenes(settings.captioned_test, np.random.default_rng(SEED), "unseen_pair")
 drawn = model.draw(caption_data.sentences(never_shown), seed=SEED)
-real = caption_data.draw_pictures(images, never_shown, "test", SEED)
+real = caption_pictures.draw_pictures(images, never_shown, "test", SEED)
 right, reference = (judge(never_shown, each, classifier)["caption"] for each in (drawn, real))
 print("drawn {:.1%} right ({:.1%} … {:.1%})".format(*metrics.proportion(right)),
       "; drawn − real {:+.3f} ({:+.3f} … {:+.3f})".format(*metrics.difference(right, reference)))
