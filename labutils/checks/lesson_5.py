@@ -351,9 +351,9 @@ def _(patch_x0, rng):
             "the differences are summed over the patch, and then squared; the squares must be summed": _weighted(
                 -(patch_sums(x - np.sqrt(bar) * exact, patch) ** 2) / (2 * (1 - bar)), exact
             ),
-            "the densities of the pixels are added; they are multiplied, so sum the squares over the patch before you take "
-            "the exponential": np.sum(densities / densities.sum(axis=0) * exact, axis=0),
-            "the patch continues on the other side of the image; at the edge it is cut (`sampling.patch_sums`)": _weighted(
+            "the densities of the pixels are added, but they should be multiplied: sum the squares over the patch, and "
+            "then take the exponential": np.sum(densities / densities.sum(axis=0) * exact, axis=0),
+            "the patch continues on the other side of the image; at the edge it is cut": _weighted(
                 -around / (2 * (1 - bar)), exact
             ),
             "the patch is too wide: `patch` is its whole width, not the pixels to each side": _weighted(

@@ -802,8 +802,8 @@ checks.check_patch_x0(patch_x0)
 # ### How wide is the patch?
 #
 # The idea does not say how wide the patch is. So we read the width off the network. `fast` drew from eight noises with 20 calls. At each
-# call, its $\hat x_0$ was compared with that of the formula (the oracle of patches) for eight widths, with 10,000 training images. (`python -m benchmarks.copying` repeats
-# all the recorded numbers of this section.)
+# call, its $\hat x_0$ was compared with that of the formula (the oracle of patches) for eight widths, with 10,000 training images.
+# (`python -m benchmarks.copying` repeats all the recorded numbers of this section.)
 #
 # **Predict before you run:** at which end does the network look at the larger patch: under much noise, or under little?
 
@@ -839,7 +839,7 @@ if recorded:
 # %% [markdown]
 # At t = 999 the width does not matter: $x_t$ holds hardly a hint, and every width gives nearly the mean of all images. At t = 949 and 899 the
 # whole image agrees best. Then the patch shrinks: 15 pixels at t = 799, 9 at 649, 5 at 349, and 3 from t = 299 on. A likely reason: under much
-# noise a small patch holds hardly any hint of the digit; under little noise the neighbours of a pixel tell nearly all about it.
+# noise a small patch tells too little about the digit; under little noise the neighbours of a pixel tell nearly all about it.
 #
 # In the right panel the whole-image oracle leaves the network below t = 850. At t = 599 its mean squared difference is a third of the
 # variance. With the best width it is 0.07 of the variance. The fit is worst near t = 750: there the dots on the left reach from 9 pixels
@@ -920,12 +920,12 @@ if recorded:
 # does predict this one drawing, and not just any digit. (The intervals are over starting noises. All of them are for one network.)
 #
 # The oracle of whole images draws only copies. The oracle of patches draws **no copies**, though it knows nothing but stored images: it puts
-# new digits together from patches of many images. Only one thing is different, the patch. The network, too, sees mostly patches. So this is a
-# likely reason why its digits are new.
+# new digits together from patches of many images. Only one thing is different, the patch. And the network agrees better with patches. So this
+# is a likely reason why its digits are new.
 #
 # The other rows test the widths. With one width at all steps r² is 0.40, and with the widths in reverse order 0.16. The lines below the table show
 # both differences: neither interval holds 0. In reverse order the last calls see the whole image, and all drawings are copies.
-# So a patch prevents copies only if it is small at the end.
+# So small patches in the early calls alone do not prevent copies.
 #
 # What does the formula leave out?
 #

@@ -1071,9 +1071,8 @@ if ablation:
     plots.show_table(["label in training", "Fréchet of each run (95 %)", "recognised", "recall"], lines)
 
 # %% [markdown]
-# One pass with 100 clusters draws much nearer to real digits than one pass without labels: 31 against 135 to 140. (A part of this is the gain
-# of guidance, which a network without labels cannot have.) The distance falls from 10
-# to 30 to 100 clusters (53, 39, 31). From 30 to 100 it falls by 8.1 (0.5 to 15.7, over new drawings). Another training could change
+# One pass with 100 clusters draws much nearer to real digits than one pass without labels: 31 against 135 to 140. (A part of this may
+# come from the guidance: the network without labels had none.) The distance falls from 10 to 30 to 100 clusters (53, 39, 31). From 30 to 100 it falls by 8.1 (0.5 to 15.7, over new drawings). Another training could change
 # this order: each was trained once. The true digit gives 19. We take 100 clusters and six passes: the checkpoint `fast_clusters`.
 
 # %%
@@ -1162,7 +1161,8 @@ if unlabelled["rows"]:
 #
 # <details><summary>Hint: where to look</summary>
 #
-# Who chose the number of clusters and w, and by which measure? From what did the judge of this measure learn? Who made the images?
+# Who chose the number of clusters and w, and by which measure? Its judge is a digit classifier: from what did it learn? Who made
+# the images?
 # </details>
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-7-6-who-chose-ten", "grade": true, "solution": true, "locked": false, "points": 3, "task": false}
