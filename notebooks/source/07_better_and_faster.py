@@ -1072,8 +1072,8 @@ if ablation:
 
 # %% [markdown]
 # One pass with 100 clusters draws much nearer to real digits than one pass without labels: 31 against 135 to 140. (A part of this may
-# come from the guidance: the network without labels had none.) The distance falls from 10 to 30 to 100 clusters (53, 39, 31). From 30 to 100 it falls by 8.1 (0.5 to 15.7, over new drawings). Another training could change
-# this order: each was trained once. The true digit gives 19. We take 100 clusters and six passes: the checkpoint `fast_clusters`.
+# come from the guidance: the network without labels had none.) The distance falls from 10 to 30 to 100 clusters (53, 39, 31). From
+# 30 to 100 it falls by 8.1 (0.5 to 15.7, over new drawings). Another training could change this order: each was trained once. The true digit gives 19. We take 100 clusters and six passes: the checkpoint `fast_clusters`.
 
 # %%
 if {"fast_clusters", "fast_clusters_epoch_01"} <= set(pretrained.names()):
