@@ -1011,6 +1011,19 @@ def patchwise_with_one_maximum(images, s, x, t, patch):
     return (weights * images).sum(axis=0) / weights.sum(axis=0)
 
 
+def patchwise_with_added_densities(images, s, x, t, patch):
+    bar = s.alpha_bars[t]
+    weights = sampling.patch_sums(np.exp(-((x - np.sqrt(bar) * images) ** 2) / (2 * (1 - bar))), patch)
+    return (weights * images).sum(axis=0) / weights.sum(axis=0)
+
+
+def patchwise_around_the_edge(images, s, x, t, patch):
+    bar = s.alpha_bars[t]
+    squares, steps = (x - np.sqrt(bar) * images) ** 2, range(-(patch // 2), patch // 2 + 1)
+    logs = -sum(np.roll(squares, (i, j), (1, 2)) for i in steps for j in steps) / (2 * (1 - bar))
+    return np.sum(scipy.special.softmax(logs, axis=0) * images, axis=0)
+
+
 LESSON_5_RIGHT = [
     *(
         (checks.check_patch_x0, answer)
@@ -1103,6 +1116,9 @@ LESSON_5_WRONG = [
         "weights from the squares",
     ),
     (checks.check_patch_x0, lambda i, s, x, t, p: i.mean(axis=0), "the same weight"),
+    (checks.check_patch_x0, lambda i, s, x, t, p: patchwise(i, s, x, t, 2 * p + 1), "too wide"),
+    (checks.check_patch_x0, patchwise_with_added_densities, "should be multiplied"),
+    (checks.check_patch_x0, patchwise_around_the_edge, "on the other side"),
     (checks.check_patch_x0, lambda *a: patchwise(*a)[None], "has shape"),
 ]
 
@@ -1181,6 +1197,12 @@ AUTOGUIDED_WRONG = [
     (checks.check_autoguided, lambda s, k, x, t, w: s([x, t]), "w has no effect"),
     (checks.check_autoguided, lambda s, k, x, t, w: away(s, k, x, 1 - t, w), "another x or time"),
     (checks.check_autoguided, lambda s, k, x, t, w: None, "is the `return` missing"),
+    (checks.check_autoguided, lambda s, k, x, t, w: away(s, k, x, t, w / 2), "0.25 times the difference"),
+    (
+        checks.check_autoguided,
+        lambda s, k, x, t, w: [away(s, k, x[i : i + 1], t[i : i + 1], w)[0] for i in range(len(x))],
+        "all images in one call",
+    ),
 ]
 LESSON_9_RIGHT = [
     (checks.check_straight_path, path),

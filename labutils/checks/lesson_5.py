@@ -338,6 +338,9 @@ def _(patch_x0, rng):
         weights = np.exp(logs - logs.max(axis=0))
         weights /= weights.sum(axis=0)
         inside = patch_sums(np.ones_like(x), patch)
+        shifts = [(i, j) for i in range(-(patch // 2), patch // 2 + 1) for j in range(-(patch // 2), patch // 2 + 1)]
+        around = sum(np.roll(squares, shift, axis=(1, 2)) for shift in shifts)
+        densities = patch_sums(np.exp(-squares / (2 * (1 - bar))), patch)
         mistakes = {
             "the whole image is compared at every pixel: only the patch around a pixel may count for it": _weighted(
                 whole, exact
@@ -347,6 +350,14 @@ def _(patch_x0, rng):
             ),
             "the differences are summed over the patch, and then squared; the squares must be summed": _weighted(
                 -(patch_sums(x - np.sqrt(bar) * exact, patch) ** 2) / (2 * (1 - bar)), exact
+            ),
+            "the densities of the pixels are added, but they should be multiplied: sum the squares over the patch, and "
+            "then take the exponential": np.sum(densities / densities.sum(axis=0) * exact, axis=0),
+            "the patch continues on the other side of the image; at the edge it is cut": _weighted(
+                -around / (2 * (1 - bar)), exact
+            ),
+            "the patch is too wide: `patch` is its whole width, not the pixels to each side": _weighted(
+                -patch_sums(squares, 2 * patch + 1) / (2 * (1 - bar)), exact
             ),
             "the weights are divided by a sum over the pixels; at each pixel the weights of all images add to 1": (
                 np.sum(shifted / shifted.sum(axis=(1, 2), keepdims=True) * exact, axis=0)

@@ -178,6 +178,11 @@ class _TwoNetworks:
 
     def _network(self, name, answer):
         def look(x, time):
+            shape = np.shape(as_array(x))
+            require(
+                shape == self.x.shape,
+                f"the {name} network got x of shape {shape}; give it all images in one call, {self.x.shape}",
+            )
             self.calls.append((name, as_array(x), as_array(time)))
 
         return StubNetwork(lambda x, time: answer, [(None, *answer.shape[1:]), (None, 1)], look)
@@ -201,7 +206,14 @@ class _TwoNetworks:
         if w:
             mistakes["w has no effect: that is the answer of the strong network"] = self.strong_x0
         found = run(autoguided, self.strong, self.weak, self.x, self.time, w)
-        compare(found, self.strong_x0 + w * difference, mistakes, "x̂_0 should lie on the line through both answers")
+        otherwise = "x̂_0 should lie on the line through both answers"
+        numbers = as_numbers(found, like=difference.shape)
+        if numbers.shape == difference.shape:
+            way = numbers - self.strong_x0
+            times = np.sum(way * difference) / np.sum(difference**2)
+            if close(way, times * difference):
+                otherwise = f"for w = {w:g} you go {times:.2g} times the difference on from the strong network's answer"
+        compare(found, self.strong_x0 + w * difference, mistakes, otherwise)
 
 
 @check_autoguided.property("with w = 0 the strong network answers")

@@ -752,7 +752,7 @@ plots.show(plots.image_table([list(row) for row in drawn.reshape(3, 8, *shape)],
 # make the squared error small, and the oracle of its training images makes it smallest. So give both the same noise, and see where they differ.
 #
 # What is different? The oracle compares $x_t$ with *whole* images. `fast` is built of 3×3 convolutions, so it works mostly with
-# what is near. Kamb & Ganguli 2024 ([arXiv:2412.20292](https://arxiv.org/abs/2412.20292)) made a second oracle from this thought. It
+# what is near. Kamb & Ganguli 2024 ([arXiv:2412.20292](https://arxiv.org/abs/2412.20292)) made a second oracle from this idea. It
 # asks at every pixel: **which images could the *patch* around this pixel come from?** A patch is a small square. So the weights of the images are
 # different from pixel to pixel. One half of a stroke may come from one image, and the other half from another.
 
@@ -761,8 +761,8 @@ plots.show(plots.image_table([list(row) for row in drawn.reshape(3, 8, *shape)],
 # *4 points · code · difficulty ●●●○ · about 20 minutes*
 #
 # Write `patch_x0(images, schedule, x, t, patch)`. To keep it simple there is one noisy image x (H, W), the data set is `images` (N, H, W), and
-# there is no axis for colours. The result is $\hat x_0$, an array (H, W). Each pixel of $\hat x_0$ is the mean of the values that the images have
-# *at this pixel*. An image counts as much as the patch of x around this pixel is probable, if it came from this image.
+# there is no axis for colours. The result is $\hat x_0$, an array (H, W). Each pixel of $\hat x_0$ is a weighted mean of the values that the images
+# have *at this pixel*. The weight of an image at this pixel is the probability that the *patch* of x around this pixel came from this image.
 #
 # `sampling.patch_sums(values, patch)` helps: it returns an array of the same shape (…, H, W), with the sum over the patch × patch pixels
 # around each pixel. At the edge of the image the patch is cut. If the patch is the whole image, your function must agree with exercise 5.3.
@@ -801,9 +801,9 @@ checks.check_patch_x0(patch_x0)
 # %% [markdown]
 # ### How wide is the patch?
 #
-# The thought does not say how wide the patch is. So we read it off the network. `fast` drew from eight noises with 20 calls. At each call its
-# $\hat x_0$ was compared with that of the formula for eight widths, with 10,000 training images. (`python -m benchmarks.copying` repeats
-# all the recorded numbers of this section.)
+# The idea does not say how wide the patch is. So we read the width off the network. `fast` drew from eight noises with 20 calls. At each
+# call, its $\hat x_0$ was compared with that of the formula (the oracle of patches) for eight widths, with 10,000 training images.
+# (`python -m benchmarks.copying` repeats all the recorded numbers of this section.)
 #
 # **Predict before you run:** at which end does the network look at the larger patch: under much noise, or under little?
 
@@ -821,25 +821,25 @@ if recorded:
               color=plots.COLOURS["blue"], label="one noise")
     left.plot(at, widths.values(), "k_-", label="best on average of 8 noises")
     left.set(title="The patch that agrees best with fast", xlabel="t", ylabel="width in pixels (55: whole image)", yscale="log")
-    left.set_yticks([3, 5, 7, 11, 21, 55], [3, 5, 7, 11, 21, 55])
+    left.set_yticks([3, 5, 7, 9, 11, 15, 21, 55], [3, 5, 7, 9, 11, 15, 21, 55])
     left.minorticks_off()
     for width, line, colour in (("55", "s--", "red"), ("7", "^:", "pink"), ("best", "o-", "blue")):
         errors = [row["errors"]["patch"][str(row["best"]["patch"]) if width == "best" else width][0] for row in steps]
         label = {"55": "whole image", "7": "7 pixels", "best": "best width"}[width]
         right.plot(at, np.array(errors) / variance, line, color=plots.COLOURS[colour], label=label)
-    right.set(title=r"How far is the formula from the network's $\hat x_0$?", xlabel="t", ylabel="mean squared difference / variance")
+    right.set(title=r"How far is the formula from the network's $\hat x_0$?", xlabel="t", ylabel=r"mean squared difference / variance of $\hat x_0$")
     for ax in (left, right):
         ax.invert_xaxis()
         ax.legend()
-    plots.show(figure, "Left: the best width falls from the whole image near t = 1000 over 15, 9 and 5 pixels to 3 pixels; "
-               "between t = 850 and 600 single noises differ much. Right: near t = 1000 the whole image is as near as the best "
-               "width; below t = 850 it is far away, and the best width stays near.")
-    plots.show_prediction(prediction, "under much noise. " + ", ".join(f"t = {t}: {widths[t]}" for t in at[::4]))
+    plots.show(figure, "Left: the best width falls from the whole image near t = 950 over 15, 9 and 5 pixels to 3 pixels; "
+               "between t = 850 and 600 single noises differ much. Right: at t = 999 all three curves meet; below t = 850 the "
+               "whole image is far away, and the best width stays near.")
+    plots.show_prediction(prediction, "under much noise. Best width: " + ", ".join(f"{widths[t]} at t = {t}" for t in at[1::3]))
 
 # %% [markdown]
-# Under much noise the whole image agrees best, down to t = 899. Then the patch shrinks: 15 pixels at t = 799, 9 at 599, 5 at 399, and 3 from t = 299
-# on. A likely reason: under much noise a small patch holds hardly any hint of the digit; under little noise the neighbours of a pixel
-# tell nearly all about it.
+# At t = 999 the width does not matter: $x_t$ holds hardly a hint, and every width gives nearly the mean of all images. At t = 949 and 899 the
+# whole image agrees best. Then the patch shrinks: 15 pixels at t = 799, 9 at 649, 5 at 349, and 3 from t = 299 on. A likely reason: under much
+# noise a small patch tells too little about the digit; under little noise the neighbours of a pixel tell nearly all about it.
 #
 # In the right panel the whole-image oracle leaves the network below t = 850. At t = 599 its mean squared difference is a third of the
 # variance. With the best width it is 0.07 of the variance. The fit is worst near t = 750: there the dots on the left reach from 9 pixels
@@ -879,7 +879,7 @@ if same_data:
     known = images.x_train[np.random.default_rng(SEED).permutation(len(images.x_train))[:min(settings.train_images, 1_000)]]
     start = np.random.default_rng(SEED + 3).standard_normal((8, *shape), dtype="float32")
     drawn = {"fast": np.clip(draw_by_steps(fast, start, 20), -1, 1)}
-    drawn["patches"] = drawn_by(lambda x, t: np.stack([patch_oracle(known[..., 0], fast.schedule, one, t, widths[t])
+    drawn["patches"] = drawn_by(lambda x, t: np.stack([patch_oracle(known[..., 0], fast.schedule, one.copy(), t, widths[t])
                                                        for one in x[..., 0]])[..., None], start)
     drawn["whole images"] = drawn_by(lambda x, t: oracle(known, fast.schedule, x, t), start)
     agree = {who: [r_squared(a, b) for a, b in zip(drawn["fast"], other)] for who, other in drawn.items()}
@@ -894,9 +894,10 @@ else:
 
 # %% [markdown]
 # The number above each column is $r^2 = 1 - \sum(a-b)^2 / \sum(a-\bar a)^2$, with the drawing a of the network and b of the formula: 1 means
-# equal, 0 means no better than a grey image. Eight noises and 1,000 images are few. The recorded table has 32 other noises, and 10,000 images.
+# equal, 0 means no better than a grey image. Patches do make whole digits, but some are broken. Eight noises and 1,000 images are few.
+# The recorded table has 32 other noises, and 10,000 images.
 # "Soft patch" has no sharp edge: the squares count less and less with the distance (`soft=True` in `sampling.patch_sums`). The whole image, one
-# width at all steps and the widths in reverse order should be *worse*, if the thought is right.
+# width at all steps (7 pixels) and the widths in reverse order should be *worse*, if the idea is right.
 
 # %%
 if recorded:
@@ -915,48 +916,52 @@ if recorded:
 
 # %% [markdown]
 # In the recorded rows the oracle of patches is nearer to `fast` than the oracle of whole images: r² is 0.65 (0.57 to 0.73) against 0.41 (0.24 to
-# 0.57), and the difference for the same noise is 0.24 (0.17 to 0.31). With the drawing from *another* noise r² is negative. So the formula does predict this one drawing, and not just any
-# digit. And it draws **no copies**, though it knows nothing but stored images, and nobody trained it: it puts new digits together from
-# patches of many images. The oracle of whole images draws only copies.
+# 0.57), and the difference for the same noise is 0.24 (0.17 to 0.31). With the drawing from *another* noise r² is negative. So the formula
+# does predict this one drawing, and not just any digit. (The intervals are over starting noises. All of them are for one network.)
 #
-# So one reason for new digits is found. The oracle was changed in one thing only, from the whole image to the patch: **then it no longer copies.**
-# (The intervals are over starting noises. All of them are for one network.)
+# The oracle of whole images draws only copies. The oracle of patches draws **no copies**, though it knows nothing but stored images: it puts
+# new digits together from patches of many images. Only one thing is different, the patch. And the network agrees better with patches. So this
+# is a likely reason why its digits are new.
 #
 # The other rows test the widths. With one width at all steps r² is 0.40, and with the widths in reverse order 0.16. The lines below the table show
 # both differences: neither interval holds 0. In reverse order the last calls see the whole image, and all drawings are copies.
+# So small patches in the early calls alone do not prevent copies.
 #
 # What does the formula leave out?
 #
 # - It is only a part of the answer: an r² of 0.65 is far from 1. In a *single* call the formula is much nearer: the right panel above says
 #   1 − 0.12 = 0.88 at the worst t. But a small difference in an early call changes all later ones. And the network's strokes hold together better.
-#   A network that reads digits sees the same digit in 44 % of the pairs with patches, and in 62 % with whole images. 32 pairs are too few
-#   to tell these two apart.
-# - A soft edge makes a single call nearer to the network, but not the drawings: their r² differs by 0.01 (−0.02 to 0.04).
+#   A network that reads digits sees the same digit in 44 % of the pairs with patches, and in 62 % with whole images. The intervals of these
+#   proportions (28 to 61 %, and 45 to 77 %) overlap widely: 32 pairs are too few to tell the two apart.
+# - A soft edge brings most single calls nearer to the network (the result file shows it), but not the drawings: their r² differs by 0.01
+#   (−0.02 to 0.04).
 # - The layers of `fast` together reach 30 pixels to each side. So it *could* look at the whole image at every t. The formula has a sharp
 #   limit, and one width for the whole image and all digits.
-# - We fitted the widths to the network, on other noises. The formula does not predict them.
+# - We fitted the widths to the network, on other noises. The formula does not predict them. (The paper fits them to its networks, too.)
 # - Our patches stay at their place. The filters of a convolution are the same at every place, so the paper's best formula may take
 #   a patch from anywhere. It reaches a median r² of 0.94 on MNIST, with networks of the authors.
 # - `fast` has no attention, which connects pixels that are far apart at once. For networks with attention the paper reports 0.77 (on CIFAR10).
 #
 # ### And when it does copy
 #
-# The other side of the question: can this network copy at all? The next table shows `fast`, trained anew on a few images, with the same 2,000 steps of 16 images for each row.
-# A copy is defined as above. The last column compares the nearest training image with the nearest of *as many images that the network never
+# The other side of the question: can this network copy at all? The next table shows `fast`, trained anew on a few images, with 2,000 steps of
+# 16 images for each row. A copy is defined as above. The last column compares the nearest training image with the nearest of *as many images that the network never
 # saw*: a ratio near 1 means that the drawings are not nearer to what it knows.
 
 # %%
 if recorded:
     trained = sorted((row for row in recorded["rows"] if "trained_on" in row), key=lambda row: row["trained_on"])
     plots.show_table(
-        ["trained on", "seed", "copies (95 %)", "nearest image it knows", "nearest of as many others", "ratio"],
+        ["trained on", "seed", "copies (95 %)", "nearest image it knows", "nearest of as many others", "ratio (95 %)"],
         [[f"{row['trained_on']:,} images", row["seed"], "{:.0%} ({:.0%} to {:.0%})".format(*row["copies"]),
-          f"{row['nearest_known']:.2f}", f"{row['nearest_unknown']:.2f}", f"{row['ratio'][0]:.2f}"] for row in trained])
+          f"{row['nearest_known']:.2f}", f"{row['nearest_unknown']:.2f}", "{:.2f} ({:.2f} to {:.2f})".format(*row["ratio"])]
+         for row in trained])
 
 # %% [markdown]
-# The rows differ only in the number of images. After 16 images nearly all drawings are copies, after 4,096 none is. Kadkhodaie et al. (section 5.3)
-# found the same for faces: the same network copies a small data set, and draws new images after a large one. So both belong to the answer: the form of the network
-# (patches), and enough images.
+# After 16 images nearly all drawings are copies, after 256 or 4,096 none is. With equal steps the network saw each of 16 images 2,000 times, and
+# each of 256 images only 125 times. So the table does not say what more steps would do to the row of 256. Kadkhodaie et al. (section 5.3) found
+# the same for faces: a network copies a small data set, and draws new images after a large one. So both belong to the answer: the form of the
+# network (patches), and many images for the length of the training.
 #
 # ## 5.8 How good are they? Quality as a number
 #
