@@ -14,7 +14,8 @@ import numpy as np
 from benchmarks import report
 from labutils import caption_data, caption_pictures, data, editing, metrics, networks, pipeline, pretrained
 from labutils.caption_data import COLOURS, sentences
-from labutils.caption_reader import as_read, read_pictures
+from labutils.caption_pictures import SIZE
+from labutils.caption_reader import INK, as_read, read_pictures
 from labutils.networks.text_to_image import CROSS_ATTENTION
 
 COUNT, SEED, OTHER_SEED = 300, 1, 2
@@ -55,6 +56,7 @@ PLAN = [
     *({"fill": caption, "how": how} for how in FILLS for caption in ("right", "wrong", "none")),
     *({"negative": avoided, "w": 4.0} for avoided in AVOIDED),
     *({"negative": avoided, "w": 1.0} for avoided in ("another digit", "second phrase")),
+    *({"open": "avoid a blue digit", "w": w} for w in (0.0, 0.25, 0.5, 1.0)),
     *({"keep": k, "words": words, "seed": OTHER_SEED} for words in KEPT for k in (8, 12)),
 ]
 KINDS = tuple(dict.fromkeys(next(iter(item)).replace(" ", "_") for item in PLAN))
@@ -171,6 +173,16 @@ def phrases(pairs):
     return [f"{list(COLOURS)[colour]} {caption_data.DIGITS[digit]}" for colour, digit in pairs]
 
 
+def measure_open(item):
+    """Nothing is asked for, so everything is left open, and "a blue three" is avoided, for each of ten digits."""
+    avoided = [f"a blue {caption_data.DIGITS[number % 10]}" for number in range(COUNT)]
+    images = draw_away([""] * COUNT, avoided, item["w"])
+    found = read(images)
+    seen = {name: (found[:, [0, 3]] == number).any(axis=1) for number, name in enumerate(COLOURS)}
+    ink = (images.max(axis=-1) > 2 * INK - 1).mean(axis=(1, 2))  # proportion of pixels that are not black
+    return {**shares(**seen), "ink": [round(v, 4) for v in metrics.bootstrap(np.mean, ink, rng=0)]}
+
+
 @cache
 def edited(keep, words, seed):
     """Two sets of pictures: of the first captions, and of the edited ones."""
@@ -184,28 +196,45 @@ def measure_keep(item):
     (first, second), (_, control) = edited(item["keep"], item["words"], seed), edited(0, "all words", seed)
     _, after = scenes_of("digit", seed)
     found = read(second)
-    half = np.s_[:, :, 16:]
-    moved = np.stack([((x - first)[half] ** 2).mean(axis=(1, 2, 3)) for x in (second, control)], axis=1)  # (COUNT, 2)
-    rms = {
-        name: metrics.bootstrap(lambda x: np.sqrt(x.mean()), moved[:, i], rng=0)
-        for i, name in enumerate(("other_half", "control"))
-    }
+    moved = np.stack([right_half_change(x, first) for x in (second, control)], axis=1)  # (COUNT, 2)
     ratio = metrics.bootstrap(lambda x: np.sqrt(x[:, 0].mean() / x[:, 1].mean()), moved, rng=0)
     return {
         **shares(digit=found[:, 1] == after[:, 1], caption=(found == after).all(axis=1)),
-        **{name: [round(v, 4) for v in values] for name, values in {**rms, "ratio": ratio}.items()},
+        "other_half": rms(moved[:, 0]),
+        "control": rms(moved[:, 1]),
+        "ratio": [round(v, 4) for v in ratio],
     }
 
 
 def measure_redraw(item):
-    """SDEdit of real test pictures, with a caption in which one word is new."""
+    """SDEdit of real test pictures, with a caption in which one word is new. How far does the right half move?"""
     before, after = scenes_of(item["redraw"])
-    found = read(editing.redraw(model(), real()(before), sentences(after), item["t"], noise()))
+    images = real()(before)
+    drawn = editing.redraw(model(), images, sentences(after), item["t"], noise())
+    found = read(drawn)
     same = found == after
     new = {"colour": 0, "digit": 1, "above": 2}[item["redraw"]]
     others = np.delete(same, new, axis=1).all(axis=1)
     old = found[:, new] == before[:, new]
-    return shares(new=same[:, new], others=others, both=same[:, new] & others, old=old)
+    return {
+        **shares(new=same[:, new], others=others, both=same[:, new] & others, old=old),
+        "other_half": rms(right_half_change(drawn, decoded(images))),
+    }
+
+
+def decoded(images):
+    """Pictures as the autoencoder holds them: encoded and decoded."""
+    return networks.decode(model().autoencoder, networks.encode(model().autoencoder, images))
+
+
+def right_half_change(images, others):
+    """Mean squared difference of the right halves of pictures, (N,)."""
+    return ((images - others)[:, :, SIZE // 2 :] ** 2).mean(axis=(1, 2, 3))
+
+
+def rms(change):
+    """Root of the mean of squared changes (N,), with its interval."""
+    return [round(v, 4) for v in metrics.bootstrap(lambda x: np.sqrt(x.mean()), change, rng=0)]
 
 
 def measure_fill(item):
@@ -220,16 +249,16 @@ def measure_fill(item):
     mask[:, :4] = 1
     images = real()(before)
     filled = editing.fill(model(), images, mask, texts, noise(), **FILLS[item["how"]])
-    decoded = networks.decode(model().autoencoder, networks.encode(model().autoencoder, images))
+    held = decoded(images)
     found = read(filled)
 
     def seam(x):
-        return np.abs(x[:, :, 16] - x[:, :, 15]).mean(axis=(1, 2))
+        return np.abs(x[:, :, SIZE // 2] - x[:, :, SIZE // 2 - 1]).mean(axis=(1, 2))
 
-    change = ((filled - decoded) ** 2)[:, :, :16].mean(axis=(1, 3))  # (COUNT, 16), for each column
+    change = ((filled - held) ** 2)[:, :, : SIZE // 2].mean(axis=(1, 3))  # (COUNT, 16), for each column
     reach = np.sqrt(change.mean(axis=0))
-    steps = {"seam": seam(filled), "seam_real": seam(images), "seam_decoded": seam(decoded)}
-    steps["seam_difference"] = seam(filled) - seam(decoded)
+    steps = {"seam": seam(filled), "seam_real": seam(images), "seam_decoded": seam(held)}
+    steps["seam_difference"] = seam(filled) - seam(held)
     return {
         **shares(
             digit=found[:, 4] == asked[:, 4],
@@ -295,7 +324,7 @@ def measure_orange(item):
         scenes = orange_scenes(range(10), COUNT, SEED)
         images = real()(scenes)
         if kind == "decoded":
-            images = networks.decode(model().autoencoder, networks.encode(model().autoencoder, images))
+            images = decoded(images)
         measured = orange_shares(scenes, images)
         if kind == "real":  # the judge must not see orange where there is none
             scenes, _ = scenes_of("digit")

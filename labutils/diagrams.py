@@ -36,7 +36,7 @@ def show_pipeline(lesson):
         step = np.multiply(side, (wide / 2, high / 2))
         _arrow(ax, np.add(centres[start], step), np.subtract(centres[end], step), text, (0, 6), **style)
 
-    for name, (_, _, text, lessons) in PIPELINE.items():
+    for name, (_, row, text, lessons) in PIPELINE.items():
         x, y = centres[name]
         own = lesson in lessons
         corner, colour = (x - wide / 2, y - high / 2), plots.COLOURS["sky"] if own else "white"
@@ -44,7 +44,10 @@ def show_pipeline(lesson):
         ax.text(x, y, text, ha="center", va="center", fontsize=plots.SMALL)
         if lessons:
             number = f"lesson{'s' * (len(lessons) > 1)} {' and '.join(map(str, lessons))}"
-            ax.text(x - wide / 2, y + high / 2 + 0.08, number, fontsize=plots.SMALL)
+            if row == 0:  # an arrow goes up from this box: its lessons stand beside it
+                ax.text(x - wide / 2 - 0.1, y, number, ha="right", va="center", fontsize=plots.SMALL)
+            else:
+                ax.text(x - wide / 2, y + high / 2 + 0.08, number, fontsize=plots.SMALL)
     for row in (("image", "forward", "network", "loss"), ("noise", "trained", "step", "new image")):
         for start, end in itertools.pairwise(row):
             arrow(start, end)

@@ -297,12 +297,12 @@ def image_table(rows, row_labels, column_labels, title, scale=1.0):
     return figure
 
 
-def write_below(figure, texts):
-    """Write a text below each image of a grid or table of images, such as what a judge reads; returns the figure."""
+def write_below(figure, texts, width=22):
+    """Write a text below each image of a grid or table, at most ``width`` letters a line; returns the figure."""
     rows = figure.axes[0].get_subplotspec().get_gridspec().nrows
     figure.set_figheight(figure.get_figheight() + 0.45 * rows)  # inches: room for two lines below each row
     for ax, text in zip(figure.axes, texts, strict=False):
-        ax.set_xlabel(textwrap.fill(text, 22), fontsize=SMALL)
+        ax.set_xlabel(textwrap.fill(text, width), fontsize=SMALL)
     return figure
 
 

@@ -354,7 +354,7 @@ def noise_network(x0_of, schedule):
         x, time = (np.asarray(value, dtype="float32") for value in inputs)
         t = int(np.rint(time.flat[0] * schedule.T))
         signal, noise = np.sqrt(schedule.alpha_bars[t]), np.sqrt(1 - schedule.alpha_bars[t])
-        return tf.constant((x - signal * np.asarray(x0_of(x, t))) / noise, tf.float32)
+        return tf.constant((x - signal * np.asarray(x0_of(x.copy(), t))) / noise, tf.float32)
 
     network.predict = lambda inputs, **options: network(inputs).numpy()  # as a Keras model has it
     return network

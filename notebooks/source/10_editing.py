@@ -158,7 +158,7 @@ drawn["all vectors"] = draw_from(vectors(after))
 figure = plots.image_table([list(row) for row in drawn.values()], list(drawn), [""] * COUNT,
                            "Exchanged with those of the caption with “zero”", scale=1.5)
 said = [text for row in drawn.values() for text in read(row)]
-plots.show(plots.write_below(figure, said), f"Six rows of pictures. What the judge reads in the first of each row, {first_of_each(drawn, said)}.")
+plots.show(plots.write_below(figure, said, 17), f"Six rows of pictures. What the judge reads in the first of each row, {first_of_each(drawn, said)}.")
 
 # %% [markdown]
 # A few pictures of one caption prove little. `python -m benchmarks.edits` did the same
@@ -175,6 +175,14 @@ def shown(proportion):
     """A recorded number with its interval."""
     return "{:.2f} ({:.2f} … {:.2f})".format(*proportion)
 
+
+def difference(row, other, key):
+    """The difference of two recorded proportions, with its interval."""
+    hits = [np.arange(recorded["images"]) < round(which[key][0] * recorded["images"]) for which in (row, other)]
+    return "{:+.2f} ({:+.2f} … {:+.2f})".format(*metrics.difference(*hits))
+
+
+# %%
 
 SEEN = {"left_digit_new": "new digit", "left_digit_old": "old digit", "left_colour_old": "colour stays", "right_old": "right half stays"}
 if swapped := found(swap="digit"):
@@ -210,8 +218,12 @@ if table["relation"]:
                      [[place, *(table[edit].get(place, "–") for edit in EDITS)] for place in table["digit"]])
 
 # %% [markdown]
-# (row missing: swap "colour" and "relation"). Read the second column: which vector carries the colour? Read the third one: does any single vector
-# turn "left of" into "right of"? If no single vector does, the place is held by several vectors together.
+# The vector of the colour carries its own word, too: after its exchange the new colour appears in 95 % of the pictures. After the exchange of any other
+# single vector it never appears.
+#
+# The place is held in another way. After an exchange of the vectors of "left of", the two digits stand as before. No single vector turns "left of" into
+# "right of": the vector of the colour alone gives 15 %, the seven others give 10 %, and all together give 93 %. So several vectors hold the place, and
+# a caption that is exchanged by half contradicts itself.
 
 # %% [markdown]
 # ## 10.2 A negative prompt
@@ -248,8 +260,8 @@ checks.check_negative_prompt(negative_prompt)
 #
 # Now your function draws. The loop is that of lesson 8 (DDIM; the recorded drawings use the sampler of 10.1).
 #
-# **Predict before you run:** the caption is "a red three left of a blue seven". You avoid "a blue seven": will the seven go? And what will the
-# model draw for "a three", a caption without a colour?
+# **Predict before you run:** the caption is "a red three left of a blue seven". You avoid "a blue seven": will the seven go? Then you ask for
+# nothing (the empty caption), and you avoid "a blue three": which colours will come?
 
 # %%
 prediction = "…"  # write your guess between the quotes
@@ -281,11 +293,12 @@ def draw_away(text, avoided, w=4.0, steps=pipeline.STEPS if PRESET != "smoke" el
 
 # %%
 AWAY = {"nothing": "", "a red three\nleft of a blue nine": "a red three left of a blue nine", "a blue seven": "a blue seven"}
-rows = [draw_away(before, avoided) for avoided in AWAY.values()] + [draw_away("a three", "")]
-heads = [*(f"avoided:\n{head}" for head in AWAY), "wanted: a three\navoided: nothing"]
-figure = plots.image_table([list(row) for row in rows], heads, [""] * COUNT, f"{before}, away from another caption", scale=1.7)
+rows = [draw_away(before, avoided) for avoided in AWAY.values()]
+rows += [draw_away("", ""), draw_away("", "a blue three", w=1.0)]
+heads = [f"avoided:\n{head}" for head in AWAY] + ["nothing wanted,\nnothing avoided", "nothing wanted,\navoided, w = 1:\na blue three"]
+figure = plots.image_table([list(row) for row in rows], heads, [""] * COUNT, f"Three rows: {before}, w = 4; two rows: no caption", scale=1.7)
 said = read(np.concatenate(rows))
-plots.show(plots.write_below(figure, said), "Four rows of pictures; those of the last row are black. What the judge reads in the first of "
+plots.show(plots.write_below(figure, said, 17), "Five rows of pictures; the last one shows thick yellow patches. What the judge reads in the first of "
            f"each row, {first_of_each([head.replace(chr(10), ' ') for head in heads], said)}.")
 
 # %% [markdown]
@@ -299,26 +312,34 @@ KEYS = {"caption": "whole caption right", "first": "first digit and colour", "se
 if away := {row["negative"]: row for row in found(w=4.0) if "negative" in row}:
     plots.show_table(["“a red three left of a blue seven”, avoided:", *KEYS.values()],
                      [[AVOIDED[what], *(shown(row[key]) for key in KEYS)] for what, row in away.items()])
-if "second phrase" in away:
-    plots.show_prediction(prediction, f"the second digit and its colour are still right in {away['second phrase']['second'][0]:.0%} of the "
-                          f"pictures if they are avoided, against {away['empty']['second'][0]:.0%}")
+    for key, label in (("first", "first digit and colour"), ("second", "second digit and colour")):
+        print(f"another first digit − nothing avoided, {label}: {difference(away['another digit'], away['empty'], key)}")
+
+# %%
+if left_open := found(open="avoid a blue digit"):
+    plots.show_table(["no caption, “a blue …” avoided with w", "blue seen", "yellow seen", "pixels that are not black"],
+                     [[f"{row['w']:g}", *(shown(row[key]) for key in ("blue", "yellow", "ink"))] for row in left_open])
+    weakest, strongest = left_open[0], left_open[-1]
+    plots.show_prediction(prediction, f"the second digit and its colour are still right in {away['second phrase']['second'][0]:.0%} of the pictures "
+                          f"in which they are avoided. Without a caption, blue falls from {weakest['blue'][0]:.0%} to {strongest['blue'][0]:.0%} "
+                          f"of the pictures, and yellow rises from {weakest['yellow'][0]:.0%} to {strongest['yellow'][0]:.0%}")
 
 # %% [markdown]
-# **What it can do.** A negative prompt makes the *difference* of two answers larger. The two captions of the second row of pictures differ in one word,
-# "seven" or "nine". So guidance acts on this word alone. In the saved figure more sevens look like sevens than in the first row. (row missing: negative
-# "another digit") With another first digit in the avoided caption, the first digit and its colour are right in … %, against … % with the empty caption.
+# **What it cannot do.** It is no command "draw no seven". It moves away from all that the model answers for the avoided caption. "A blue seven" alone is
+# a digit in the *middle* of the picture. So guidance also moves away from this arrangement. If "a blue seven" is avoided, the second digit and its colour are right in 41 %. The
+# *first* digit and its colour, which you asked for, are right in only 19 %. With "a red three" it is the other way round: 42 % and 24 %. So what you avoid survives
+# more often than what you want.
 #
-# **What it costs.** What both captions name cancels in the difference, so it gets no guidance. Lesson 8 showed that more than half of the digits
-# are wrong without guidance. (row missing: negative "another digit", "another colour": the second digit is right in … % and … %, against … %.)
+# **What it costs.** In the pictures, avoiding "… a blue nine" helps: the model often draws a nine for a seven, and in the second row all four are sevens. But the threes
+# suffer. What both captions name cancels in the difference, so it gets no guidance. With another *first* digit avoided, the *second* digit and its colour
+# fall from 98 % to 67 %. Lesson 8 showed that more than half of the digits are wrong without guidance. And for 300 captions and *any* other first digit, the first digit does not gain. It falls, too (see the
+# printed differences). So for a caption that says everything, guidance away from the empty caption is better here.
 #
-# **What it cannot do.** It is no command "draw no seven". It moves away from all that the model answers for the avoided caption. "A blue seven"
-# alone is a digit in the *middle* of the picture. So guidance also moves away from this arrangement. The wanted and the avoided caption pull in opposite
-# directions, the difference is large, and the colours of the other half overflow. Yet the blue strokes stay. (row missing: negative "second phrase", "first
-# phrase", "second colour")
+# **What it can do.** It can remove something that the caption leaves *open*. The empty caption leaves all open. Without guidance 26 % of the pictures show blue. If "a blue …" is avoided,
+# 10 % do with w = 0.25, and 1 % with w = 1. But the other colours do not come in its place in equal parts. Yellow, the opposite of blue, comes in 85 % (29 % before), and white and pink go,
+# too. And the strokes grow: three times as many pixels are not black. Guidance follows a *line* away from blue. It does not stop where the real pictures end.
 #
-# **A caption without a colour.** The pictures for "a three" are black. Training never showed a caption without a colour. So the model has not learned to choose
-# one. The judge must read something in each picture, and what it reads in a black one means nothing. Stable Diffusion was trained with captions that leave
-# much open. There a negative prompt can choose among what is open.
+# Stable Diffusion was trained with captions that leave much open. So a negative prompt has much to choose from there, with a small w.
 
 # %% [markdown]
 # ## 10.3 Change one word, keep the rest
@@ -343,7 +364,7 @@ for k in (6, 12):
     _, rows[f"edited, k = {k}"] = editing.draw_edited(model, noise, [before] * COUNT, [after] * COUNT, k)
 figure = plots.image_table([list(row) for row in rows.values()], list(rows), [""] * COUNT, "Three → zero, attention kept for k steps", scale=1.5)
 said = [text for row in rows.values() for text in read(row)]
-plots.show(plots.write_below(figure, said), f"Four rows of pictures. What the judge reads in the first of each row, {first_of_each(rows, said)}.")
+plots.show(plots.write_below(figure, said, 17), f"Four rows of pictures. What the judge reads in the first of each row, {first_of_each(rows, said)}.")
 
 # %%
 if kept := sorted(found(words="all words", seed=1), key=lambda row: row["keep"]):
@@ -391,9 +412,13 @@ if lines:
     plots.show_table(["what is kept", "k", "seed", "digit right", "whole caption right", "change of the other half"], lines)
 
 # %% [markdown]
-# (row missing: "all but the colour", k = 4, 8, 12; all KEPT at seed 2.) Met or not with the colour free: a row meets the aim if its lower limit of "digit
-# right" is above 0.80 and the upper limit of "change of the other half" is below 0.50. A choice of k that was made with seed 1 must hold with seed 2,
-# which has other captions and other noise.
+# A row meets the aim if its lower limit of "digit right" is above 0.80 *and* its upper limit of "change of the other half" is below 0.50. The weights of all words, of the
+# self-attention or not, do not meet it. With the weights of "red" free and k = 12, the digit is right in 85 % (lower limit 0.80), and the other half changes 0.38
+# times as much. With those of "a" and "red" free, it is right in 93 % (0.90 … 0.95), and the other half changes 0.40 (0.36 … 0.44) times as much: the aim is **met**. The rows of seed 2 have other
+# captions and other noise, and they agree: 93 % and 0.38. We chose "a" and "red" in trials before these rows, so the rows of seed 2 are the fair ones.
+#
+# So an experiment about the *inside* of the model (10.1) told us how to edit better. The paper keeps the weights of all words for a word that is exchanged. In our model the word that
+# changes is "three", but the vector that carries the change stands at "red".
 
 # %% [markdown]
 # ## 10.4 Edit a real picture
@@ -420,7 +445,7 @@ figure = plots.image_table([[picture[0], *(drawn_at[i] for drawn_at in by_t)] fo
                            ["real", *(f"t = {t}" for t in T_SHOWN)], f"A real picture ({name}), with one word changed", scale=1.6)
 said = [read(pictures) for pictures in (three, *by_t)]
 said = [column[i] for i in range(3) for column in said]
-plots.show(plots.write_below(figure, said), "Three rows: a real picture of a red three left of a blue seven, then drawn again from more and "
+plots.show(plots.write_below(figure, said, 17), "Three rows: a real picture of a red three left of a blue seven, then drawn again from more and "
            f"more noise with one word changed. What the judge reads: {'; '.join(said)}.")
 
 # %%
@@ -431,27 +456,29 @@ if found(redraw="above"):
         rows = sorted(found(redraw=edit), key=lambda row: row["t"])
         for key, label, colour, marker in (("new", "new word right", "blue", "o"), ("others", "all other words right", "red", "s")):
             plots.draw_proportions(ax, [row["t"] for row in rows], [row[key] for row in rows], label, marker, color=plots.COLOURS[colour])
+        if edit != "above":  # there the right half must change
+            ax.plot([row["t"] for row in rows], [row["other_half"][0] / rows[-1]["other_half"][0] for row in rows], "k:", label="change of the right half")
         ax.set(title=title, xlabel="noise up to step t", ylim=(0, 1.05))
     axes[0].set_ylabel("proportion of 300 pictures (95 %)")
-    axes[0].legend()
-    best = {edit: max(found(redraw=edit), key=lambda row: row["both"][0]) for edit in TITLES}
-    texts = ", ".join(f"{TITLES[edit]} t = {row['t']} ({row['both'][0]:.2f})" for edit, row in best.items())
-    plots.show(figure, "For each changed word two curves over t: new word right, and all other words right. Both are right together "
-               f"most often at: {texts}.")
-    plots.show_prediction(prediction, f"new word and all others right most often at: {texts}")
+    axes[0].legend(title="dotted: RMS, that of t = 999 is 1")
+    least = {edit: next(row for row in sorted(found(redraw=edit), key=lambda row: row["t"]) if row["new"][0] > 0.5) for edit in TITLES}
+    texts = ", ".join(f"{TITLES[edit]} from t = {row['t']} on ({row['new'][0]:.2f})" for edit, row in least.items())
+    plots.show(figure, "For each changed word two curves over t, new word right and all other words right, and a dotted one that rises: the change of "
+               f"the right half. The new word is right in more than half of the pictures: {texts}.")
+    plots.show_prediction(prediction, f"the new word is right in more than half of the pictures: {texts}")
 
 # %% [markdown]
-# The two curves cross. With little noise the picture stays, and so does the old word. With much noise the new word comes, and the rest is drawn
-# anew: no longer this handwriting, only this caption. (At t = 999 nearly nothing of the picture is left. There "all other words right" is as good as in a
-# drawing from pure noise.)
+# The new word needs more noise, the coarser it is: a colour is right in more than half of the pictures from t = 166 on, a digit and a place only from t = 749 on. In the
+# saved pictures the colour is new from t = 166 on, the digit from t = 666 on, and the place from t = 832 on. This is *coarse to fine* ([lesson
+# 6](06_discussion.ipynb)) in words: the denoiser decides first what lies where, and last the fine details. To change a word, the noise must cover what this word has
+# decided.
 #
-# In the saved pictures the colour is new from t = 166 on, the digit from t = 666 on, and the place from t = 832 on.
-# (row missing: redraw colour, digit, above; t and proportions at the crossing.) A colour needs … , a digit … , a place … . This is *coarse to fine* ([lesson
-# 6](06_discussion.ipynb)) in words: the denoiser decides first what lies where, and last the fine details. To change a word, the noise
-# must cover what this word has decided.
+# For "above" the red curve falls and rises again. Between the old and the new picture the model draws something of both: at t = 666, all other words are right in only 8 %. At t = 999
+# nearly nothing of the picture is left. There "all other words right" is as good as in a drawing from pure noise.
 #
-# What the curves do not show: "all other words right" counts words. It does not ask whether the handwriting stayed. In the figure of pictures you see that
-# it changes long before the words do.
+# So is t = 999 the best? By these words, yes. But the words do not ask whether the *handwriting* stayed. The dotted curve does: it compares the right half,
+# which no edited word names, with that of the real picture. A new colour at t = 666 (right in 97 %) changes this half 0.39 times as much as t = 999. A new digit at t = 832 (right in 91 %) changes
+# it 0.64 times as much. So a colour costs less of the old picture than a digit.
 
 # %% [markdown]
 # ### Fill a hole with words
@@ -469,7 +496,7 @@ filled = editing.fill(model, np.tile(shots, (3, 1, 1, 1)), mask, texts, np.tile(
 rows = [shots, *np.split(filled, 3)]
 figure = plots.image_table([list(row) for row in rows], ["real picture", *fills], [""] * COUNT, "The right half is drawn anew", scale=1.5)
 said = read(np.concatenate(rows))
-plots.show(plots.write_below(figure, said), "Four rows of pictures with a red three at the left. What the judge reads in the first of each row, "
+plots.show(plots.write_below(figure, said, 17), "Four rows of pictures with a red three at the left. What the judge reads in the first of each row, "
            f"{first_of_each(['real picture', *fills], said)}.")
 
 # %%
@@ -483,12 +510,12 @@ if rows := found(how="one run"):
     print("RMS change of the kept half, by its column of pixels from left to right:", " ".join(f"{change:.2f}" for change in column))
 
 # %% [markdown]
-# The control is the empty caption: it shows what the kept half alone makes likely. (row missing: fill right, wrong, none.) With the right
-# caption the hidden half is as asked in … %, with another caption in … %, and without a caption it is as it was in … %. So the words decide what is
-# drawn, and not the kept half. (In the saved pictures without a caption, other digits and colours come.)
+# The control is the empty caption: it shows what the kept half alone makes likely. With the right caption the hidden half is as asked in 97 %. With another
+# caption it is as asked in 93 %, and never as it was. Without a caption it is as it was in 2 %. So the words decide what is drawn, and not the kept half. (In the saved pictures without a
+# caption, other digits and colours come.)
 #
 # *Is there a seam?* The "step at the seam" is the mean difference of the two columns of pixels on either side of it. The table subtracts that of
-# the same picture, encoded and decoded. Between two digits the picture is black, so a seam is hard to see here. It would be seen where a stroke
+# the same picture, encoded and decoded. With a caption the difference may be chance, in both directions. Between two digits the picture is black, so a seam is hard to see here. It would be seen where a stroke
 # crosses the border.
 #
 # *Does the kept half stay?* Its latent is kept exactly. But the decoder computes a pixel from several places of the latent. So the columns near the seam change
@@ -557,17 +584,23 @@ def taught_tokens(texts):
     return tokens
 
 
-def draw_taught(texts):
-    """Pictures of such captions; your function looks up the vectors."""
-    words = [np.asarray(editing.encode_with(encoder, taught, taught_tokens(captions), look)) for captions in (texts, [""] * len(texts))]
-    network, start = editing.two_captions(denoiser, model.diffusion.guidance), np.resize(noise, (len(texts), *noise.shape[1:]))
+def draw_taught(texts, row):
+    """Pictures of such captions, from the same noise; your function looks up the vectors."""
+    words = [np.asarray(editing.encode_with(encoder, row, taught_tokens(captions), look)) for captions in (texts, [""] * len(texts))]
+    network, start = editing.two_captions(denoiser, model.diffusion.guidance), np.repeat(noise[:1], len(texts), axis=0)
     return editing.draw(model, start, network, np.stack(words, axis=1))
 
 
+# %%
 if taught is not None:
-    texts = ["an orange eight", "an orange seven left of a blue two", "a white six above an orange two", "an orange five right of an orange three"]
-    plots.show(plots.captioned(draw_taught(texts), texts, "A word that was taught with seven digits (not two, five, eight)"),
-               "Four pictures with the new word: an eight; a seven beside a blue two; a two below a white six; a five and a three.")
+    table = np.asarray(encoder.get_layer("word_embedding").embeddings)
+    start = table[tokenize(["red yellow"])[0, :2] - caption_data.NO_WORD].mean(axis=0)
+    texts = [f"an orange {digit}" for digit in caption_data.DIGITS]
+    rows = {"learned word": draw_taught(texts, taught), "mean of “red”\nand “yellow”": draw_taught(texts, start)}
+    digits = [f"{digit}{' *' if digit in ('two', 'five', 'eight') else ''}" for digit in caption_data.DIGITS]
+    plots.show(plots.image_table([list(row) for row in rows.values()], list(rows), digits, "“an orange …”; *: never shown in orange"),
+               "Two rows of the digits zero to nine: with the learned word they are orange; with the mean of red and yellow their colour "
+               "lies between red and yellow, too, but differs from digit to digit.")
 
 # %% [markdown]
 # How often is it right? The judge now chooses among seven colours. First it must show that it can: on real pictures with an orange digit, on the
@@ -587,11 +620,6 @@ for row in found(orange="old captions"):
     print(f"300 old captions, largest difference of a pixel with two different rows: {row['largest_difference']:g}")
 
 # %%
-def hits(row, key="colour"):
-    """The recorded outcomes of a row as truth values, in an order that does not matter."""
-    return np.arange(recorded["images"]) < round(row[key][0] * recorded["images"])
-
-
 learned, mean, ceiling = (next(iter(found(**wanted)), None) for wanted in (
     {"orange": "learned", "digits": "held out"}, {"orange": "mean", "digits": "held out"}, {"orange": "decoded"}))
 if learned and mean and ceiling:
@@ -599,16 +627,17 @@ if learned and mean and ceiling:
     low, high = np.percentile(drawn_again[0] / drawn_again[1], [2.5, 97.5])
     ratio = learned["colour"][0] / ceiling["colour"][0]
     print(f"digits never shown in orange, colour right in proportion to the ceiling: {ratio:.2f} ({low:.2f} … {high:.2f})")
-    print("learned − mean of red and yellow: {:+.2f} ({:+.2f} … {:+.2f})".format(*metrics.difference(hits(learned), hits(mean))))
+    for key in ("colour", "digit", "caption"):
+        print(f"learned − mean of red and yellow, {key} right:", difference(learned, mean, key))
     plots.show_prediction(prediction, f"orange in {learned['colour'][0]:.0%}, the right digit in {learned['digit'][0]:.0%}")
 
 # %% [markdown]
-# (row missing: orange "real", "training", "learned" taught and held out, "old captions".) The aim was: orange on the three digits that were never shown in
-# orange, in at least 0.8 of the ceiling. Met or not: compare the lower limit of the printed ratio with 0.8.
+# The aim was: orange on the three digits that were never shown in orange, in at least 0.8 of the ceiling. It is **met**: the printed ratio is 0.86, and its lower limit is 0.82. First the
+# judge: it sees orange in all real orange pictures, and in none of 300 without orange.
 #
-# The ceiling is 1.00 (0.99 … 1.00): the autoencoder can hold orange, although it never saw any. The control is not bad: the mean of "red" and
-# "yellow" gives orange in 69 % (0.64 … 0.74) of the drawings of these three digits. So much of the way was already in the table of words, and the
-# question is what the training adds. The digit is right in 99 % (0.97 … 1.00) with the control: a new colour word does not disturb the digit.
+# The ceiling is 1.00 (0.99 … 1.00): the autoencoder can hold orange, although it never saw any. The control is not bad: the mean of "red" and "yellow" gives orange in 69 % (0.64 …
+# 0.74) of the drawings of these three digits. So much of the way was already in the table of words. The training adds 17 points. It also costs something: the digit is right in 94 %, and
+# in 99 % with the control. Look at the three printed differences: the whole caption gains little, and this may be chance.
 #
 # A *word* composes: it is one row that meets all other rows in the text encoder. So a digit that was never shown in orange gets the colour by the same
 # way as each other digit. Old captions do not change at all, because no old number has changed.
@@ -635,13 +664,13 @@ if "one_call_text" in pretrained.names():  # the student network of lesson 9
     quick = pipeline.TextToImage("one_call_text")
     for row, text in zip(("before, one call", "after, one call"), (MY_BEFORE, MY_AFTER)):
         started = time.perf_counter()
-        mine[row] = quick.draw([text] * COUNT, steps=1, sampler="ddim", seed=SEED)
+        mine[row] = editing.draw(quick, noise, quick.diffusion.network, tokenize([text] * COUNT), sampler="ddim", steps=1)
         seconds = time.perf_counter() - started
     asked *= 2
     print(f"{COUNT} pictures with one call each took {1000 * seconds:.0f} ms")
 figure = plots.image_table([list(row) for row in mine.values()], list(mine), [""] * COUNT, f"{MY_BEFORE} → {MY_AFTER}", scale=1.6)
 said = [text for caption, row in zip(asked, mine.values()) for text in verdicts(caption_data.parse([caption] * COUNT), row, classifier)]
-plots.show(plots.write_below(figure, said), "Rows of pictures before and after the edit, and below each what the judge reads. "
+plots.show(plots.write_below(figure, said, 17), "Rows of pictures before and after the edit, and below each what the judge reads. "
            f"The first of each row, {first_of_each(mine, said)}.")
 
 # %% [markdown]
