@@ -4,7 +4,8 @@
 lesson 6 shows. Neither network gets labels. Both sides first try six settings, 90 CPU seconds each, with a seed that is
 not used again. The setting with the smallest Fréchet distance is then trained from three seeds, for 270 and for
 1,080 CPU seconds. Before that, the size of the GAN's networks and its rate were chosen in eight runs of 90 seconds;
-those of ``fast`` come from the variants of benchmarks.ablation.
+those of ``fast`` come from the variants of benchmarks.ablation. The control trains ``fast`` with the settings of its
+checkpoint: short trials may choose settings that do not suit a long run.
 
 A run has one thread. Its length is a number of images, so it can be repeated exactly; the row says how many CPU seconds
 it took. Each row is saved as soon as it is measured: you may stop the program and start it again.
@@ -37,6 +38,7 @@ TRIALS = {
     "gan": [asdict(Setting(batch, gamma)) for batch in (8, 16) for gamma in (0.05, 0.5, 5.0)],
     "fast": [{"batch_size": batch, "learning_rate": rate} for batch in (16, 64) for rate in (1e-3, 2e-3, 4e-3)],
 }
+LESSON_7 = {"batch_size": 64, "learning_rate": 2e-3}  # of the checkpoint ``fast``, not chosen by the trials
 CHECKPOINTS = ("one_call", "fast")
 PLAN = [
     *(
@@ -45,10 +47,17 @@ PLAN = [
         for setting in settings
     ),
     *({"model": model, "seconds": budget, "seed": seed} for budget in BUDGETS for seed in SEEDS for model in TRIALS),
+    *({"control": "fast", "seconds": BUDGETS[-1], "seed": seed, "setting": LESSON_7} for seed in SEEDS[:1]),
     *({"checkpoint": name} for name in CHECKPOINTS),
     {"speed": "digits a second"},
 ]
-PARTS = {"trials": "trial", "runs": "model", "checkpoints": "checkpoint", "speed": "speed"}  # name → key of its rows
+PARTS = {
+    "trials": "trial",
+    "runs": "model",
+    "controls": "control",
+    "checkpoints": "checkpoint",
+    "speed": "speed",
+}  # name → key of its rows
 
 
 def rows():
@@ -112,14 +121,14 @@ def measure(item, found=None):
         network, about = pretrained.load_diffusion(item["checkpoint"]), {}
         calls = (1,) if item["checkpoint"] == "one_call" else CALLS
     else:
-        model = item.get("model") or item["trial"]
+        model = item.get("model") or item.get("control") or item["trial"]
         setting = item.get("setting") or best_setting(found, model)
         network, seconds = fit(model, item["seconds"], item["seed"], setting, dataset.x_train)
         about = {"cpu_seconds": round(seconds, 1), "chosen": setting}
         calls = (1,) if model == "gan" else CALLS
     images = {str(n): draw(network, n, seed=1) for n in calls}
     measures = {n: report.rounded(evaluation.evaluate(x, dataset, progress=False)) for n, x in images.items()}
-    if item.get("seed") == SEEDS[0]:  # pictures for the lesson
+    if item.get("seed") == SEEDS[0] and "control" not in item:  # pictures for the lesson
         about["drawn"] = {n: packed(x[:SHOWN]) for n, x in images.items()}
     return {**about, "measures": measures}
 
@@ -155,10 +164,10 @@ def main():
     def missing(part):
         return [item for item in file.missing() if PARTS[part] in item and part in options.names]
 
-    for part in ("trials", "runs", "checkpoints"):
-        if part == "runs" and any("trial" in item for item in file.missing()):
-            break  # the runs take the settings that the trials choose
-        spread.fill(file, missing(part), partial(measure, found=file.read()), options)
+    spread.fill(file, missing("trials"), measure, options)
+    if not any("trial" in item for item in file.missing()):  # the runs take the settings that the trials choose
+        rest = [item for part in ("runs", "controls", "checkpoints") for item in missing(part)]
+        spread.fill(file, rest, partial(measure, found=file.read()), options)
     if options.names == ["speed"]:
         for item in missing("speed"):
             file.add(item, measure_speed())
