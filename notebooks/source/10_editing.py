@@ -686,10 +686,10 @@ plots.show(plots.write_below(figure, said, 17), "Rows of pictures before and aft
 # ### Exercise 10.4 – an edit that fails: why?
 # *4 points · in words, marked by your instructor · difficulty ●●●○ · about 20 minutes*
 #
-# Find an edit that often fails: in the cell above, or in a table or figure of this lesson. (a) What was asked, and what came? Give a number. (b) Name one
-# cause, as a mechanism: which part of the model, or of the method, does what? (c) Describe a test that could show that your cause is *wrong*. Which
-# one thing does it change, which result would speak against the cause, and which for it? (d) Say which control your test needs. You need not run
-# the test.
+# Find an edit that often fails: in the cell above, or in a table or figure of this lesson. (a) What was asked, and what came? Give a number. (b)
+# Name one cause, as a mechanism: which part of the model, or of the method, does what? (c) Describe a test that could show that your cause is
+# *wrong*. Which one thing does it change, which result would speak against the cause, and which for it? (d) Say which control your test needs. You
+# need not run the test.
 
 # %% [markdown] nbgrader={"schema_version": 3, "grade_id": "text-10-4-failing-edit", "grade": true, "solution": true, "locked": false, "points": 4, "task": false}
 # <!-- ### BEGIN SOLUTION -->
