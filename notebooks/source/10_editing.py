@@ -203,9 +203,9 @@ if swapped := found(swap="digit"):
 # which vector holds what. It asks only for the right picture. Text encoder and denoiser were trained together, and they found this solution.
 # Another training may find another place: this is one model.
 #
-# The maps of lesson 8 agree with this: the places of the picture attended to "red" and "blue", and hardly to "three" and "seven". But
-# a map is an observation. It could not show what the denoiser gets there. The exchange is an *experiment*: one thing is changed, all else stays
-# the same. (A mixture of two captions never occurred in training. So the experiment shows what the denoiser does with such a mixture.)
+# The maps of lesson 8 agree with this: the places of the picture attended to "red" and "blue", and hardly to "three" and "seven". But a map is an
+# observation. The exchange is an *experiment*: one thing is changed, all else stays the same. (A mixture of two captions never occurred in
+# training. So the experiment shows what the denoiser does with such a mixture.)
 
 # %% [markdown]
 # Does one vector carry the colour and the place, too? The table counts pictures that show what the other caption says.
@@ -340,8 +340,6 @@ if left_open := found(open="avoid a blue digit"):
 # show blue. If "a blue …" is avoided, 10 % do with w = 0.25, and 1 % with w = 1. But the other colours do not come in its place in equal parts.
 # Yellow, the opposite of blue, comes in 85 % (29 % with w = 0), and pink and white go, too. And the strokes grow: three times as many pixels are
 # not black. Guidance follows a *line* away from blue. It does not stop where the real pictures end.
-#
-# Captions for Stable Diffusion leave much open. So a negative prompt has more to choose from there. (This lab did not measure it.)
 
 # %% [markdown]
 # ## 10.3 Change one word, keep the rest
@@ -416,9 +414,9 @@ if lines:
 # A row meets the aim if its lower limit of "digit right" is above 0.80 *and* its upper limit of "change of the other half" is below 0.50. If the
 # weights of all words are kept, no row meets it, with those of the self-attention or without. With the weights of "red" free and k = 12, the aim is
 # **met**, but narrowly: the digit is right in 85 % (0.81 … 0.89), and the other half changes 0.38 (0.34 … 0.41) times as much. With those of "a"
-# and "red" free it is met clearly: 93 % (0.90 … 0.95) and 0.40 (0.36 … 0.44). "Red" and "three" free meet it, too. We do not know
-# why a second free place helps. We chose "a" and "red" in trials before these rows. The rows of seed 2 have other captions and other noise, so they
-# are the fair ones. They agree: 85 % and 0.36 with "red" free, 93 % and 0.38 with "a" and "red" free.
+# and "red" free it is met clearly: 93 % (0.90 … 0.95) and 0.40 (0.36 … 0.44). "Red" and "three" free meet it, too. We do not know why a second free
+# place helps. We chose "a" and "red" in trials before these rows. So the rows of seed 2, with other captions and other noise, are the fair ones.
+# They agree: 85 % and 0.36 with "red" free, 93 % and 0.38 with "a" and "red" free.
 #
 # So an experiment about the *inside* of the model (10.1) told us how to edit better. If a word is exchanged, the paper keeps the weights of all
 # words. In our model the word that changes is "three", but the vector that carries the change stands at "red".
@@ -473,9 +471,8 @@ if found(redraw="above"):
 
 # %% [markdown]
 # A colour needs the least noise: it is right in more than half of the pictures from t = 332 on. (At t = 166 "more than half" may be chance: 0.52,
-# 0.46 … 0.58.) A digit and a place need much more noise: t = 749 for both. In the saved pictures the colour is new from t = 166 on, the digit from
-# t = 666 on, and the place from t = 832 on. This fits *coarse to fine* ([lesson 6](06_discussion.ipynb)): the denoiser decides first what lies
-# where, and last the details. To change a word, the noise must cover what this word has decided.
+# 0.46 … 0.58.) A digit and a place need much more noise: t = 749 for both. This fits *coarse to fine* ([lesson 6](06_discussion.ipynb)): the
+# denoiser decides first what lies where, and last the details. To change a word, the noise must cover what this word has decided.
 #
 # For "above" the red curve falls and rises again. Between the old and the new picture the model draws something of both: at t = 666, all other
 # words are right in only 8 %. At t = 999 nearly nothing of the picture is left: it is a drawing from the caption alone.
@@ -516,12 +513,11 @@ if rows := found(how="one run"):
 
 # %% [markdown]
 # The control is the empty caption: it shows what the kept half alone makes likely. With the right caption the hidden half is as asked in 97 %. With
-# another caption it is as asked in 93 %, and never as it was. Without a caption it is as it was in 2 %. So the words decide what is drawn, and not
-# the kept half. (In the saved pictures without a caption, other digits and colours come.)
+# another caption it is as asked in 93 %, and never as it was. Without a caption it is as it was in 2 %. So the words decide what is drawn.
 #
 # *Is there a seam?* The "step at the seam" is the mean difference of the two columns of pixels on either side of it. The table subtracts that of
 # the same picture, encoded and decoded. In all three rows the difference may be chance. Between two digits the picture is black, so a seam is hard
-# to see here. It would be seen where a stroke crosses the border.
+# to see here.
 #
 # *Does the kept half stay?* Its latent is kept exactly. But the decoder computes a pixel from several places of the latent. So the columns near the
 # seam change (last line of the output), and those further away do not.
@@ -727,8 +723,7 @@ plots.show(plots.write_below(figure, said, 17), "Rows of pictures before and aft
 # were not asked. With five photos a new word can be the face of a person who did not agree. A model also repeats the habits of its data, and can
 # make them stronger: if the data show a profession mostly as men, so will the drawings ([Bianchi et al. 2022](https://arxiv.org/abs/2211.03759)). A
 # negative prompt does not take a bias out of the model: it moves one drawing away from one caption. An edited picture should say that it is one.
-# [C2PA](https://c2pa.org) is a standard for such a signed record of origin. It shows what a careful author did. It does not find the pictures of
-# somebody who removed the record.
+# [C2PA](https://c2pa.org) is a standard for a signed record of origin. It does not find the pictures of somebody who removed the record.
 #
 # ## Remember
 # - A vector of the text encoder belongs to a caption, not to one word. An exchange shows what it carries. A map does not.
