@@ -1346,6 +1346,7 @@ LESSON_10_RIGHT = [
     (checks.check_swap_word, lambda a, b, p: np.concatenate([a[:, :p], b[:, p : p + 1], a[:, p + 1 :]], axis=1)),
     (checks.check_swap_word, lambda a, b, p: tf.where((np.arange(8) == p)[None, :, None], b, a)),
     (checks.check_swap_word, lambda a, b, p: a + np.eye(8, dtype="float32")[p][:, None] * (b - a)),
+    (checks.check_swap_word, lambda a, b, p: np.where(np.full((8, 128), np.arange(8)[:, None] == p), b, a)),
     (checks.check_negative_prompt, away_from),
     (checks.check_negative_prompt, mix_away(lambda w: 1 + w, lambda w: -w)),
     (checks.check_negative_prompt, away_in_one_call),
@@ -1362,6 +1363,7 @@ LESSON_10_RIGHT = [
     (checks.check_look_up, looked_up_by_choice),
     (checks.check_look_up, looked_up_one_hot),
     (checks.check_look_up, looked_up_by_loop),
+    (checks.check_look_up, lambda t, r, k: tf.gather(tf.concat([t, tf.reshape(r, (1, 128))], 0), k + 1)),
 ]
 LESSON_10_WRONG = [
     (checks.check_swap_word, lambda a, b, p: a, "nothing was exchanged"),
@@ -1392,7 +1394,13 @@ LESSON_10_WRONG = [
     (checks.check_negative_prompt, mix_away(lambda w: 1 + w, lambda w: w), "must be subtracted"),
     (checks.check_negative_prompt, mix_away(lambda w: 1, lambda w: -w), "both factors add up"),
     (checks.check_negative_prompt, mix_away(lambda w: w, lambda w: -w), "only the way"),
+    (checks.check_negative_prompt, mix_away(lambda w: 1 + w, lambda w: -1 - w), "add up to 0"),
     (checks.check_negative_prompt, mix_away(lambda w: 1, lambda w: 0), "w has no effect"),
+    (
+        checks.check_negative_prompt,
+        lambda n, x, t, a, b, w: away_from(n, x, t, a, b, w) - w * n([x, t, 0 * a - 1]),
+        "is subtracted, too|begin",
+    ),
     (checks.check_negative_prompt, mix_away(lambda w: 1 / (1 + w), lambda w: w / (1 + w)), "a mean of both"),
     (checks.check_look_up, lambda t, r, k: looked_up(t, r, k % len(t), shift=0), "the word before it"),
     (checks.check_look_up, lambda t, r, k: looked_up(t, r, np.minimum(k, 21), shift=2), "too large"),
