@@ -12,7 +12,17 @@ from functools import cache
 import numpy as np
 
 from benchmarks import report
-from labutils import caption_data, caption_pictures, data, editing, metrics, networks, pipeline, pretrained
+from labutils import (
+    caption_data,
+    caption_pictures,
+    data,
+    editing,
+    metrics,
+    networks,
+    pipeline,
+    pretrained,
+    textual_inversion,
+)
 from labutils.caption_data import COLOURS, sentences
 from labutils.caption_pictures import SIZE
 from labutils.caption_reader import INK, as_read, read_pictures
@@ -284,7 +294,7 @@ def orange_scenes(digits, count, seed):
 def orange_tokens(scenes):
     """The tokens of such scenes: NEW_WORD at the second place."""
     tokens = caption_data.tokenize(sentences(np.where(np.arange(5) == 0, 0, scenes)))
-    tokens[:, 1] = editing.NEW_WORD
+    tokens[:, 1] = textual_inversion.NEW_WORD
     return tokens
 
 
@@ -307,7 +317,8 @@ def orange_shares(scenes, images):
 def draw_with(row, tokens):
     """Pictures of captions with the new word."""
     encoder, denoiser = editing.split(model().diffusion.network)
-    words, empty = (editing.encode_with(encoder, row, t) for t in (tokens, np.full_like(tokens, caption_data.NO_WORD)))
+    captions = tokens, np.full_like(tokens, caption_data.NO_WORD)
+    words, empty = (textual_inversion.encode_with(encoder, row, t) for t in captions)
     network = editing.two_captions(denoiser, model().diffusion.guidance)
     return editing.draw(model(), noise()[: len(tokens)], network, np.stack([words, empty], axis=1))
 
@@ -334,7 +345,7 @@ def measure_orange(item):
     if kind == "training":
         scenes = orange_scenes(TAUGHT, 200, SEED + 2)
         images = caption_pictures.draw_pictures(data.load("mnist"), scenes, "train", SEED, SEVEN)
-        row = editing.learn_word(model(), images, orange_tokens(scenes), mean_row())
+        row = textual_inversion.learn_word(model(), images, orange_tokens(scenes), mean_row())
         return {"pictures": len(images), "numbers": [round(float(v), 4) for v in row]}
     if kind == "old captions":
         before, _ = scenes_of("digit")

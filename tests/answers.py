@@ -8,7 +8,7 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
-from labutils import caption_data, checks, editing, flow, metrics, networks, sampling, schedule
+from labutils import caption_data, checks, flow, metrics, networks, sampling, schedule, textual_inversion
 from labutils.diffusion import Diffusion
 from labutils.toys import inversion, reverse_steps
 
@@ -1359,7 +1359,7 @@ LESSON_10_RIGHT = [
         lambda n, x, t, a, b, w: tf.tensordot([1.0 + w, -w], tf.stack([n((x, t, a)), n((x, t, b))]), 1),
     ),
     (checks.check_look_up, looked_up),
-    (checks.check_look_up, editing.look_up),
+    (checks.check_look_up, textual_inversion.look_up),
     (checks.check_look_up, looked_up_by_choice),
     (checks.check_look_up, looked_up_one_hot),
     (checks.check_look_up, looked_up_by_loop),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from labutils import editing, networks, pipeline
+from labutils import editing, networks, pipeline, textual_inversion
 from labutils.caption_data import NO_WORD, NUMBERS, tokenize
 from labutils.diffusion import guided
 from labutils.networks import Attention
@@ -129,8 +129,8 @@ def test_a_new_word_with_the_numbers_of_an_old_one_means_the_same(parts):
     encoder, _ = parts
     tokens = tokenize(BEFORE)
     red = np.asarray(encoder.get_layer("word_embedding").embeddings)[NUMBERS["red"] - NO_WORD]
-    taught = np.where(tokens == NUMBERS["red"], editing.NEW_WORD, tokens)
-    np.testing.assert_allclose(editing.encode_with(encoder, red, taught), encoder(tokens), atol=1e-6)
+    taught = np.where(tokens == NUMBERS["red"], textual_inversion.NEW_WORD, tokens)
+    np.testing.assert_allclose(textual_inversion.encode_with(encoder, red, taught), encoder(tokens), atol=1e-6)
 
 
 def test_learning_a_word_changes_its_row_alone(model, parts, images):
@@ -138,11 +138,11 @@ def test_learning_a_word_changes_its_row_alone(model, parts, images):
     weights, start = model.diffusion.network.get_weights(), np.zeros(128, np.float32)
     tokens = tokenize(BEFORE)
     with pytest.raises(ValueError, match="tokens must hold the new word"):
-        editing.learn_word(model, images, tokens, start)
+        textual_inversion.learn_word(model, images, tokens, start)
     taught = tokens.copy()
-    taught[:, 1] = editing.NEW_WORD
-    row = editing.learn_word(model, images, taught, start, steps=2, batch=2)
+    taught[:, 1] = textual_inversion.NEW_WORD
+    row = textual_inversion.learn_word(model, images, taught, start, steps=2, batch=2)
     assert row.shape == (128,) and np.all(row != start)
     for old, new in zip(weights, model.diffusion.network.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    np.testing.assert_array_equal(editing.encode_with(encoder, row, tokens), encoder(tokens))
+    np.testing.assert_array_equal(textual_inversion.encode_with(encoder, row, tokens), encoder(tokens))

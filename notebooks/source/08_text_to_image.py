@@ -635,7 +635,7 @@ if recorded:
                           f"w = 8: colour {most['colour'][0]:.1%}, digit {most['digit'][0]:.1%}")
 
 # %% [markdown]
-# Without guidance the colours are right, but more than half of the digits are not. A perfect conditional model would need no
+# Without guidance the colours are right, but more than half of the pictures have a wrong digit. A perfect conditional model would need no
 # guidance: it would draw as the data are, and the judge would read about 97 %. So our model has not learned the digits well enough. Guidance makes up
 # for it, because it moves away from what the model draws for *any* caption. Too much guidance spoils colours and digits again, and it
 # may cost variety ([Ho & Salimans 2022](https://arxiv.org/abs/2207.12598)).

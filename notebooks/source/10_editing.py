@@ -46,7 +46,7 @@ import tensorflow as tf
 from keras import ops
 
 from labutils import caption_data, caption_pictures, checks, data, diagrams, editing, metrics, networks, pipeline, plots
-from labutils import presets, pretrained, results, samplers
+from labutils import presets, pretrained, results, samplers, textual_inversion
 from labutils.caption_data import tokenize
 from labutils.caption_reader import read_pictures, verdicts
 
@@ -564,7 +564,7 @@ checks.check_look_up(look_up)
 # It promises that old captions draw the same pictures as before, whatever the new word has learned.
 #
 # The row learned from 200 pictures in which one digit is orange. It was one of seven digits, never a two, a five or an eight. The loss is that of
-# lesson 8. Only the row got a gradient. It started at the mean of the rows of "red" and "yellow". `editing.learn_word` does this training. The 128
+# lesson 8. Only the row got a gradient. It started at the mean of the rows of "red" and "yellow". `textual_inversion.learn_word` does this training. The 128
 # numbers are recorded, so you can draw with them at once. (The vocabulary has "a" and no "an".)
 #
 # **Predict before you run:** training never showed the word with a two, a five or an eight. Will "an orange eight" be orange? Will it be an eight?
@@ -573,7 +573,7 @@ checks.check_look_up(look_up)
 prediction = "…"  # write your guess between the quotes
 
 # %%
-look = checks.check_look_up.answer_or(editing.look_up)
+look = checks.check_look_up.answer_or(textual_inversion.look_up)
 taught = next((np.float32(row["numbers"]) for row in found(orange="training")), None)
 
 
@@ -581,13 +581,13 @@ def taught_tokens(texts):
     """The tokens of captions in which “orange” is the new word."""
     tokens = tokenize([text.replace("an orange", "a red") for text in texts])
     for caption, text in zip(tokens, texts):
-        caption[[i for i, word in enumerate(text.split()) if word == "orange"]] = editing.NEW_WORD
+        caption[[i for i, word in enumerate(text.split()) if word == "orange"]] = textual_inversion.NEW_WORD
     return tokens
 
 
 def draw_taught(texts, row):
     """Pictures of such captions, from the same noise; your function looks up the vectors."""
-    words = [np.asarray(editing.encode_with(encoder, row, taught_tokens(captions), look)) for captions in (texts, [""] * len(texts))]
+    words = [np.asarray(textual_inversion.encode_with(encoder, row, taught_tokens(captions), look)) for captions in (texts, [""] * len(texts))]
     network, start = editing.two_captions(denoiser, model.diffusion.guidance), np.repeat(noise[:1], len(texts), axis=0)
     return editing.draw(model, start, network, np.stack(words, axis=1))
 
