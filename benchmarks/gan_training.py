@@ -1,7 +1,8 @@
 """A small GAN of today for images: R3GAN (Huang et al. 2024, https://arxiv.org/abs/2501.05441), without its size.
 
 Its loss is relativistic: the discriminator D compares a real image with a generated one. Two penalties, R1 and R2, keep
-the slope of D small at real and at generated images. There is no other trick: no normalisation, no momentum.
+the slope of D small at real and at generated images. There is no normalisation and no momentum. A moving average of
+the generator's weights draws.
 """
 
 from dataclasses import dataclass
