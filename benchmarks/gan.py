@@ -118,7 +118,7 @@ def measure(item, found=None):
     """
     dataset = data.load("mnist")
     if "checkpoint" in item:
-        network, about = pretrained.load_diffusion(item["checkpoint"]), {}
+        network, about = pretrained.load_diffusion(item["checkpoint"]), {"cpu_seconds": trained(item["checkpoint"])}
         calls = (1,) if item["checkpoint"] == "one_call" else CALLS
     else:
         model = item.get("model") or item.get("control") or item["trial"]
@@ -131,6 +131,13 @@ def measure(item, found=None):
     if item.get("seed") == SEEDS[0] and "control" not in item:  # pictures for the lesson
         about["drawn"] = {n: packed(x[:SHOWN]) for n, x in images.items()}
     return {**about, "measures": measures}
+
+
+def trained(name):
+    """CPU seconds behind a checkpoint: of its own training, and, for a student, of its pairs and its teacher."""
+    record = pretrained.read_record(name)
+    more = record["pairs"]["cpu_seconds"] + trained(record["teacher"]) if "teacher" in record else 0
+    return round(record["cpu_seconds"] + more, 1)
 
 
 def packed(images):

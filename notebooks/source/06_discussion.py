@@ -585,12 +585,6 @@ if fight["rows"]:
     plot_fight()
 
 # %%
-def seconds_of_one_call():
-    """CPU seconds of its own training, of its pairs and of its teacher's training."""
-    record = pretrained.read_record("one_call")
-    return record["cpu_seconds"] + record["pairs"]["cpu_seconds"] + pretrained.read_record(record["teacher"])["cpu_seconds"]
-
-
 def show_fight():
     """One line for each side: the distance of each seed, then means."""
     speeds = other("speed", "digits a second")["digits_a_second"]
@@ -601,14 +595,13 @@ def show_fight():
         distances = ", ".join(f"{d:.0f}" for d in fought(side, seconds))
         means = [f"{np.mean(fought(side, seconds, k)):.2f}" for k in KEYS]
         lines.append([side, f"{took:,.0f}", distances, *means, f"{speeds[side]:,.0f}"])
-    control, longer = other("control", "fast"), other("checkpoint", "fast")["measures"]["20"]
-    for label, took, measures, speed in (
-        ("control: fast as in lesson 7, 20 calls", control["cpu_seconds"], control["measures"]["20"], speeds["fast, 20 calls"]),
-        ("fast after 40 passes, 20 calls", pretrained.read_record("fast")["cpu_seconds"], longer, speeds["fast, 20 calls"]),
-        ("one_call, with labels; with its teacher", seconds_of_one_call(), one, speeds["one_call"]),
+    for label, row, calls, speed in (
+        ("control: fast as in lesson 7, 20 calls", other("control", "fast"), "20", speeds["fast, 20 calls"]),
+        ("fast after 40 passes, 20 calls", other("checkpoint", "fast"), "20", speeds["fast, 20 calls"]),
+        ("one_call, with labels; with its teacher", other("checkpoint", "one_call"), "1", speeds["one_call"]),
     ):
-        values = [f"{measures[k]['value']:.2f}" for k in KEYS]
-        lines.append([label, f"{took:,.0f}", f"{measures['frechet']['value']:.1f}", *values, f"{speed:,.0f}"])
+        distance, *values = (row["measures"][calls][k]["value"] for k in ("frechet", *KEYS))
+        lines.append([label, f"{row['cpu_seconds']:,.0f}", f"{distance:.1f}", *(f"{value:.2f}" for value in values), f"{speed:,.0f}"])
     plots.show_table(["", "training, CPU s", "Fréchet of each seed", *(k.replace("_", " ") for k in KEYS), "digits a second"],
                      lines)
 
