@@ -675,7 +675,7 @@ plots.show(plots.write_below(figure, said), "Rows of pictures before and after t
            f"The first of each row, {first_of_each(mine, said)}.")
 
 # %% [markdown]
-# In the saved run two of the four edits with k = 9 fail: the eight stays, or a six is read. What happens with k = 6, and with other digits?
+# In the saved run two of the four edits with k = 9 fail: traces of the eight stay, and the judge reads an eight and a six. What happens with k = 6, and with other digits?
 #
 # The last two rows are from `one_call_text`, the student network of lesson 9. It draws faster than you type. But it has only one step, so there
 # are no first steps in which attention could be kept. What else changed in each pair of rows? (The single file for Colab has no room for these
