@@ -28,7 +28,7 @@ from labutils.support.files import check_writable
 PACKAGE = Path(inspect.getfile(pretrained)).parent
 LIMIT = 6_000_000  # bytes of a file: the notebook must open at once, also over a slow line
 BITS = {"float32": 12, "float16": 8}  # significant bits that the packed weights keep, of 24 and of 11
-XZ = [{"id": lzma.FILTER_LZMA2, "preset": 0, "lc": 0, "lp": 2, "pb": 2}]  # for numbers of four bytes; fast
+XZ = [{"id": lzma.FILTER_LZMA2, "preset": 1, "lc": 0, "lp": 2, "pb": 2}]  # for numbers of four bytes; fast
 SETUP = """\
 # @title Setup: unpacks labutils and the weights of this lesson into the folder lab; installs and upgrades nothing
 import base64, io, os, sys, tarfile
