@@ -351,6 +351,9 @@ if left_open := found(open="avoid a blue digit"):
 # steps the second picture **keeps the attention weights of the first**. Each place of the map gives the same weight to each place of the caption
 # as in the first picture. But it finds the *values* of the new caption there. After step k it uses its own weights.
 #
+# In formulas: an attention layer returns $A V$ with the weights $A = \mathrm{softmax}(Q K^\top / \sqrt{d})$ ([lesson 8](08_text_to_image.ipynb)). In
+# the first k steps the second picture gets $A_1 V_2$: the weights of the first caption, the values of the second.
+#
 # The control is k = 0: the edited caption alone, from the same noise.
 #
 # **Predict before you run:** k goes from 0 to 12. What will happen to the new digit, and to the other half of the picture?
