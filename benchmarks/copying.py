@@ -114,13 +114,13 @@ def closeness(images, dataset):
     return {
         "nearest": round(float(np.median(nearest)), 4),
         "limit_of_a_copy": round(float(limit), 4),
-        "copies": [round(v, 4) for v in metrics.proportion(nearest < limit)],
+        "copies": report.interval(metrics.proportion(nearest < limit)),
     }
 
 
 def median_of(values):
     """A median with its interval over the noises."""
-    return [round(v, 4) for v in metrics.bootstrap(np.median, values, resamples=1_000, rng=0)]
+    return report.interval(metrics.bootstrap(np.median, values, resamples=1_000, rng=0))
 
 
 def measure_drawings(item, dataset):
@@ -145,9 +145,9 @@ def measure_drawings(item, dataset):
         "r2": median_of(each),
         "r2_shuffled": median_of(agreement(theirs, np.roll(ours, 1, axis=0))),
         "r2_of_each": [round(float(v), 3) for v in each],
-        "same_digit": [round(v, 4) for v in metrics.proportion(same)],
+        "same_digit": report.interval(metrics.proportion(same)),
         "both_recognised": int(sure.sum()),
-        "same_digit_if_both_recognised": [round(v, 4) for v in metrics.proportion(same[sure])],
+        "same_digit_if_both_recognised": report.interval(metrics.proportion(same[sure])),
         **closeness(ours, dataset),
         "network": closeness(theirs, dataset),
     }

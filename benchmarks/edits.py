@@ -120,7 +120,7 @@ def noise(seed=SEED):
 
 def shares(**hits):
     """Proportions with their intervals."""
-    return {name: [round(v, 4) for v in metrics.proportion(np.asarray(values))] for name, values in hits.items()}
+    return {name: report.interval(metrics.proportion(np.asarray(values))) for name, values in hits.items()}
 
 
 def read(images):
@@ -190,7 +190,7 @@ def measure_open(item):
     found = read(images)
     seen = {name: (found[:, [0, 3]] == number).any(axis=1) for number, name in enumerate(COLOURS)}
     ink = (images.max(axis=-1) > 2 * INK - 1).mean(axis=(1, 2))  # proportion of pixels that are not black
-    return {**shares(**seen), "ink": [round(v, 4) for v in metrics.bootstrap(np.mean, ink, rng=0)]}
+    return {**shares(**seen), "ink": report.interval(metrics.bootstrap(np.mean, ink, rng=0))}
 
 
 @cache
@@ -212,7 +212,7 @@ def measure_keep(item):
         **shares(digit=found[:, 1] == after[:, 1], caption=(found == after).all(axis=1)),
         "other_half": rms(moved[:, 0]),
         "control": rms(moved[:, 1]),
-        "ratio": [round(v, 4) for v in ratio],
+        "ratio": report.interval(ratio),
     }
 
 
@@ -244,7 +244,7 @@ def right_half_change(images, others):
 
 def rms(change):
     """Root of the mean of squared changes (N,), with its interval."""
-    return [round(v, 4) for v in metrics.bootstrap(lambda x: np.sqrt(x.mean()), change, rng=0)]
+    return report.interval(metrics.bootstrap(lambda x: np.sqrt(x.mean()), change, rng=0))
 
 
 def measure_fill(item):
@@ -278,7 +278,7 @@ def measure_fill(item):
             kept=(found[:, :2] == before[:, :2]).all(axis=1),
             two=found[:, 2] == 0,
         ),
-        **{name: [round(v, 4) for v in metrics.bootstrap(np.mean, x, rng=0)] for name, x in steps.items()},
+        **{name: report.interval(metrics.bootstrap(np.mean, x, rng=0)) for name, x in steps.items()},
         "kept_change_by_column": [round(float(v), 4) for v in reach],
     }
 

@@ -132,14 +132,14 @@ def variant(model, dataset, count=DRAWN):
 def word_shares(scenes, images, recogniser):
     """Shares right of each kind of word and of whole captions, each (share, low, high) of the Wilson interval."""
     right = judge(scenes, images, recogniser)
-    return {name: [round(v, 4) for v in metrics.proportion(values)] for name, values in right.items()}
+    return {name: report.interval(metrics.proportion(values)) for name, values in right.items()}
 
 
 def bag_share(scenes, images, recogniser):
     """The share of pictures that show the words of their caption in any order, among all."""
     orders = ([0, 1, 2, 3, 4], [3, 1, 2, 0, 4], [0, 4, 2, 3, 1], [3, 4, 2, 0, 1])
     right = [judge(scenes[:, order], images, recogniser)["caption"] for order in orders]
-    return [round(v, 4) for v in metrics.proportion(np.logical_or.reduce(right))]
+    return report.interval(metrics.proportion(np.logical_or.reduce(right)))
 
 
 def measure_words(item, dataset, recogniser):

@@ -157,6 +157,11 @@ def rounded(measures):
     }
 
 
+def interval(values):
+    """A number and its interval, as they are saved."""
+    return [round(value, 4) for value in values]
+
+
 def save(name, results):
     """Write ``results`` as ``results/NAME.json``, which labutils.results.recorded reads."""
     text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"

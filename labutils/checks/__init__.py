@@ -17,13 +17,8 @@ from labutils.checks.lesson_4 import (
     check_relu_floor,
     check_train_step,
 )
-from labutils.checks.lesson_5 import (
-    check_ddim_step,
-    check_exact_x0,
-    check_patch_x0,
-    check_reverse_step,
-    check_sampling_loop,
-)
+from labutils.checks.lesson_5 import check_ddim_step, check_reverse_step, check_sampling_loop
+from labutils.checks.lesson_5_oracles import check_exact_x0, check_patch_x0
 from labutils.checks.lesson_6 import check_difference, check_inpaint
 from labutils.checks.lesson_7 import check_autoguided, check_loss_weight, check_space_to_depth, check_split_taps
 from labutils.checks.lesson_8 import (
